@@ -1,0 +1,146 @@
+#include "step_common.h"
+
+namespace ddrm_fast::DDRM_FAST_ISA {
+namespace {
+
+// How the singular values of a tile are met: none positive, all the same positive one, only one
+// positive one beside zeros, or any.
+enum class Spectrum { kNull, kConstant, kTwoValued, kAny };
+
+struct Tile {
+  float* x_next;
+  float* x0;
+  const float* x_t;
+  const float* out;
+  const float* u;
+  const float* s;
+  const float* z;
+  int64_t n;
+};
+
+struct TileSpectrum {
+  Spectrum kind;
+  float value;
+};
+
+TileSpectrum classify(const float* s, int64_t stride, int64_t n) {
+  if (stride == 0) return {s[0] > 0.0f ? Spectrum::kConstant : Spectrum::kNull, s[0]};
+  int64_t first = 0;
+  while (first < n && !(s[first] > 0.0f)) ++first;
+  if (first == n) return {Spectrum::kNull, 0.0f};
+  const f32x16 value(s[first]), zero(0.0f);
+  bool constant = first == 0, other = false;
+  for_lanes(n, [&](int64_t i, auto lanes) {
+    const f32x16 here = load(s + i, lanes);
+    const mask16 positive = less(zero, here), differs_here = differs(here, value);
+    other |= any(positive & differs_here);
+    constant &= !any(differs_here);
+  });
+  if (other) return {Spectrum::kAny, 0.0f};
+  return {constant ? Spectrum::kConstant : Spectrum::kTwoValued, s[first]};
+}
+
+// x_next = ((a x0 + b eps) + c u) + d z
+template <bool kClip, bool kNoise, Spectrum kSpectrum>
+void update(const Row& row, float value, const Tile& tile) {
+  const Weights<f32x16> null = null_weights<f32x16>(row);
+  Weights<f32x16> weights = null;
+  if (kSpectrum == Spectrum::kConstant || kSpectrum == Spectrum::kTwoValued) {
+    weights = measured_weights(row, f32x16(value));
+  }
+  for_lanes(tile.n, [&](int64_t i, auto lanes) __attribute__((always_inline)) {
+    const Prediction<f32x16> p =
+        predict<kClip>(row, load(tile.x_t + i, lanes), load(tile.out + i, lanes));
+    Weights<f32x16> w = weights;
+    mask16 measured;
+    if (kSpectrum == Spectrum::kTwoValued || kSpectrum == Spectrum::kAny) {
+      const f32x16 s = load(tile.s + i, lanes);
+      measured = less(f32x16(0.0f), s);
+      if (kSpectrum == Spectrum::kAny) w = measured_weights(row, s);
+      w.a = select(measured, w.a, null.a);
+      w.b = select(measured, w.b, null.b);
+      w.d = select(measured, w.d, null.d);
+    }
+    f32x16 x = w.a * p.x0 + w.b * p.eps;
+    if (kSpectrum == Spectrum::kConstant) {
+      x = x + w.c * load(tile.u + i, lanes);
+    } else if (kSpectrum != Spectrum::kNull) {
+      x = select(measured, x + w.c * load(tile.u + i, lanes), x);
+    }
+    if (kNoise) x = x + w.d * load(tile.z + i, lanes);
+    if (tile.x0 != nullptr) store(tile.x0 + i, p.x0, lanes);
+    store(tile.x_next + i, x, lanes);
+  });
+}
+
+struct UpdateTile {
+  const Row& row;
+  TileSpectrum spectrum;
+  const Tile& tile;
+
+  template <bool kClip, bool kNoise>
+  void run() {
+    switch (spectrum.kind) {
+      case Spectrum::kNull:
+        return update<kClip, kNoise, Spectrum::kNull>(row, 0.0f, tile);
+      case Spectrum::kConstant:
+        return update<kClip, kNoise, Spectrum::kConstant>(row, spectrum.value, tile);
+      case Spectrum::kTwoValued:
+        return update<kClip, kNoise, Spectrum::kTwoValued>(row, spectrum.value, tile);
+      case Spectrum::kAny:
+        return update<kClip, kNoise, Spectrum::kAny>(row, 0.0f, tile);
+    }
+  }
+};
+
+void step_band(const StepArguments& a, int64_t b, int64_t c, int64_t first, int64_t end) {
+  const Extent& extent = a.extent;
+  TileBuffers buffers;
+  const Row row = step_row(a, b);
+  const bool noise = draws_noise(row);
+  if (a.x_t == nullptr) std::memset(buffers.zero, 0, sizeof(buffers.zero));
+  for (int64_t h = first; h < end; ++h) {
+    const int64_t in_plane = h * extent.width;
+    const int64_t offset = (b * extent.channels + c) * extent.height * extent.width + in_plane;
+    const OutputRow out(a.out, b, c, in_plane);
+    const float* s = row_of(a.s, b, c, h);
+    const int64_t s_stride = a.s.stride[3];
+    NoiseRow noise_keys;
+    if (noise && a.noise == nullptr) noise_keys = step_noise_row(a, b, c, h);
+    for (int64_t w = 0; w < extent.width; w += kTile) {
+      Tile tile;
+      tile.n = extent.width - w < kTile ? extent.width - w : kTile;
+      tile.x_next = a.x_next + offset + w;
+      tile.x0 = a.x0 == nullptr ? nullptr : a.x0 + offset + w;
+      tile.x_t = a.x_t == nullptr ? buffers.zero : a.x_t + offset + w;
+      tile.out = a.x_t == nullptr ? buffers.zero : out.tile(w, tile.n, buffers.out);
+      tile.u = a.u.data == nullptr ? nullptr : row_of(a.u, b, c, h) + w;
+      tile.s = s + w * s_stride;
+      tile.z = nullptr;
+      if (noise) {
+        tile.z = a.noise != nullptr
+                     ? a.noise + offset + w
+                     : fill_noise(buffers.noise, noise_keys,
+                                  static_cast<uint32_t>(a.keys[b].origin_w + w), tile.n);
+      }
+      const TileSpectrum spectrum = a.u.data == nullptr
+                                        ? TileSpectrum{Spectrum::kNull, 0.0f}
+                                        : classify(tile.s, s_stride, tile.n);
+      with_row_traits(row, noise, UpdateTile{row, spectrum, tile});
+    }
+  }
+}
+
+}  // namespace
+
+// One affine step where every coefficient is a group of its own:
+//   x_next = a(s) x0 + b(s) eps + c(s) u + d(s) z
+// x_next, x_t, out, z (B, C, H, W); u (B or 1, C, H, W); s: each dimension full or 1.
+// Kawar et al., "Denoising Diffusion Restoration Models", 2022, eqs. 7 and 8, for DDRM's weights.
+void pointwise_step(const StepArguments& a) {
+  for_bands(a.extent, a.threads, [&](int64_t b, int64_t c, int64_t first, int64_t end) {
+    step_band(a, b, c, first, end);
+  });
+}
+
+}  // namespace ddrm_fast::DDRM_FAST_ISA

@@ -1,0 +1,86 @@
+// What the steps share: sources of x_t, network output and noise, by tiles of one row.
+#pragma once
+
+#include "ddrm_fast/affine.h"
+#include "kernels.h"
+#include "noise.h"
+#include "tasks.h"
+
+namespace ddrm_fast::DDRM_FAST_ISA {
+
+constexpr int64_t kTile = kNoiseTile;
+
+// One row of one plane of a network's output as float32: in place, or converted into the buffer.
+class OutputRow {
+ public:
+  OutputRow(const NetworkOutput& out, int64_t b, int64_t c, int64_t offset)
+      : type_(out.type), offset_(b * out.batch_stride + c * out.channel_stride + offset) {
+    data_ = out.data;
+  }
+
+  const float* tile(int64_t column, int64_t n, float* buffer) const {
+    if (type_ == OutputType::kFloat32) {
+      return static_cast<const float*>(data_) + offset_ + column;
+    }
+    const uint16_t* source = static_cast<const uint16_t*>(data_) + offset_ + column;
+    int64_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) store(buffer + i, convert(source + i));
+    if (i < n) {
+      uint16_t rest[kLanes] = {};
+      for (int64_t j = i; j < n; ++j) rest[j - i] = source[j];
+      store(buffer + i, convert(rest));
+    }
+    return buffer;
+  }
+
+ private:
+  f32x16 convert(const uint16_t* p) const {
+    return type_ == OutputType::kFloat16 ? load_float16(p) : load_bfloat16(p);
+  }
+
+  const void* data_;
+  OutputType type_;
+  int64_t offset_;
+};
+
+// The row of the table for an image. The initial state has no prediction: its coefficients are 0,
+// and nothing is clipped.
+DDRM_INLINE Row step_row(const StepArguments& step, int64_t b) {
+  Row row = step.rows[b * step.row_stride];
+  if (step.x_t == nullptr) {
+    row.p_x = row.p_out = row.q_x = row.q_out = 0.0f;
+    row.clip_lo = -__builtin_inff();
+    row.clip_hi = __builtin_inff();
+  }
+  return row;
+}
+
+DDRM_INLINE NoiseRow step_noise_row(const StepArguments& step, int64_t b, int64_t c, int64_t h) {
+  const NoiseKey& key = step.keys[b];
+  const uint64_t plane = static_cast<uint64_t>(key.sample) * step.extent.channels + c;
+  return noise_row(key.seed, static_cast<uint32_t>(key.origin_h + h), static_cast<uint32_t>(plane),
+                   noise_iteration_word(step.iteration, 0));
+}
+
+struct TileBuffers {
+  alignas(64) float noise[kNoiseBuffer];
+  alignas(64) float out[kTile + kLanes];
+  alignas(64) float zero[kTile];
+};
+
+// Calls function.template run<kClip, kNoise>() with what the row asks for.
+template <class Function>
+DDRM_INLINE void with_row_traits(const Row& row, bool noise, Function&& function) {
+  const bool clip = clips(row);
+  if (clip && noise) {
+    function.template run<true, true>();
+  } else if (clip) {
+    function.template run<true, false>();
+  } else if (noise) {
+    function.template run<false, true>();
+  } else {
+    function.template run<false, false>();
+  }
+}
+
+}  // namespace ddrm_fast::DDRM_FAST_ISA

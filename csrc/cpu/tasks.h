@@ -1,0 +1,36 @@
+// Splits a kernel's work into tasks; compiled once for each instruction set.
+#pragma once
+
+#include "parallel.h"
+#include "simd.h"
+
+namespace ddrm_fast::DDRM_FAST_ISA {
+
+// About this many floats a task: small enough to share out evenly, large enough to hide the sharing.
+constexpr int64_t kTaskFloats = 16384;
+// Below this many floats one thread is faster than waking a second one.
+constexpr int64_t kSerialFloats = 32768;
+
+template <class Function>
+static inline void parallel(int64_t tasks, int64_t floats, int threads, const Function& function) {
+  run_tasks(
+      tasks, floats < kSerialFloats ? 1 : threads,
+      [](const void* context, int64_t task) { (*static_cast<const Function*>(context))(task); },
+      &function);
+}
+
+// Bands of whole rows of every (batch, channel) plane: function(b, c, first row, end row).
+template <class Function>
+static inline void for_bands(const Extent& extent, int threads, const Function& function) {
+  const int64_t planes = extent.batch * extent.channels;
+  int64_t rows = kTaskFloats / (extent.width > 0 ? extent.width : 1);
+  rows = rows < 1 ? 1 : rows;
+  const int64_t bands = (extent.height + rows - 1) / rows;
+  parallel(planes * bands, planes * extent.height * extent.width, threads, [&](int64_t task) {
+    const int64_t plane = task / bands, first = task % bands * rows;
+    const int64_t end = first + rows < extent.height ? first + rows : extent.height;
+    function(plane / extent.channels, plane % extent.channels, first, end);
+  });
+}
+
+}  // namespace ddrm_fast::DDRM_FAST_ISA

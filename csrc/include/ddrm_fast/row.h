@@ -1,0 +1,38 @@
+// One row of the table [rows, B or 1, 33]: what a step knows about the sampler. The order of the
+// members is the order of the columns; ddrm_fast/ops/rows.py names the same indices.
+#pragma once
+
+#include "shapes.h"
+
+namespace ddrm_fast {
+
+// Weights on one branch, as functions of the singular value s:
+//   a = a0 + a1 s + a2 s^2   b = b0   c = c0 + c1/s + c2 s   d = sqrt(max(0, d0 + d1/s^2 + d2 s^2))
+struct Branch {
+  float a0, a1, a2, b0, c0, c1, c2, d0, d1, d2;
+};
+
+struct Row {
+  float p_x, p_out;          // x0 = p_x x_t + p_out out
+  float q_x, q_out;          // eps = q_x x_t + q_out out
+  float r_x, r_x0;           // eps = r_x x_t + r_x0 x0, after an edit of x0
+  float clip_lo, clip_hi;    // range of x0; -inf and inf: no clipping
+  float thr;                 // low: s < thr; high: s >= thr
+  float root_abar_next;      // sqrt(abar_next)
+  float null_a, null_b, null_d;  // s <= 0
+  Branch low, high;
+};
+
+constexpr int kRowWidth = 33;
+static_assert(sizeof(Row) == kRowWidth * sizeof(float), "a row is its 33 columns");
+
+DDRM_HD bool clips(const Row& row) {
+  return !(row.clip_lo == -__builtin_inff() && row.clip_hi == __builtin_inff());
+}
+
+DDRM_HD bool draws_noise(const Row& row) {
+  return row.null_d != 0 || row.low.d0 != 0 || row.low.d1 != 0 || row.low.d2 != 0 ||
+         row.high.d0 != 0 || row.high.d1 != 0 || row.high.d2 != 0;
+}
+
+}  // namespace ddrm_fast

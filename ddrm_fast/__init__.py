@@ -1,0 +1,41 @@
+"""ddrm_fast: fast, correct diffusion-based image restoration (DDRM and its relatives).
+
+>>> import ddrm_fast
+>>> operator = ddrm_fast.operators.SuperResolution(4)
+>>> result = ddrm_fast.restore(y, operator, sigma_y=0.05, num_samples=4)
+>>> result.mean, result.std
+"""
+
+import torch  # noqa: F401  (first: its OpenMP runtime then serves the compiled extension too)
+
+from . import operators, ops, priors, samplers
+from .ops import BackendError, backends, use_backend
+from .priors import DenoiserPrior, Prior, Schedule, load_prior
+from .restoration import Restoration, degrade, restore, sample
+from .samplers import DDIM, DDNM, DDPM, DDRM, DDNMPlus, StepInfo
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DDIM",
+    "DDNM",
+    "DDPM",
+    "DDRM",
+    "BackendError",
+    "DDNMPlus",
+    "DenoiserPrior",
+    "Prior",
+    "Restoration",
+    "Schedule",
+    "StepInfo",
+    "backends",
+    "degrade",
+    "load_prior",
+    "operators",
+    "ops",
+    "priors",
+    "restore",
+    "sample",
+    "samplers",
+    "use_backend",
+]

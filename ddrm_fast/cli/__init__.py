@@ -1,0 +1,45 @@
+"""Command line: `ddrm-fast <command> ...`, one module per command.
+
+A command module has `add(commands)`, which adds its parser to the sub-parsers and sets `run`, a
+function of the parsed arguments that returns an exit status.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from . import train
+
+COMMANDS = (train,)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="ddrm-fast", description="Restoration of pictures with diffusion models."
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add(commands)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: Words after the program's name; default: those of this process.
+
+    Returns:
+        Exit status: 0 for success, 1 for a failure that is explained on standard error.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    parsed = build_parser().parse_args(arguments)
+    try:
+        return parsed.run(parsed)
+    except (ValueError, OSError, RuntimeError, ArithmeticError) as error:
+        print(f"ddrm-fast {parsed.command}: {error}", file=sys.stderr)
+        return 1

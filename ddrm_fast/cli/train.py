@@ -1,0 +1,141 @@
+"""`ddrm-fast train`: train the default prior on a folder of pictures and dead leaves."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+EXAMPLE = """\
+example:
+  Train on a folder of photographs, with 45 % of the crops from synthetic dead leaves, then stop it
+  with Ctrl-C (or SIGTERM) at any time and continue later:
+
+    ddrm-fast train photos/ --dead-leaves 0.45 --steps 40000 --out runs/prior
+    ddrm-fast train photos/ --out runs/prior --resume
+
+  End a run early: 5000 more steps during which the learning rate falls to zero:
+
+    ddrm-fast train photos/ --out runs/prior --resume --final-decay 5000
+
+  Without any photograph:
+
+    ddrm-fast train --dead-leaves 1 --out runs/leaves
+
+files in the output folder:
+  checkpoint.pt          everything that --resume needs
+  denoiser.safetensors   the weights (running mean, float16), rewritten at every checkpoint
+  log.jsonl              a line of loss and speed per minute
+"""
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    """Add the parser of this command."""
+    parser = commands.add_parser(
+        "train",
+        help="train the default prior",
+        description="Train a small noise-conditional denoiser, the prior that ddrm_fast ships.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folders", nargs="*", metavar="FOLDER", help="folders of photographs")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the run")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
+    parser.add_argument(
+        "--final-decay", type=int, metavar="N",
+        help="with --resume: end after N more steps with a falling learning rate",
+    )  # fmt: skip
+    what = parser.add_argument_group(
+        "what is computed", "On --resume, whatever is not given is taken from the checkpoint."
+    )
+    what.add_argument(
+        "--dead-leaves", type=float, metavar="SHARE",
+        help="share of crops from dead leaves, 0 to 1 (default 0.45)",
+    )  # fmt: skip
+    what.add_argument("--leaves-count", type=int, metavar="N", help="pictures of leaves (600)")
+    what.add_argument("--steps", type=int, metavar="N", help="steps of the run (40000)")
+    what.add_argument(
+        "--decay-steps", type=int, metavar="N",
+        help="steps at the end with a falling learning rate (3/8 of the steps)",
+    )  # fmt: skip
+    what.add_argument("--batch", type=int, metavar="N", help="crops per step (16)")
+    what.add_argument("--patch", type=int, metavar="PIXELS", help="side of a crop (64)")
+    what.add_argument("--learning-rate", type=float, metavar="RATE", help="peak rate (4e-4)")
+    what.add_argument("--channels", metavar="C,C,...", help="width of each scale (48,64,128,256)")
+    what.add_argument("--precision", choices=["auto", "bfloat16", "float32"], help="(auto)")
+    what.add_argument("--seed", type=int, metavar="N", help="seed of everything (0)")
+    how = parser.add_argument_group("how it runs")
+    how.add_argument("--threads", type=int, metavar="N", help="CPU threads (all)")
+    how.add_argument(
+        "--checkpoint-minutes", type=float, default=10.0, metavar="MIN",
+        help="minutes between checkpoints (10)",
+    )  # fmt: skip
+    how.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train; returns the exit status."""
+    import torch
+
+    from ..priors import training
+
+    if arguments.threads is not None:
+        if arguments.threads < 1:
+            raise ValueError(f"--threads: got {arguments.threads}, expected at least 1")
+        torch.set_num_threads(arguments.threads)
+    if arguments.resume:
+        state = training.read_checkpoint(Path(arguments.out) / training.CHECKPOINT)
+        base = training.config_from_json(state["config"])
+    else:
+        base = training.TrainingConfig(precision=training.best_precision())
+    config = configure(base, arguments)
+    source = training.build_source(config, arguments.folders, workers=torch.get_num_threads())
+    trainer = training.train(
+        config,
+        source,
+        arguments.out,
+        resume=arguments.resume,
+        final_decay=arguments.final_decay,
+        checkpoint_minutes=arguments.checkpoint_minutes,
+        progress=not arguments.quiet,
+    )
+    left = trainer.config.steps - trainer.step
+    logging.info(
+        "step %d; %s", trainer.step, f"{left} to go: --resume continues" if left else "finished"
+    )
+    return 0
+
+
+def configure(base, arguments: argparse.Namespace):
+    """`base` with the options that were given on the command line."""
+    from ..priors.denoiser import DenoiserConfig
+    from ..priors.training import best_precision
+
+    changes = {
+        "leaves_share": arguments.dead_leaves,
+        "leaves_count": arguments.leaves_count,
+        "steps": arguments.steps,
+        "decay_steps": arguments.decay_steps,
+        "batch": arguments.batch,
+        "learning_rate": arguments.learning_rate,
+        "precision": arguments.precision,
+        "seed": arguments.seed,
+    }
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if changes.get("precision") == "auto":
+        changes["precision"] = best_precision()
+    if arguments.steps is not None and arguments.decay_steps is None and not arguments.resume:
+        changes["decay_steps"] = arguments.steps * 3 // 8
+    if arguments.patch is not None:
+        changes["crops"] = replace(base.crops, patch=arguments.patch)
+    if arguments.channels is not None:
+        try:
+            channels = tuple(int(width) for width in arguments.channels.split(","))
+        except ValueError:
+            raise ValueError(
+                f"--channels: got {arguments.channels!r}, expected numbers such as 48,64,128,256"
+            ) from None
+        changes["model"] = DenoiserConfig(channels)
+    return replace(base, **changes)

@@ -1,0 +1,41 @@
+"""Degradations: transform + grouping + singular values."""
+
+from .base import Carry, Measurement, Operator, Rows
+from .block import Colorization, SuperResolution
+from .blur import Blur, gaussian_kernel, motion_kernel
+from .blur_decimate import BlurDecimate
+from .compressive import BlockCS, WalshHadamardCS
+from .general import GeneralOperator
+from .pointwise import Denoising, Gain, Inpainting, bayer_mask
+from .separable import (
+    BicubicDownscaling,
+    Separable,
+    SeparableBlur,
+    SeparableDecimation,
+    bicubic_kernel,
+)
+
+__all__ = [
+    "BicubicDownscaling",
+    "BlockCS",
+    "Blur",
+    "BlurDecimate",
+    "Carry",
+    "Colorization",
+    "Denoising",
+    "Gain",
+    "GeneralOperator",
+    "Inpainting",
+    "Measurement",
+    "Operator",
+    "Rows",
+    "Separable",
+    "SeparableBlur",
+    "SeparableDecimation",
+    "SuperResolution",
+    "WalshHadamardCS",
+    "bayer_mask",
+    "bicubic_kernel",
+    "gaussian_kernel",
+    "motion_kernel",
+]

@@ -1,0 +1,296 @@
+"""What a degradation is: a fast transform, a grouping, and singular values.
+
+y = H x + sigma_y n with H = U S V^T. An operator knows its thin decomposition (``measure`` is V_1^T,
+``lift`` is V_1, ``singulars`` the diagonal), from which H, its adjoint and its pseudo-inverse follow,
+the full orthonormal basis (``V``, ``Vt``), and the fused sampling ``step``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..ops import Noise
+
+Shape = tuple[int, int, int]
+
+
+@dataclass
+class Rows:
+    """Row tables of a run.
+
+    Args:
+        table:
+            float32 [steps + 1, B or 1, 33]; row 0 makes the initial state.
+        edited:
+            The same for a clean image that was edited in pixel space (clipping) and takes the place
+            of the network's output; None where nothing is edited.
+    """
+
+    table: Tensor
+    edited: Tensor | None = None
+
+    def to(self, device: torch.device) -> Rows:
+        edited = None if self.edited is None else self.edited.to(device)
+        return Rows(self.table.to(device), edited)
+
+
+@dataclass
+class Measurement:
+    """A measurement as kernels read it: coefficients, singular values, and what defines the groups.
+
+    Tensors with a batch dimension of 1 serve every image.
+
+    Args:
+        image_shape:
+            (C, H, W) of the restored image.
+        u:
+            U^T y in the kernel's layout.
+        s:
+            Singular values, broadcastable to u.
+        weights, mask, kernel:
+            What else defines the groups, where the operator has it.
+    """
+
+    image_shape: Shape
+    u: Tensor
+    s: Tensor
+    weights: Tensor | None = None
+    mask: Tensor | None = None
+    kernel: Tensor | None = None
+
+    @property
+    def batch(self) -> int:
+        return self.u.shape[0]
+
+
+class Carry:
+    """Coefficients of the state, kept from step to step by transform operators (two buffers)."""
+
+    def __init__(self) -> None:
+        self.current: Tensor | None = None
+        self._spare: Tensor | None = None
+
+    def target(self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+        """A buffer for the next coefficients."""
+        if self._spare is None or self._spare.shape != shape:
+            self._spare = torch.empty(shape, dtype=dtype, device=device)
+        return self._spare
+
+    def advance(self, new: Tensor) -> None:
+        self.current, self._spare = new, self.current
+
+
+class Operator(ABC):
+    """A linear degradation with a known singular value decomposition.
+
+    Images are (B, C, H, W), float32 or float64; the layout of a measurement y is each operator's own.
+    Every method is linear and differentiable except ``step``.
+    """
+
+    #: number of images with a mask or gain of their own; 1: all images share it
+    batch: int = 1
+
+    def __init__(self) -> None:
+        self._cache: dict = {}
+
+    def _constant(self, name: str, x: Tensor, like: Tensor) -> Tensor:
+        """``x`` (float64, CPU) in the precision and on the device of ``like``; kept."""
+        dtype = like.dtype
+        if dtype.is_complex != x.is_complex():
+            dtype = dtype.to_complex() if x.is_complex() else dtype.to_real()
+        key = (name, dtype, like.device)
+        if key not in self._cache:
+            self._cache[key] = x.to(device=like.device, dtype=dtype).contiguous()
+        return self._cache[key]
+
+    def _keep(self, key: tuple, make) -> Tensor:
+        """The value of ``make()``, kept under ``key``; only a few sizes are kept at a time."""
+        if key not in self._cache:
+            if len(self._cache) > 32:
+                self._cache.clear()
+            self._cache[key] = make()
+        return self._cache[key]
+
+    @abstractmethod
+    def image_shape(self, y: Tensor) -> Shape:
+        """(C, H, W) of the image behind a measurement.
+
+        Raises:
+            ValueError: the shape of ``y`` does not fit this operator.
+        """
+
+    @abstractmethod
+    def check_image(self, shape: Shape) -> None:
+        """Raises ValueError if images of shape (C, H, W) do not fit this operator."""
+
+    @abstractmethod
+    def singulars(self, shape: Shape) -> Tensor:
+        """Singular values of the measured directions of a (C, H, W) image.
+
+        float64 on the CPU, broadcastable to ``Ut(y)``; 0 where nothing is measured.
+        """
+
+    @abstractmethod
+    def measure(self, x: Tensor) -> Tensor:
+        """V_1^T x: the coefficients of the measured directions, in the layout of ``Ut(y)``."""
+
+    @abstractmethod
+    def lift(self, c: Tensor, shape: Shape) -> Tensor:
+        """V_1 c: an image with these measured coefficients and nothing else."""
+
+    @abstractmethod
+    def Vt(self, x: Tensor) -> Tensor:
+        """All coefficients V^T x, in an orthonormal basis whose measured directions are V_1."""
+
+    @abstractmethod
+    def V(self, c: Tensor) -> Tensor:
+        """The image with coefficients c; inverse and adjoint of ``Vt``."""
+
+    def U(self, u: Tensor) -> Tensor:
+        """Measurement with coefficients u; identity unless an operator says otherwise."""
+        return u
+
+    def Ut(self, y: Tensor) -> Tensor:
+        """Coefficients of a measurement; inverse and adjoint of ``U``."""
+        return y
+
+    def select(self, images: Tensor) -> Operator:
+        """The operator of some images of the batch: itself, unless images have masks of their own."""
+        return self
+
+    def _s(self, shape: Shape, like: Tensor) -> Tensor:
+        real = like.dtype.to_real() if like.is_complex() else like.dtype
+        key = ("singulars", shape, real, like.device)
+        return self._keep(key, lambda: self.singulars(shape).to(device=like.device, dtype=real))
+
+    def H(self, x: Tensor) -> Tensor:
+        """The degradation without its noise: y = U S V_1^T x."""
+        self._check(x)
+        c = self.measure(x)
+        return self.U(self._s(tuple(x.shape[1:]), c) * c)
+
+    def Ht(self, y: Tensor) -> Tensor:
+        """Adjoint of H: V_1 S U^T y."""
+        shape = self.image_shape(y)
+        u = self.Ut(y)
+        return self.lift(self._s(shape, u) * u, shape)
+
+    def H_pinv(self, y: Tensor) -> Tensor:
+        """Pseudo-inverse: V_1 S^+ U^T y, with 1/s taken as 0 where s = 0."""
+        shape = self.image_shape(y)
+        u = self.Ut(y)
+        s = self._s(shape, u)
+        inverse = torch.where(s > 0, 1.0 / torch.where(s > 0, s, 1.0), 0.0)
+        return self.lift(torch.where(s > 0, u, 0.0) * inverse, shape)
+
+    def project(self, x0: Tensor, y: Tensor, sigma: float | Tensor, sigma_y: Tensor) -> Tensor:
+        """Ends on the measurement: x0 + V_1 g (u/s - V_1^T x0), g = s^2 sigma^2 / (s^2 sigma^2 + sigma_y^2).
+
+        Args:
+            x0:
+                Clean-image estimate (B, C, H, W) with error of about ``sigma``.
+            y:
+                Measurement, batch B or 1.
+            sigma:
+                Noise level of the last network call, sqrt((1 - abar) / abar).
+            sigma_y:
+                Measurement noise, one for all or [B], in the unit of y.
+        """
+        self._check(x0)
+        u = self.Ut(y)
+        s = self._s(tuple(x0.shape[1:]), u)
+        variance = torch.as_tensor(sigma_y, dtype=s.dtype, device=s.device).square()
+        variance = variance.reshape(-1, *[1] * (u.dim() - 1))
+        prior = float(sigma) ** 2
+        # g/s and g, with g = 1 on measured directions where both sigma and sigma_y are 0
+        total = torch.where(s > 0, s * s * prior + variance, 1.0)
+        gain = torch.where(s > 0, s * prior / torch.where(total > 0, total, 1.0), 0.0)
+        gain = torch.where((total > 0) | (s <= 0), gain, 1.0 / torch.where(s > 0, s, 1.0))
+        c = self.measure(x0)
+        change = gain * (torch.where(s > 0, u, 0.0) - s * c)
+        return x0 + self.lift(change, tuple(x0.shape[1:]))
+
+    @abstractmethod
+    def prepare(self, y: Tensor) -> Measurement:
+        """The measurement in the layout of this operator's step kernel; once per run."""
+
+    @abstractmethod
+    def step(
+        self,
+        x_t: Tensor | None,
+        out: Tensor | None,
+        u: Measurement,
+        rows: Rows,
+        step: Tensor,
+        noise: Noise,
+        *,
+        x_next: Tensor | None = None,
+        x0: Tensor | None = None,
+        carry: Carry | None = None,
+    ) -> Tensor:
+        """One fused sampling step, x_next = V (a V^T x0 + b V^T eps + c u + d z).
+
+        Args:
+            x_t, out:
+                State and network output, (B, C, H, W); None and None: the initial state.
+            u:
+                :class:`Measurement` from :meth:`prepare`.
+            rows, step:
+                The run's :class:`Rows` and the row's index, int64 [1].
+            noise:
+                :class:`ddrm_fast.ops.Noise`; given noise is in pixel space.
+            x_next, x0:
+                Buffers for the next state and the clean-image prediction.
+            carry:
+                Coefficients kept between steps; without it a transform operator transforms ``x_t``.
+
+        Returns:
+            The next state.
+        """
+
+    def _check(self, x: Tensor) -> None:
+        if x.dim() != 4:
+            raise ValueError(f"x: expected (B, C, H, W), got shape {tuple(x.shape)}")
+        if not x.is_floating_point() or x.dtype in (torch.float16, torch.bfloat16):
+            raise ValueError(f"x: expected float32 or float64, got {x.dtype}")
+        self.check_image(tuple(x.shape[1:]))
+        if self.batch > 1 and x.shape[0] not in (0, self.batch):
+            raise ValueError(f"x: this operator is for a batch of {self.batch}, got {x.shape[0]}")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+def expect_dims(name: str, x: Tensor, dims: int, layout: str) -> None:
+    """Raises ValueError unless a measurement has the given number of dimensions."""
+    if x.dim() != dims:
+        raise ValueError(f"{name}: expected {layout}, got shape {tuple(x.shape)}")
+
+
+def cut_small(s: Tensor, rcond: float) -> Tensor:
+    """Singular values with those below ``rcond`` times the largest set to 0."""
+    if not 0 <= rcond < 1:
+        raise ValueError(f"rcond: expected 0 <= rcond < 1, got {rcond}")
+    return torch.where(s < rcond * s.max(), 0.0, s) if s.numel() else s
+
+
+def whole_factor(factor: int) -> int:
+    """A decimation factor: an integer of at least 1."""
+    if isinstance(factor, bool) or not isinstance(factor, int) or factor < 1:
+        raise ValueError(f"factor: expected an integer >= 1, got {factor!r}")
+    return factor
+
+
+def divides(factor: int, shape: Shape, what: str = "factor") -> None:
+    """Raises ValueError unless ``factor`` divides both sides of the image."""
+    height, width = shape[1:]
+    if height < factor or width < factor:
+        raise ValueError(f"x: an image of {height} x {width} is smaller than a block of {factor}")
+    if height % factor or width % factor:
+        raise ValueError(
+            f"x: height and width must be multiples of the {what} {factor}, got {height} x {width}"
+        )

@@ -1,0 +1,175 @@
+"""Operators that average groups of pixels: super-resolution, colorization, old photographs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .. import ops
+from ..ops.groups import group_sum, spread_groups
+from .base import Measurement, Operator, Shape, cut_small, divides, expect_dims, whole_factor
+
+
+class SuperResolution(Operator):
+    """y = mean of each r x r block, optionally of a grey and masked image ("old photo").
+
+    With weights a_c and mask m: y = (1 / r^2) sum over the block (and channels) of a_c m x. One measured
+    direction per group, w = a m / norm with s = norm(a m) / r^2; without weights and mask s = 1 / r.
+
+    Args:
+        factor:
+            Side r of a block, >= 1; divides height and width.
+        weights:
+            Grey weights, one per channel: y has one channel. None: every channel by itself.
+        mask:
+            Known pixels before averaging, (H, W), (C, H, W) or (B, C or 1, H, W); real gains allowed.
+        rcond:
+            A block whose s is below ``rcond`` times the largest counts as not measured.
+    """
+
+    def __init__(
+        self,
+        factor: int,
+        weights: Sequence[float] | Tensor | None = None,
+        mask: Tensor | None = None,
+        rcond: float = 1e-3,
+    ) -> None:
+        super().__init__()
+        self.factor = whole_factor(factor)
+        self.rcond = rcond
+        self.weights = self.mask = None
+        if weights is not None:
+            weights = torch.as_tensor(weights, dtype=torch.float64).detach().cpu()
+            if weights.dim() != 1 or not torch.isfinite(weights).all() or not weights.any():
+                raise ValueError(
+                    f"weights: expected finite numbers, one per channel, not all 0; got {weights}"
+                )
+            self.weights = weights
+        if mask is not None:
+            mask = torch.as_tensor(mask).detach().cpu().double()
+            if not 2 <= mask.dim() <= 4 or not torch.isfinite(mask).all():
+                raise ValueError(f"mask: expected finite (B, C, H, W), got {tuple(mask.shape)}")
+            self.mask = mask[(None,) * (4 - mask.dim())]
+            self.batch = self.mask.shape[0]
+
+    def select(self, images: Tensor) -> SuperResolution:
+        if self.batch == 1:
+            return self
+        chosen = copy.copy(self)
+        chosen._cache = {}
+        chosen.mask = self.mask.index_select(0, images.cpu())
+        chosen.batch = len(images)
+        return chosen
+
+    def check_image(self, shape: Shape) -> None:
+        divides(self.factor, shape)
+        if self.weights is not None and shape[0] != len(self.weights):
+            raise ValueError(
+                f"x: expected {len(self.weights)} channels (one per weight), got {shape[0]}"
+            )
+        if self.mask is not None:
+            channels, *size = self.mask.shape[1:]
+            if tuple(size) != tuple(shape[1:]) or channels not in (1, shape[0]):
+                raise ValueError(
+                    f"x: expected the mask's {tuple(self.mask.shape[1:])}, got {tuple(shape)}"
+                )
+
+    def image_shape(self, y: Tensor) -> Shape:
+        expect_dims("y", y, 4, "(B, C, H / factor, W / factor)")
+        channels = y.shape[1]
+        if self.weights is not None:
+            if channels != 1:
+                raise ValueError(f"y: expected 1 channel, got {channels}")
+            channels = len(self.weights)
+        shape = (channels, y.shape[2] * self.factor, y.shape[3] * self.factor)
+        self.check_image(shape)
+        return shape
+
+    def singulars(self, shape: Shape) -> Tensor:
+        r = self.factor
+        if self.mask is None:
+            norm = r if self.weights is None else r * float(self.weights.norm())
+            return torch.full((1, 1, 1, 1), norm / r**2, dtype=torch.float64)
+        profile = self.mask.square()
+        if self.weights is not None:
+            profile = profile * self.weights.square().view(1, -1, 1, 1)
+        s = group_sum(profile, r, self.weights is not None).sqrt() / r**2
+        return cut_small(s, self.rcond)
+
+    def _profile(self, shape: Shape, like: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        weights = None if self.weights is None else self._constant("weights", self.weights, like)
+        mask = None if self.mask is None else self._constant("mask", self.mask, like)
+        return self._s(shape, like), weights, mask
+
+    def measure(self, x: Tensor) -> Tensor:
+        return ops.block_measure(x, *self._profile(tuple(x.shape[1:]), x), self.factor)
+
+    def lift(self, c: Tensor, shape: Shape) -> Tensor:
+        return ops.block_lift(c, *self._profile(shape, c), self.factor, shape[0])
+
+    def _reflector(self, shape: Shape, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Householder vector v = w + sign(w_1) e_1 of each group, 2 / <v, v>, and -sign(w_1).
+
+        I - 2 v v^T / <v, v> maps w to -sign(w_1) e_1, so after a change of sign the first coefficient
+        of a group is <w, x> and the others span its null space. w = 0: the identity.
+        """
+        s, weights, mask = self._profile(shape, like)
+        grid = (1 if self.weights is not None else shape[0], *(n // self.factor for n in shape[1:]))
+        s = s.expand(max(s.shape[0], 1), *grid).contiguous()
+        w = ops.block_lift(torch.ones_like(s), s, weights, mask, self.factor, shape[0])
+        corner = torch.zeros((1, *shape), dtype=w.dtype, device=w.device)
+        corner[:, : 1 if self.weights is not None else None, :: self.factor, :: self.factor] = 1.0
+        measured = group_sum(w * w, self.factor, self.weights is not None) > 0
+        sign = torch.where(w < 0, -1.0, 1.0).to(w.dtype) * corner
+        v = w + sign * spread_groups(measured.to(w.dtype), self.factor, shape[0])
+        square = group_sum(v * v, self.factor, self.weights is not None)
+        beta = torch.where(measured, 2.0 / torch.where(measured, square, 1.0), 0.0)
+        flip = torch.where((corner > 0) & (sign != 0), -sign, 1.0)
+        flip = torch.where(spread_groups(measured, self.factor, shape[0]), flip, 1.0)
+        return v, beta, flip
+
+    def _reflect(self, x: Tensor, v: Tensor, beta: Tensor) -> Tensor:
+        t = beta * group_sum(v * x, self.factor, self.weights is not None)
+        return x - v * spread_groups(t, self.factor, x.shape[1])
+
+    def Vt(self, x: Tensor) -> Tensor:
+        """Coefficients in the image's shape: the first place of each group holds <w, x>."""
+        self._check(x)
+        v, beta, flip = self._reflector(tuple(x.shape[1:]), x)
+        return flip * self._reflect(x, v, beta)
+
+    def V(self, c: Tensor) -> Tensor:
+        v, beta, flip = self._reflector(tuple(c.shape[1:]), c)
+        return self._reflect(flip * c, v, beta)
+
+    def prepare(self, y: Tensor) -> Measurement:
+        shape = self.image_shape(y)
+        s, weights, mask = self._profile(shape, y)
+        return Measurement(shape, y.contiguous(), s, weights, mask)
+
+    def step(self, x_t, out, u, rows, step, noise, *, x_next=None, x0=None, carry=None) -> Tensor:
+        return ops.block_step(
+            x_t, out, u.u, u.s, u.weights, u.mask, self.factor, rows.table, step, noise,
+            x_next=x_next, x0=x0,
+        )  # fmt: skip
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(factor={self.factor})"
+
+
+class Colorization(SuperResolution):
+    """y = weighted sum of the channels; any number of channels. s = norm of the weights.
+
+    Args:
+        weights:
+            One per channel; default a third each.
+    """
+
+    def __init__(self, weights: Sequence[float] | Tensor = (1 / 3, 1 / 3, 1 / 3)) -> None:
+        super().__init__(1, weights=weights)
+
+    def __repr__(self) -> str:
+        return f"Colorization({self.weights.tolist()})"

@@ -1,0 +1,210 @@
+"""Compressive sensing: some coefficients of an orthonormal transform are known, the rest are not."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..ops import fwht
+from .base import Measurement, Shape, divides, expect_dims, whole_factor
+from .spectral import TransformOperator, into
+from .transforms import Blocks, WalshHadamard
+
+
+def _power_of_two(n: int) -> bool:
+    return n >= 1 and n & (n - 1) == 0
+
+
+class WalshHadamardCS(TransformOperator):
+    """y = the kept coefficients of the orthonormal Walsh-Hadamard transform of each channel.
+
+    The plane is flattened row by row, the transform is in natural (Hadamard) order. y is (B, C, m), in the
+    order of ``kept``. s = 1 for kept coefficients.
+
+    Args:
+        size:
+            (H, W), powers of two.
+        ratio:
+            Keep one coefficient of ``ratio``, >= 1, chosen at random by ``seed`` (the mean is always
+            kept). Or give ``kept``.
+        kept:
+            Indices of the kept coefficients, distinct, 0 <= index < H W.
+    """
+
+    def __init__(
+        self,
+        size: tuple[int, int],
+        ratio: float | None = None,
+        *,
+        kept: Tensor | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        height, width = size
+        if not (_power_of_two(height) and _power_of_two(width)):
+            raise ValueError(f"size: expected powers of two, got {height} x {width}")
+        self.size = (height, width)
+        self.kept = _kept(height * width, ratio, kept, seed)
+        mask = torch.zeros(height * width, dtype=torch.float64)
+        mask[self.kept] = 1.0
+        self._mask = mask.view(1, 1, height, width)
+
+    def check_image(self, shape: Shape) -> None:
+        if tuple(shape[1:]) != self.size:
+            raise ValueError(
+                f"x: this operator is for {self.size[0]} x {self.size[1]} pixels, "
+                f"got {shape[1]} x {shape[2]}"
+            )
+
+    def image_shape(self, y: Tensor) -> Shape:
+        expect_dims("y", y, 3, "(B, C, m)")
+        if y.shape[2] != len(self.kept):
+            raise ValueError(f"y: expected {len(self.kept)} coefficients, got {y.shape[2]}")
+        return y.shape[1], *self.size
+
+    def singulars(self, shape: Shape) -> Tensor:
+        return torch.ones(1, 1, 1, dtype=torch.float64)
+
+    def measure(self, x: Tensor) -> Tensor:
+        return fwht(x).flatten(2).index_select(2, self.kept.to(x.device))
+
+    def _spread(self, c: Tensor) -> Tensor:
+        plane = c.new_zeros(*c.shape[:2], self.size[0] * self.size[1])
+        return plane.index_copy(2, self.kept.to(c.device), c).unflatten(2, self.size)
+
+    def lift(self, c: Tensor, shape: Shape) -> Tensor:
+        return fwht(self._spread(c))
+
+    def Vt(self, x: Tensor) -> Tensor:
+        self._check(x)
+        return fwht(x)
+
+    def V(self, c: Tensor) -> Tensor:
+        return fwht(c)
+
+    def prepare(self, y: Tensor) -> Measurement:
+        shape = self.image_shape(y)
+        return Measurement(shape, self._spread(y), self._constant("mask", self._mask, y))
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return WalshHadamard.forward(x)
+
+    def _inverse(self, c: Tensor, shape: Shape, out: Tensor | None) -> Tensor:
+        return into(WalshHadamard.inverse(c), out)
+
+    def __repr__(self) -> str:
+        return f"WalshHadamardCS({self.size[0]} x {self.size[1]}, {len(self.kept)} kept)"
+
+
+class BlockCS(TransformOperator):
+    """y = the first m coefficients of every k x k block in a small orthogonal basis.
+
+    y is (B, C, H / k, W / k, m). s = 1 for kept coefficients.
+
+    Args:
+        block:
+            Side k of a block; divides height and width.
+        ratio:
+            Keep one coefficient of ``ratio``, at least one. Or give ``keep``.
+        keep:
+            Number m of kept coefficients, 1 <= m <= k^2.
+        basis:
+            Orthogonal (k^2, k^2), its first m columns measure; default: random, by ``seed``.
+    """
+
+    def __init__(
+        self,
+        block: int = 32,
+        ratio: float | None = None,
+        *,
+        keep: int | None = None,
+        basis: Tensor | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.block = whole_factor(block)
+        n = self.block**2
+        if (ratio is None) == (keep is None):
+            raise ValueError("ratio, keep: give exactly one of them")
+        if ratio is not None and not ratio >= 1:
+            raise ValueError(f"ratio: expected >= 1, got {ratio}")
+        self.keep = max(1, int(n / ratio)) if keep is None else keep
+        if not 1 <= self.keep <= n:
+            raise ValueError(f"keep: expected 1 to {n}, got {self.keep}")
+        if basis is None:
+            generator = torch.Generator().manual_seed(seed)
+            basis = torch.randn(n, n, generator=generator, dtype=torch.float64)
+            basis = torch.linalg.qr(basis)[0]
+        basis = torch.as_tensor(basis).detach().cpu().double()
+        if basis.shape != (n, n):
+            raise ValueError(f"basis: expected ({n}, {n}), got {tuple(basis.shape)}")
+        if (basis.mT @ basis - torch.eye(n, dtype=torch.float64)).abs().max() > 1e-4:
+            raise ValueError("basis: is not orthogonal")
+        self.basis = basis
+
+    def check_image(self, shape: Shape) -> None:
+        divides(self.block, shape, "block")
+
+    def image_shape(self, y: Tensor) -> Shape:
+        expect_dims("y", y, 5, "(B, C, H / block, W / block, m)")
+        if y.shape[4] != self.keep:
+            raise ValueError(f"y: expected {self.keep} coefficients a block, got {y.shape[4]}")
+        return y.shape[1], y.shape[2] * self.block, y.shape[3] * self.block
+
+    def singulars(self, shape: Shape) -> Tensor:
+        return torch.ones(1, 1, 1, 1, 1, dtype=torch.float64)
+
+    def _transform(self, like: Tensor) -> Blocks:
+        return Blocks(self._constant("basis", self.basis, like), self.block)
+
+    def Vt(self, x: Tensor) -> Tensor:
+        """Coefficients (B, C, H / k, W / k, k^2)."""
+        self._check(x)
+        grid = (x.shape[2] // self.block, x.shape[3] // self.block)
+        return self._transform(x).forward(x).unflatten(2, grid)
+
+    def V(self, c: Tensor) -> Tensor:
+        height, width = c.shape[2] * self.block, c.shape[3] * self.block
+        return self._transform(c).inverse(c.flatten(2, 3), height, width)
+
+    def measure(self, x: Tensor) -> Tensor:
+        return self.Vt(x)[..., : self.keep]
+
+    def _spread(self, c: Tensor) -> Tensor:
+        return torch.nn.functional.pad(c, (0, self.block**2 - self.keep))
+
+    def lift(self, c: Tensor, shape: Shape) -> Tensor:
+        return self.V(self._spread(c))
+
+    def prepare(self, y: Tensor) -> Measurement:
+        shape = self.image_shape(y)
+        mask = torch.zeros(1, 1, 1, self.block**2, dtype=torch.float64)
+        mask[..., : self.keep] = 1.0
+        u = self._spread(y).flatten(2, 3).contiguous()
+        return Measurement(shape, u, self._constant("mask", mask, y))
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self._transform(x).forward(x).contiguous()
+
+    def _inverse(self, c: Tensor, shape: Shape, out: Tensor | None) -> Tensor:
+        return into(self._transform(c).inverse(c, *shape[1:]), out)
+
+    def __repr__(self) -> str:
+        return f"BlockCS({self.block} x {self.block}, {self.keep} kept)"
+
+
+def _kept(n: int, ratio: float | None, kept: Tensor | None, seed: int) -> Tensor:
+    if (ratio is None) == (kept is None):
+        raise ValueError("ratio, kept: give exactly one of them")
+    if kept is not None:
+        kept = torch.as_tensor(kept).detach().cpu().long().flatten()
+        if not len(kept) or kept.min() < 0 or kept.max() >= n:
+            raise ValueError(f"kept: expected indices from 0 to {n - 1}")
+        if len(kept.unique()) != len(kept):
+            raise ValueError("kept: has repeated indices")
+        return kept
+    if not ratio >= 1:
+        raise ValueError(f"ratio: expected >= 1, got {ratio}")
+    chosen = torch.randperm(n - 1, generator=torch.Generator().manual_seed(seed)) + 1
+    count = max(1, int(n / ratio))
+    return torch.cat((torch.zeros(1, dtype=torch.int64), chosen[: count - 1]))

@@ -1,0 +1,160 @@
+"""Operators that act on each pixel alone: denoising, inpainting, gain."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor
+
+from .. import ops
+from .base import Measurement, Operator, Shape, cut_small, expect_dims
+
+
+class Gain(Operator):
+    """y = gain * x: vignetting, exposure, any per-pixel factor. U = identity, s = |gain|.
+
+    Args:
+        gain:
+            Factor of each pixel, (H, W), (C, H, W) or (B, C or 1, H, W), finite; 0: not measured.
+        rcond:
+            A gain below ``rcond`` times the largest counts as 0.
+    """
+
+    def __init__(self, gain: Tensor, rcond: float = 1e-3) -> None:
+        super().__init__()
+        gain = torch.as_tensor(gain).detach().cpu().double()
+        if not 2 <= gain.dim() <= 4:
+            raise ValueError(
+                f"gain: expected (H, W), (C, H, W) or (B, C, H, W), got {tuple(gain.shape)}"
+            )
+        if not torch.isfinite(gain).all():
+            raise ValueError("gain: has NaN or infinite entries")
+        gain = gain[(None,) * (4 - gain.dim())]
+        self.gain = torch.where(cut_small(gain.abs(), rcond) > 0, gain, 0.0)
+        self.batch = gain.shape[0]
+
+    def select(self, images: Tensor) -> Gain:
+        if self.batch == 1:
+            return self
+        chosen = copy.copy(self)
+        chosen._cache = {}
+        chosen.gain = self.gain.index_select(0, images.cpu())
+        chosen.batch = len(images)
+        return chosen
+
+    def check_image(self, shape: Shape) -> None:
+        channels, *size = self.gain.shape[1:]
+        if tuple(size) != tuple(shape[1:]) or channels not in (1, shape[0]):
+            raise ValueError(
+                f"x: this operator is for {channels if channels > 1 else 'any'} channels of "
+                f"{size[0]} x {size[1]}, got {shape[0]} of {shape[1]} x {shape[2]}"
+            )
+
+    def image_shape(self, y: Tensor) -> Shape:
+        expect_dims("y", y, 4, "(B, C, H, W)")
+        shape = tuple(y.shape[1:])
+        self.check_image(shape)
+        return shape
+
+    def singulars(self, shape: Shape) -> Tensor:
+        return self.gain.abs()
+
+    def _sign(self, like: Tensor) -> Tensor:
+        return self._constant("sign", torch.where(self.gain < 0, -1.0, 1.0).double(), like)
+
+    def measure(self, x: Tensor) -> Tensor:
+        return self._sign(x) * x
+
+    def lift(self, c: Tensor, shape: Shape) -> Tensor:
+        # only where something is measured: the other entries of c are no coefficients
+        return torch.where(self._s(shape, c) > 0, self._sign(c) * c, 0.0)
+
+    def Vt(self, x: Tensor) -> Tensor:
+        self._check(x)
+        return self._sign(x) * x
+
+    def V(self, c: Tensor) -> Tensor:
+        return self._sign(c) * c
+
+    def prepare(self, y: Tensor) -> Measurement:
+        shape = self.image_shape(y)
+        u = (self._sign(y) * y).contiguous()
+        return Measurement(shape, u, self._s(shape, y))
+
+    def step(self, x_t, out, u, rows, step, noise, *, x_next=None, x0=None, carry=None) -> Tensor:
+        return ops.pointwise_step(x_t, out, u.u, u.s, rows.table, step, noise, x_next=x_next, x0=x0)
+
+
+class Inpainting(Gain):
+    """y = mask * x: missing pixels, boxes, colour filter arrays. y is the image with zeros there.
+
+    Args:
+        mask:
+            True (or 1) where a pixel is known: (H, W), (C, H, W) or (B, C or 1, H, W). See
+            :func:`bayer_mask` for demosaicing.
+
+    Raises:
+        ValueError: an entry is neither 0 nor 1, or the shape has no meaning.
+    """
+
+    def __init__(self, mask: Tensor) -> None:
+        mask = torch.as_tensor(mask).detach().cpu().double()
+        if not ((mask == 0) | (mask == 1)).all():
+            raise ValueError("mask: expected only 0 and 1 (or False and True)")
+        super().__init__(mask)
+
+    def H(self, x: Tensor) -> Tensor:
+        self._check(x)
+        return self._s(tuple(x.shape[1:]), x) * x
+
+    def __repr__(self) -> str:
+        known = self.gain.mean().item()
+        return f"Inpainting({tuple(self.gain.shape)}, {100 * known:.1f} % known)"
+
+
+def bayer_mask(height: int, width: int, pattern: str = "RGGB") -> Tensor:
+    """Mask (1, 3, height, width) of a colour filter array, for :class:`Inpainting` (demosaicing).
+
+    Args:
+        pattern:
+            Colours of the 2 x 2 cell, row by row, letters R, G, B.
+    """
+    if len(pattern) != 4 or set(pattern) - set("RGB"):
+        raise ValueError(f"pattern: expected four letters of R, G, B, got {pattern!r}")
+    mask = torch.zeros(1, 3, height, width, dtype=torch.bool)
+    for place, colour in enumerate(pattern):
+        mask[:, "RGB".index(colour), place // 2 :: 2, place % 2 :: 2] = True
+    return mask
+
+
+class Denoising(Operator):
+    """y = x (plus noise): every pixel is measured with s = 1. Images of any shape."""
+
+    def check_image(self, shape: Shape) -> None:
+        pass
+
+    def image_shape(self, y: Tensor) -> Shape:
+        expect_dims("y", y, 4, "(B, C, H, W)")
+        return tuple(y.shape[1:])
+
+    def singulars(self, shape: Shape) -> Tensor:
+        return torch.ones(1, 1, 1, 1, dtype=torch.float64)
+
+    def measure(self, x: Tensor) -> Tensor:
+        return x
+
+    def lift(self, c: Tensor, shape: Shape) -> Tensor:
+        return c
+
+    def Vt(self, x: Tensor) -> Tensor:
+        return x
+
+    def V(self, c: Tensor) -> Tensor:
+        return c
+
+    def prepare(self, y: Tensor) -> Measurement:
+        shape = self.image_shape(y)
+        return Measurement(shape, y.contiguous(), self._s(shape, y))
+
+    step = Gain.step

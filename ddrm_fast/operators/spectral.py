@@ -1,0 +1,79 @@
+"""Shared by operators that work on coefficients of a transform: the state is kept there too."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+
+from .. import ops
+from ..ops import Noise
+from .base import Carry, Measurement, Operator, Rows, Shape
+
+
+class TransformOperator(Operator):
+    """An operator whose step runs on coefficients: one forward and one inverse transform a step."""
+
+    @abstractmethod
+    def _forward(self, x: Tensor) -> Tensor:
+        """Coefficients of an image, in the layout of the step kernel."""
+
+    @abstractmethod
+    def _inverse(self, c: Tensor, shape: Shape, out: Tensor | None) -> Tensor:
+        """The image with these coefficients, into ``out`` where the transform can."""
+
+    def _update(
+        self, x_t, out, u: Measurement, table: Tensor, step: Tensor, noise: Noise, x_next: Tensor
+    ) -> None:
+        """The affine map on coefficients; pointwise unless an operator says otherwise."""
+        ops.pointwise_step(x_t, out, u.u, u.s, table, step, noise, x_next=x_next)
+
+    def _coefficient_space(self, batch: int, u: Measurement) -> tuple[tuple[int, ...], torch.dtype]:
+        """Shape and dtype of the coefficients of a batch."""
+        return (batch, *u.u.shape[1:]), u.u.dtype
+
+    def step(
+        self,
+        x_t: Tensor | None,
+        out: Tensor | None,
+        u: Measurement,
+        rows: Rows,
+        step: Tensor,
+        noise: Noise,
+        *,
+        x_next: Tensor | None = None,
+        x0: Tensor | None = None,
+        carry: Carry | None = None,
+    ) -> Tensor:
+        carry = Carry() if carry is None else carry
+        table = rows.table
+        coefficients = predicted = None
+        like = x_next if x_t is None else x_t
+        if like is None:
+            raise ValueError("x_next: has to be given where x_t and out are None")
+        if x_t is not None:
+            if carry.current is None:
+                carry.current = self._forward(x_t)
+            coefficients = carry.current
+            if rows.edited is not None or x0 is not None:
+                clean = ops.predict_x0(x_t, out, rows.table, step)
+                if x0 is not None:
+                    x0.copy_(clean)
+            if rows.edited is not None:
+                # the edited clean image takes the place of the output: still one forward transform
+                predicted, table = self._forward(clean), rows.edited
+            else:
+                predicted = self._forward(out[:, : x_t.shape[1]].to(x_t.dtype))
+        if noise.pixels is not None:
+            noise = Noise(noise.keys, self._forward(noise.pixels))
+        shape, dtype = self._coefficient_space(like.shape[0], u)
+        target = carry.target(shape, dtype, like.device)
+        self._update(coefficients, predicted, u, table, step, noise, target)
+        carry.advance(target)
+        return self._inverse(target, u.image_shape, x_next)
+
+
+def into(x: Tensor, out: Tensor | None) -> Tensor:
+    """``x``, copied into a buffer if one is given."""
+    return x if out is None else out.copy_(x)

@@ -1,0 +1,37 @@
+"""Fused operations on tensors, one function each; kernels hold no sampler's formula.
+
+Every function checks its arguments, allocates results that were not given, and calls the registered
+operation ``torch.ops.ddrm_fast.<name>``, which runs on the backend that :mod:`.dispatch` chooses.
+"""
+
+from .dispatch import BackendError, backends, register_backend, use_backend
+from .functions import (
+    alias_step,
+    block_lift,
+    block_measure,
+    block_step,
+    fwht,
+    normal,
+    pointwise_step,
+    predict_x0,
+    spectral_step,
+)
+from .noise import Noise, noise_keys
+
+__all__ = [
+    "BackendError",
+    "Noise",
+    "alias_step",
+    "backends",
+    "block_lift",
+    "block_measure",
+    "block_step",
+    "fwht",
+    "noise_keys",
+    "normal",
+    "pointwise_step",
+    "predict_x0",
+    "register_backend",
+    "spectral_step",
+    "use_backend",
+]

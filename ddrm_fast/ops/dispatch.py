@@ -1,0 +1,182 @@
+"""Which backend runs an operation.
+
+A backend is a module of functions with the names of :mod:`.reference`, a reason why it cannot run on
+this machine (or none), and a reason why it refuses a device and dtype (or none). The same reasons
+choose silently in automatic mode and explain an error after an explicit request.
+"""
+
+import importlib
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
+
+import torch
+
+log = logging.getLogger("ddrm_fast")
+
+ENVIRONMENT = "DDRM_FAST_BACKEND"
+
+
+class BackendError(RuntimeError):
+    """A backend was asked for by name and cannot run."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One implementation of the fused operations.
+
+    Args:
+        name:
+            What :func:`use_backend` and ``DDRM_FAST_BACKEND`` call it.
+        module:
+            Import path, relative to this package; loaded on first use.
+        unavailable:
+            Says why the backend cannot run on this machine, or None.
+        refuses:
+            Says why it cannot run this (device type, dtype), or None.
+    """
+
+    name: str
+    module: str
+    unavailable: Callable[[], str | None]
+    refuses: Callable[[str, torch.dtype], str | None]
+
+    def load(self) -> ModuleType:
+        return importlib.import_module(self.module, __package__)
+
+
+_BACKENDS: dict[str, Backend] = {}
+
+
+def register_backend(backend: Backend) -> None:
+    """Add a backend; those added first are preferred in automatic mode."""
+    _BACKENDS[backend.name] = backend
+    choose.cache_clear()
+
+
+def backends() -> dict[str, str | None]:
+    """Every backend by name, with the reason why it cannot run on this machine, or None."""
+    return {name: backend.unavailable() for name, backend in _BACKENDS.items()}
+
+
+_requested: str | None = None
+
+
+class use_backend:
+    """Ask for a backend by name, for good or inside a ``with`` block.
+
+    Args:
+        name:
+            "reference", "cpp", "triton", "cuda", or None (automatic choice).
+
+    Raises:
+        ValueError: the name is unknown.
+        BackendError: the backend cannot run on this machine; the message says why.
+
+    Example:
+        >>> use_backend("cpp")            # from here on
+        >>> with use_backend("reference"):
+        ...     ...                       # only here
+    """
+
+    def __init__(self, name: str | None) -> None:
+        global _requested
+        self.name = name
+        if name is not None:
+            _available(name)
+        self._before = _requested
+        _requested = name
+        choose.cache_clear()
+
+    def __enter__(self) -> "use_backend":
+        return self
+
+    def __exit__(self, *exc) -> None:
+        global _requested
+        _requested = self._before
+        choose.cache_clear()
+
+    def __repr__(self) -> str:
+        return f"use_backend({self.name!r})"
+
+
+def _available(name: str) -> Backend:
+    if name not in _BACKENDS:
+        raise ValueError(f"backend: unknown name {name!r}; expected one of {', '.join(_BACKENDS)}")
+    backend = _BACKENDS[name]
+    reason = backend.unavailable()
+    if reason is not None:
+        raise BackendError(f"backend {name!r} cannot run: {reason}")
+    return backend
+
+
+@cache
+def choose(device_type: str, dtype: torch.dtype) -> ModuleType:
+    """The backend module that runs an operation on this device type and dtype."""
+    name = _requested or os.environ.get(ENVIRONMENT) or None
+    if name is not None:
+        backend = _available(name)
+        reason = backend.refuses(device_type, dtype)
+        if reason is not None:
+            raise BackendError(f"backend {name!r} was asked for, but {reason}")
+        return backend.load()
+    for backend in _BACKENDS.values():
+        reason = backend.unavailable() or backend.refuses(device_type, dtype)
+        if reason is None:
+            if backend.name == "reference" and dtype == torch.float32:
+                log.info("the reference backend runs on %s", device_type)
+            return backend.load()
+        log.debug("backend %s is passed over on %s: %s", backend.name, device_type, reason)
+    raise BackendError(f"no backend runs {dtype} on {device_type}")
+
+
+@cache
+def _extension_missing() -> str | None:
+    try:
+        importlib.import_module("ddrm_fast._C")
+    except ImportError as error:
+        return (
+            f"the compiled extension is missing ({error}); run `pip install .` with a C++ compiler"
+        )
+    return None
+
+
+def _refuses_cpp(device_type: str, dtype: torch.dtype) -> str | None:
+    if device_type != "cpu":
+        return f"it runs on the CPU, and the tensors are on {device_type}"
+    if dtype != torch.float32:
+        return f"it computes in float32, and the state is {dtype}"
+    return None
+
+
+def _refuses_reference(device_type: str, dtype: torch.dtype) -> str | None:
+    if dtype not in (torch.float32, torch.float64):
+        return f"the state has to be float32 or float64, not {dtype}"
+    return None
+
+
+def _not_in_this_version(device_type: str, dtype: torch.dtype) -> str | None:
+    return None
+
+
+register_backend(
+    Backend(
+        "cuda",
+        ".cuda",
+        lambda: "this version has no CUDA kernels; GPU tensors run on the reference backend",
+        _not_in_this_version,
+    )
+)
+register_backend(
+    Backend(
+        "triton",
+        ".triton",
+        lambda: "this version has no Triton kernels; GPU tensors run on the reference backend",
+        _not_in_this_version,
+    )
+)
+register_backend(Backend("cpp", ".cpp", _extension_missing, _refuses_cpp))
+register_backend(Backend("reference", ".reference", lambda: None, _refuses_reference))

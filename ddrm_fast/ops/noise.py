@@ -1,0 +1,77 @@
+"""What a step needs to know about its noise: keys to draw it, or the noise itself."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Noise of one step.
+
+    Args:
+        keys:
+            int64 ``[B, 4]`` on the device of the images: seed, sample id, origin row, origin column of
+            each image (the place of its first pixel in the whole picture). See :func:`noise_keys`.
+        pixels:
+            White noise to use instead, (B, C, H, W) in pixel space: a transform operator takes its
+            coefficients in the operator's own basis. None: the kernel draws the noise.
+    """
+
+    keys: Tensor
+    pixels: Tensor | None = None
+
+
+def noise_keys(
+    batch: int,
+    seed: int | Tensor = 0,
+    sample: int | Tensor | None = None,
+    origin: tuple[int, int] | Tensor = (0, 0),
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Keys that tell the noise of each image of a batch apart.
+
+    Args:
+        batch:
+            Number of images B.
+        seed:
+            64-bit seed, one for all or int64 [B].
+        sample:
+            Sample id, one for all or int64 [B]; default 0, 1, ..., B - 1.
+        origin:
+            (row, column) of the image's first pixel in the whole picture, or int64 [B, 2].
+
+    Returns:
+        int64 ``[B, 4]``.
+
+    Raises:
+        ValueError: a tensor argument has another length than ``batch``, or an origin is negative.
+    """
+
+    def column(name: str, value: int | Tensor) -> Tensor:
+        if not isinstance(value, Tensor):
+            value = (int(value) + 2**63) % 2**64 - 2**63  # any 64 bits, as a signed number
+            return torch.full((batch,), value, dtype=torch.int64, device=device)
+        if value.numel() != batch:
+            raise ValueError(f"{name}: got {value.numel()} values for a batch of {batch}")
+        return value.to(device=device, dtype=torch.int64).reshape(batch)
+
+    if sample is None:
+        sample = torch.arange(batch)
+    if isinstance(origin, Tensor):
+        if origin.shape != (batch, 2):
+            raise ValueError(f"origin: expected shape ({batch}, 2), got {tuple(origin.shape)}")
+        top, left = origin[:, 0], origin[:, 1]
+    else:
+        top, left = origin
+    columns = (
+        column("seed", seed),
+        column("sample", sample),
+        column("origin", top),
+        column("origin", left),
+    )
+    keys = torch.stack(columns, dim=1)
+    if batch and bool((keys[:, 2:] < 0).any()):
+        raise ValueError("origin: rows and columns start at 0, got a negative one")
+    return keys

@@ -1,0 +1,143 @@
+"""Priors from networks of other packages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .prior import Prior
+from .schedule import Schedule
+
+
+class DenoiserPrior(Prior):
+    """A plain denoiser D(x, sigma) as a diffusion prior: x0 = D(x_t / sqrt(abar), sigma_t).
+
+    Fits deepinv's protocol and any network that takes a picture and its noise level.
+
+    Args:
+        denoiser:
+            ``(x, sigma) -> clean``: x (B, C, H, W), sigma float32 [B], both in the unit of ``value_range``.
+        value_range:
+            (low, high) of the pictures that the denoiser knows: (0, 1) as in deepinv, or (-1, 1).
+        channels:
+            C if the denoiser is made for a certain number.
+    """
+
+    def __init__(
+        self,
+        denoiser: Callable[[Tensor, Tensor], Tensor],
+        value_range: tuple[float, float] = (0.0, 1.0),
+        *,
+        channels: int | None = None,
+        name: str = "denoiser",
+    ) -> None:
+        low, high = value_range
+        if not low < high:
+            raise ValueError(f"value_range: expected low < high, got {value_range}")
+        self.denoiser = denoiser
+        self._half, self._middle = (high - low) / 2, (high + low) / 2
+        super().__init__(self._clean, "x0", Schedule.linear(), channels, name)
+        abar = self.schedule.alphas_cumprod
+        self._levels = torch.stack((abar.rsqrt(), ((1 - abar) / abar).sqrt()), dim=1).float()
+
+    def _restore(self, x: Tensor, sigma: Tensor) -> Tensor:
+        scaled = self.denoiser(x * self._half + self._middle, sigma * self._half)
+        return (scaled - self._middle) / self._half
+
+    def _clean(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+        if self._levels.device != x_t.device:
+            self._levels = self._levels.to(x_t.device)
+        levels = self._levels.index_select(0, t.long())
+        return self._restore(x_t * levels[:, 0].view(-1, 1, 1, 1).to(x_t.dtype), levels[:, 1])
+
+    @torch.no_grad()
+    def denoise(self, x: Tensor, sigma: float | Tensor, labels: Tensor | None = None) -> Tensor:
+        """See :meth:`Prior.denoise`; the noise level reaches the denoiser as it is."""
+        sigma = torch.as_tensor(sigma, dtype=torch.float32, device=x.device).reshape(-1)
+        if not (sigma > 0).all():
+            raise ValueError(f"sigma: expected > 0, got {sigma.tolist()}")
+        return self._restore(x, sigma.expand(x.shape[0]))
+
+
+def from_diffusers(path: str | Path) -> Prior:
+    """A ``UNet2DModel`` saved by diffusers: a pipeline folder, or the folder of the network alone.
+
+    Args:
+        path:
+            Folder with ``model_index.json`` (then its ``unet`` and ``scheduler``) or ``config.json``.
+
+    Raises:
+        ImportError: diffusers is not installed.
+        ValueError: the folder holds another kind of model.
+    """
+    try:
+        from diffusers import UNet2DModel
+    except ImportError as error:
+        raise ImportError(
+            "loading a diffusers folder needs diffusers: pip install ddrm_fast[diffusers]"
+        ) from error
+    path = Path(path)
+    folder = path / "unet" if (path / "model_index.json").exists() else path
+    kind = _read_json(folder / "config.json").get("_class_name")
+    if kind != "UNet2DModel":
+        raise ValueError(f"{folder}: expected a UNet2DModel, found {kind}")
+    model = UNet2DModel.from_pretrained(folder, local_files_only=True).eval().requires_grad_(False)
+    settings = {}
+    for candidate in (path / "scheduler", path):
+        if (candidate / "scheduler_config.json").exists():
+            settings = _read_json(candidate / "scheduler_config.json")
+            break
+    return wrap_diffusers(model, settings, name=str(path))
+
+
+def wrap_diffusers(model, scheduler_config: dict | None = None, name: str = "diffusers") -> Prior:
+    """A diffusers ``UNet2DModel`` in memory as a prior.
+
+    Args:
+        model:
+            The network.
+        scheduler_config:
+            Its scheduler's configuration; default: linear betas, T = 1000, predicts eps.
+    """
+    config = scheduler_config or {}
+    prediction = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
+    kind = config.get("prediction_type", "epsilon")
+    if kind not in prediction:
+        raise ValueError(f"prediction_type: expected one of {', '.join(prediction)}, got {kind!r}")
+    schedule = _diffusers_schedule(config)
+
+    def network(x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+        return model(x_t, t.long(), class_labels=labels).sample
+
+    return Prior(network, prediction[kind], schedule, model.config.in_channels, name)
+
+
+def _diffusers_schedule(config: dict) -> Schedule:
+    T = config.get("num_train_timesteps", 1000)
+    start, end = config.get("beta_start", 1e-4), config.get("beta_end", 2e-2)
+    if config.get("trained_betas") is not None:
+        return Schedule.from_betas(torch.tensor(config["trained_betas"], dtype=torch.float64))
+    kind = config.get("beta_schedule", "linear")
+    if kind == "linear":
+        return Schedule.linear(T, start, end)
+    if kind == "scaled_linear":
+        roots = torch.linspace(start**0.5, end**0.5, T, dtype=torch.float64)
+        return Schedule.from_betas(roots**2)
+    if kind == "squaredcos_cap_v2":
+        u = torch.arange(T + 1, dtype=torch.float64) / T
+        abar = torch.cos((u + 0.008) / 1.008 * torch.pi / 2) ** 2
+        return Schedule.from_betas((1 - abar[1:] / abar[:-1]).clamp(max=0.999))
+    raise ValueError(f"beta_schedule: {kind!r} is not known; pass a Prior with your own Schedule")
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file; is this a diffusers folder?") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: is not readable as JSON ({error})") from error

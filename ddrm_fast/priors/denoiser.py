@@ -1,0 +1,297 @@
+"""The network of the default prior: a small convolutional denoiser D(x, sigma).
+
+The preconditioning is that of Karras et al., "Elucidating the design space of diffusion-based
+generative models" (2022), table 1; the network inside it is a U-shaped stack of residual blocks
+without normalisation layers that works on 2 x 2 pixel blocks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+FORMAT = "ddrm_fast.denoiser/1"
+SIGMA_MIN = 0.002
+SIGMA_MAX = 160.0
+
+
+@dataclass(frozen=True)
+class DenoiserConfig:
+    """Shape of a denoiser.
+
+    Attributes:
+        channels: Width of each scale, finest first; each further scale halves the resolution.
+        blocks: Residual blocks of each scale on the way down, and again on the way up; one number
+            for all scales or one per scale.
+        embedding: Width of the noise-level embedding.
+        sigma_data: Standard deviation of the pictures in [-1, 1] that the preconditioning assumes.
+    """
+
+    channels: tuple[int, ...] = (48, 64, 128, 256)
+    blocks: int | tuple[int, ...] = 2
+    embedding: int = 128
+    sigma_data: float = 0.5
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "channels", tuple(int(width) for width in self.channels))
+        if not self.channels or min(self.channels) < 1:
+            raise ValueError(f"channels: got {self.channels}, expected at least one positive width")
+        blocks = self.blocks
+        if isinstance(blocks, int):
+            blocks = (blocks,) * len(self.channels)
+        blocks = tuple(int(count) for count in blocks)
+        if len(blocks) != len(self.channels) or min(blocks) < 1:
+            raise ValueError(
+                f"blocks: got {self.blocks}, expected {len(self.channels)} positive numbers"
+            )
+        object.__setattr__(self, "blocks", blocks)
+        if self.embedding < 2 or self.embedding % 2:
+            raise ValueError(f"embedding: got {self.embedding}, expected an even number, 2 or more")
+        if not self.sigma_data > 0:
+            raise ValueError(f"sigma_data: got {self.sigma_data}, expected a positive number")
+
+    @property
+    def multiple(self) -> int:
+        """Height and width are padded to a multiple of this inside the network."""
+        return 2 ** len(self.channels)
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(relu(scale * conv(x) + shift)), scale and shift from the noise level."""
+
+    def __init__(self, channels: int, embedding: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.modulation = nn.Linear(embedding, 2 * channels)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        nn.init.kaiming_normal_(self.first.weight, nonlinearity="relu")
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+        nn.init.kaiming_normal_(self.second.weight, nonlinearity="linear")
+        with torch.no_grad():
+            self.second.weight.mul_(0.1)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        hidden = self.first(x)
+        modulation = self.modulation(embedding).to(hidden.dtype)
+        scale, shift = modulation[:, :, None, None].chunk(2, dim=1)
+        hidden = torch.addcmul(shift, hidden, scale + 1).relu_()
+        return x + self.second(hidden)
+
+
+class _Blocks(nn.ModuleList):
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        for block in self:
+            x = block(x, embedding)
+        return x
+
+
+class _Backbone(nn.Module):
+    """The raw network F: 3 channels in, 3 channels out, sides a multiple of `config.multiple`."""
+
+    def __init__(self, config: DenoiserConfig) -> None:
+        super().__init__()
+        widths, embedding = config.channels, config.embedding
+
+        def stack(scale: int) -> _Blocks:
+            blocks = range(config.blocks[scale])
+            return _Blocks(ResidualBlock(widths[scale], embedding) for _ in blocks)
+
+        frequencies = torch.exp(torch.linspace(math.log(0.25), math.log(8.0), embedding // 2))
+        self.register_buffer("frequencies", frequencies, persistent=False)
+        self.embed = nn.Sequential(
+            nn.Linear(embedding, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU()
+        )
+        self.head = nn.Conv2d(12, widths[0], 3, padding=1)
+        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        self.down = nn.ModuleList(stack(scale) for scale in range(len(pairs)))
+        self.shrink = nn.ModuleList(
+            nn.Conv2d(fine, coarse, 2, stride=2, bias=False) for fine, coarse in pairs
+        )
+        self.middle = stack(len(pairs))
+        self.grow = nn.ModuleList(
+            nn.ConvTranspose2d(coarse, fine, 2, stride=2, bias=False) for fine, coarse in pairs
+        )
+        self.up = nn.ModuleList(stack(scale) for scale in range(len(pairs)))
+        self.tail = nn.Conv2d(widths[0], 12, 3, padding=1)
+        nn.init.zeros_(self.tail.weight)
+        nn.init.zeros_(self.tail.bias)
+
+    def forward(self, x: Tensor, noise_level: Tensor) -> Tensor:
+        phase = noise_level.float()[:, None] * self.frequencies.float()[None]
+        features = torch.cat([phase.cos(), phase.sin()], dim=1)
+        embedding = self.embed(features.to(self.head.weight.dtype))
+        h = self.head(F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last))
+        skips = []
+        for blocks, shrink in zip(self.down, self.shrink, strict=True):
+            h = blocks(h, embedding)
+            skips.append(h)
+            h = shrink(h)
+        h = self.middle(h, embedding)
+        for index in reversed(range(len(skips))):
+            h = self.up[index](self.grow[index](h) + skips[index], embedding)
+        return F.pixel_shuffle(self.tail(h), 2)
+
+
+def _pad(x: Tensor, multiple: int) -> Tensor:
+    bottom, right = -x.shape[-2] % multiple, -x.shape[-1] % multiple
+    if bottom:
+        mode = "reflect" if bottom < x.shape[-2] else "replicate"
+        x = F.pad(x, (0, 0, 0, bottom), mode=mode)
+    if right:
+        mode = "reflect" if right < x.shape[-1] else "replicate"
+        x = F.pad(x, (0, right, 0, 0), mode=mode)
+    return x
+
+
+class Denoiser(nn.Module):
+    """Estimate of a picture from the picture plus white noise.
+
+    D(x, sigma) = c_skip x + c_out F(c_in x, log sigma), with, for variance v = sigma^2 + sigma_data^2,
+    c_skip = sigma_data^2 / v, c_out = sigma sigma_data / sqrt(v), c_in = 1 / sqrt(v).
+    """
+
+    def __init__(self, config: DenoiserConfig | None = None) -> None:
+        """Build a denoiser with fresh weights.
+
+        Args:
+            config: Shape of the network; the default is the shipped one.
+        """
+        super().__init__()
+        self.config = config or DenoiserConfig()
+        self.net = _Backbone(self.config)
+
+    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """Denoise a batch of pictures.
+
+        Args:
+            x: Noisy pictures, float tensor (B, 3, H, W): a picture in [-1, 1] plus sigma times
+                white noise. H and W are free (1 or more).
+            sigma: Standard deviation of the noise in units of x, float tensor (B,), (1,) or (),
+                trained for 0.002 to 160.
+
+        Returns:
+            The estimate of the clean pictures (the posterior mean), shape and dtype of x.
+
+        Raises:
+            ValueError: A shape does not fit.
+            TypeError: x or sigma is not a floating-point tensor.
+        """
+        self._check(x, sigma)
+        height, width = x.shape[-2:]
+        noisy = x.float()
+        level = sigma.to(device=x.device, dtype=torch.float32).reshape(-1).expand(x.shape[0])
+        s = level[:, None, None, None]
+        data = self.config.sigma_data
+        variance = s.square() + data**2
+        inner = _pad(noisy * variance.rsqrt(), self.config.multiple)
+        inner = inner.to(self.net.head.weight.dtype)
+        out = self.net(inner, level.log())[..., :height, :width].float()
+        estimate = noisy * (data**2 / variance) + out * (s * data * variance.rsqrt())
+        return estimate.to(x.dtype)
+
+    @staticmethod
+    def _check(x: Tensor, sigma: Tensor) -> None:
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            given = x.dtype if isinstance(x, Tensor) else type(x).__name__
+            raise TypeError(f"x: got {given}, expected a floating-point tensor")
+        if x.ndim != 4 or x.shape[1] != 3 or min(x.shape[2:]) < 1:
+            raise ValueError(f"x: got shape {tuple(x.shape)}, expected (B, 3, H, W), H and W >= 1")
+        if not isinstance(sigma, Tensor) or not sigma.is_floating_point():
+            given = sigma.dtype if isinstance(sigma, Tensor) else type(sigma).__name__
+            raise TypeError(f"sigma: got {given}, expected a floating-point tensor")
+        if sigma.ndim > 1 or sigma.numel() not in (1, x.shape[0]):
+            raise ValueError(
+                f"sigma: got shape {tuple(sigma.shape)}, expected ({x.shape[0]},), (1,) or ()"
+            )
+
+
+def weights_digest(weights: dict[str, Tensor]) -> str:
+    """SHA-256 over the names, dtypes, shapes and bytes of a dictionary of tensors, as hex.
+
+    Args:
+        weights: Tensors by name, on the CPU.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        tensor = weights[name].detach().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save_metadata(
+    config: DenoiserConfig, weights: dict[str, Tensor], training: dict
+) -> dict[str, str]:
+    """Metadata of a weights file, as `load_denoiser` reads it.
+
+    Args:
+        config: Shape of the network.
+        weights: The tensors as they are stored.
+        training: Summary of the training, plain JSON values.
+    """
+    return {
+        "format": FORMAT,
+        "config": json.dumps(asdict(config)),
+        "training": json.dumps(training),
+        "sha256": weights_digest(weights),
+    }
+
+
+def load_denoiser(
+    path: str | Path,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    verify: bool = True,
+) -> Denoiser:
+    """Read a denoiser from the safetensors file that `ddrm_fast.priors.training.export` writes.
+
+    Args:
+        path: The weights file.
+        device: Where the network goes.
+        dtype: Type of the weights and of the arithmetic inside the network.
+        verify: Compare the stored SHA-256 with the tensors that were read.
+
+    Returns:
+        The network, in evaluation mode, without gradients; `training_summary` (a dictionary) and
+        `sha256` (hex) come from the file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is not such a weights file, or is damaged.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"path: {path} does not exist, expected a denoiser weights file")
+    try:
+        with safe_open(str(path), framework="pt", device="cpu") as file:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}
+    except SafetensorError as error:
+        raise ValueError(f"path: {path} is not a readable safetensors file ({error})") from error
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"path: {path} has format {metadata.get('format')!r}, expected {FORMAT!r}")
+    if verify:
+        found = weights_digest(weights)
+        if found != metadata.get("sha256"):
+            raise ValueError(
+                f"path: {path} is damaged: sha256 of its tensors is {found}, "
+                f"expected {metadata.get('sha256')}"
+            )
+    try:
+        model = Denoiser(DenoiserConfig(**json.loads(metadata["config"])))
+        model.load_state_dict(weights)
+    except (KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
+        raise ValueError(f"path: {path} does not fit its own description: {error}") from error
+    model.training_summary = json.loads(metadata.get("training", "{}"))
+    model.sha256 = metadata.get("sha256", "")
+    model = model.to(device=device, dtype=dtype, memory_format=torch.channels_last)
+    return model.eval().requires_grad_(False)

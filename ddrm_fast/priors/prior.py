@@ -1,0 +1,109 @@
+"""A prior: a network, what it predicts, and the schedule that it was trained on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from .prediction import prediction_row
+from .schedule import Schedule
+
+
+@dataclass
+class Prior:
+    """A diffusion model of images in [-1, 1].
+
+    Args:
+        network:
+            ``(x_t, t[, labels]) -> output``: x_t (B, C, H, W) float32, t float32 [B] (timesteps 0 .. T - 1),
+            output (B, C or more, H, W); channels behind the first C (variances) are not read.
+        prediction:
+            What the output is: "eps" (noise), "x0" (clean image) or "v" (velocity).
+        schedule:
+            The noise schedule; default: linear betas 1e-4 .. 2e-2, T = 1000.
+        channels:
+            C where the network is made for a certain number, else None.
+        name:
+            For messages and records.
+    """
+
+    network: Callable[..., Tensor]
+    prediction: str = "eps"
+    schedule: Schedule = field(default_factory=Schedule.linear)
+    channels: int | None = None
+    name: str = "custom"
+
+    def __post_init__(self) -> None:
+        prediction_row(self.prediction, 0.5)
+        if not callable(self.network):
+            raise ValueError(f"network: expected a callable, got {type(self.network).__name__}")
+
+    def __call__(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The network's output, its shape checked.
+
+        Raises:
+            ValueError: the output does not have x_t's shape (or more channels).
+        """
+        out = self.network(x_t, t) if labels is None else self.network(x_t, t, labels)
+        if not isinstance(out, Tensor):
+            raise ValueError(f"network: expected a tensor as output, got {type(out).__name__}")
+        shape = tuple(x_t.shape)
+        if (
+            out.dim() != 4
+            or out.shape[0] != shape[0]
+            or out.shape[1] < shape[1]
+            or tuple(out.shape[2:]) != shape[2:]
+        ):
+            raise ValueError(
+                f"network: expected an output of shape {shape} (or more channels), "
+                f"got {tuple(out.shape)}"
+            )
+        return out
+
+    def guidance_factor(self, t: int) -> float:
+        """What a gradient of log p is multiplied by before it is added to the network's output.
+
+        eps changes by -sqrt(1 - abar) gradient; the output by that over d eps / d out.
+        """
+        abar = self.schedule.abar(t)
+        return -math.sqrt(1 - abar) / prediction_row(self.prediction, abar)[3]
+
+    @torch.no_grad()
+    def denoise(self, x: Tensor, sigma: float | Tensor, labels: Tensor | None = None) -> Tensor:
+        """Clean image from ``x`` = image + sigma times white noise.
+
+        Args:
+            x:
+                (B, C, H, W), images in [-1, 1] plus noise.
+            sigma:
+                Noise level in the same unit, > 0, one for all or [B]; between the smallest and the
+                largest of the schedule (the network is asked at the nearest timestep).
+
+        Returns:
+            The posterior mean as the network sees it, (B, C, H, W).
+
+        Raises:
+            ValueError: sigma is outside the schedule's range.
+        """
+        batch = x.shape[0]
+        levels = torch.as_tensor(sigma, dtype=torch.float64).cpu().reshape(-1).expand(batch)
+        abar = self.schedule.alphas_cumprod
+        known = ((1 - abar) / abar).sqrt()
+        low, high = float(known[0]), float(known[torch.isfinite(known)][-1])
+        if batch and not ((levels >= 0.5 * low) & (levels <= 2 * high)).all():
+            raise ValueError(f"sigma: expected {low:.2g} to {high:.3g}, got {sigma}")
+        t = (levels.log()[:, None] - known.clamp_min(1e-12).log()[None]).abs().argmin(dim=1)
+        signal = (1 / (1 + levels**2)).sqrt()
+        noise = levels * signal
+        x_t = x * signal.to(x.device, x.dtype).view(-1, 1, 1, 1)
+        out = self(x_t, t.to(x.device, torch.float32), labels)[:, : x.shape[1]].to(x.dtype)
+        if self.prediction == "x0":
+            return out
+        signal, noise = (v.to(x.device, x.dtype).view(-1, 1, 1, 1) for v in (signal, noise))
+        if self.prediction == "eps":
+            return (x_t - noise * out) / signal
+        return signal * x_t - noise * out

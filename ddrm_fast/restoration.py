@@ -1,0 +1,353 @@
+"""The public functions: degrade a picture, restore a measurement, draw from a prior."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from . import ops
+from .operators import Denoising, Operator
+from .priors import Prior, load_prior
+from .samplers import DDIM, DDRM, Sampler, StepInfo, run
+
+_MEASUREMENT_STREAM = 2
+
+
+@dataclass
+class Restoration:
+    """What :func:`restore` returns; pictures in [0, 1].
+
+    Args:
+        samples:
+            (num_samples, B, C, H, W), or None where they were not kept.
+        mean:
+            Mean of the samples, (B, C, H, W): the estimate with the smallest squared error.
+        std:
+            Their standard deviation, (B, C, H, W): the uncertainty map. Zero for one sample.
+    """
+
+    samples: Tensor | None
+    mean: Tensor
+    std: Tensor
+
+
+def degrade(
+    x: Tensor,
+    operator: Operator,
+    sigma_y: float | Tensor = 0.0,
+    seed: int = 0,
+    *,
+    keep_going: bool = False,
+) -> Tensor:
+    """y = H x + sigma_y n, for pictures in [0, 1].
+
+    Args:
+        x:
+            Clean pictures (B, C, H, W) in [0, 1], float32 or float64.
+        operator:
+            The degradation.
+        sigma_y:
+            Standard deviation of the noise in the unit of y, >= 0, one for all or [B].
+        seed:
+            Of the noise.
+        keep_going:
+            Allow pixels outside [0, 1].
+
+    Returns:
+        The measurement, in the operator's layout. It may leave [0, 1].
+
+    Raises:
+        ValueError: wrong shape, dtype or range; NaN or infinite pixels; negative noise.
+    """
+    _check_finite("x", x)
+    if x.numel() and not keep_going and not bool(((x >= 0) & (x <= 1)).all()):
+        raise ValueError(
+            f"x: expected clean pictures in [0, 1], got {float(x.min()):.4g} to {float(x.max()):.4g}"
+        )
+    levels = _noise_levels(sigma_y, x.shape[0]).to(x.device, x.dtype)
+    y = operator.H(x)
+    flat = y.reshape(y.shape[0], 1, 1, -1) if y.numel() else y
+    if not y.numel():
+        return y
+    keys = ops.noise_keys(y.shape[0], seed, device=y.device)
+    noise = ops.normal(keys, 1, 1, flat.shape[-1], stream=_MEASUREMENT_STREAM)
+    return y + levels.view(-1, *[1] * (y.dim() - 1)) * noise.to(y.dtype).view(y.shape)
+
+
+def restore(
+    y: Tensor,
+    operator: Operator,
+    sigma_y: float | Tensor = 0.0,
+    prior: Prior | str = "default",
+    sampler: Sampler | None = None,
+    *,
+    num_samples: int = 1,
+    seed: int | Tensor = 0,
+    labels: Tensor | None = None,
+    guidance: Callable[[Tensor, Tensor, Tensor | None], Tensor] | None = None,
+    clip_x0: bool = False,
+    end_on_measurement: bool = False,
+    batch_size: int | None = None,
+    keep_samples: bool = True,
+    clamp: bool = True,
+    origin: tuple[int, int] | Tensor = (0, 0),
+    callback: Callable[[StepInfo], None] | None = None,
+    progress: bool | None = False,
+) -> Restoration:
+    """Draws restored pictures from the posterior of a diffusion model, given a degraded picture.
+
+    Args:
+        y:
+            Measurement of pictures in [0, 1], float32 (float64: reference backend), in the operator's
+            layout, batch B. Noise and compressed sensing may leave [0, 1].
+        operator:
+            How the picture was degraded.
+        sigma_y:
+            Standard deviation of the noise in y, in the unit of y, >= 0, one for all or [B].
+        prior:
+            A :class:`Prior`, or what :func:`load_prior` takes.
+        sampler:
+            Default ``DDRM()``: 20 steps.
+        num_samples:
+            Posterior samples per picture, >= 1.
+        seed:
+            Picture i of the batch draws its noise from seed + i (modulo 2^64), or from seed[i] if int64 [B] is
+            given; its sample j from stream j. So a picture does not depend on the batch it is in.
+        labels:
+            Class labels [B] for a conditional network.
+        guidance:
+            ``(x_t, t, labels) -> gradient`` of log p(condition | x_t), evaluated at x_t; see
+            :func:`ddrm_fast.samplers.run`.
+        clip_x0:
+            Clip the clean-image prediction to [0, 1] in each step.
+        end_on_measurement:
+            Ends with x0 + V g (u/s - V^T x0): pulls measured directions to the measurement as far as its
+            noise allows.
+        batch_size:
+            Pictures times samples that run together; default: one sample of all pictures.
+        keep_samples:
+            False: only mean and standard deviation are kept.
+        clamp:
+            Clamp the samples to [0, 1].
+        origin:
+            (row, column) of the pictures' first pixel in a whole picture they were cut from, or int64
+            [B, 2]: noise of pixel-wise operators is then that of the whole picture.
+        callback:
+            Called after every step with a :class:`StepInfo`.
+        progress:
+            Show a progress bar; None: only on a terminal.
+
+    Returns:
+        :class:`Restoration`.
+
+    Raises:
+        ValueError: an argument has a wrong shape, range or dtype, y has NaN or infinite entries, the
+            operator measures nothing; the message names the argument, what came and what was expected.
+    """
+    prior = load_prior(prior) if isinstance(prior, str) else prior
+    sampler = DDRM() if sampler is None else sampler
+    if not isinstance(prior, Prior):
+        raise ValueError(f"prior: expected a Prior or a name, got {type(prior).__name__}")
+    if not isinstance(operator, Operator):
+        raise ValueError(f"operator: expected an Operator, got {type(operator).__name__}")
+    _check_finite("y", y)
+    shape = operator.image_shape(y)
+    if prior.channels not in (None, shape[0]):
+        raise ValueError(
+            f"prior: {prior.name} is for {prior.channels} channels, the picture has {shape[0]}"
+        )
+    batch = y.shape[0]
+    if operator.batch not in (1, batch):
+        raise ValueError(f"y: the operator is for a batch of {operator.batch}, got {batch}")
+    if not isinstance(num_samples, int) or num_samples < 1:
+        raise ValueError(f"num_samples: expected an integer >= 1, got {num_samples!r}")
+    levels = _noise_levels(sigma_y, batch)
+    _check_measures(operator, shape)
+    steps = len(prior.schedule.steps(sampler.steps))
+    if labels is not None and tuple(labels.shape) != (batch,):
+        raise ValueError(f"labels: expected [{batch}], got {tuple(labels.shape)}")
+    keys = ops.noise_keys(batch, _seeds(seed, batch), 0, origin, y.device)
+    if batch == 0:
+        empty = y.new_empty(0, *shape)
+        return Restoration(y.new_empty(num_samples, 0, *shape), empty, empty)
+
+    # x' = 2 x - 1 in the network's range, so y' = H x' = 2 y - H(1): 2 y - 1 only where H(1) = 1
+    ones = torch.ones(operator.batch, *shape, dtype=y.dtype, device=y.device)
+    h_ones = operator.H(ones)
+    _warn_bytes(y, h_ones)
+    scaled = 2 * y - h_ones
+
+    total = _Moments(batch, shape, y)
+    samples = y.new_empty(num_samples, batch, *shape) if keep_samples else None
+    size = batch if batch_size is None else batch_size
+    if size < 1:
+        raise ValueError(f"batch_size: expected >= 1, got {batch_size}")
+    chunks = list(_chunks(batch, num_samples, size))
+    disable = None if progress is None else not progress
+    with tqdm(total=len(chunks) * steps, unit="step", disable=disable, leave=False) as bar:
+
+        def after_step(info: StepInfo) -> None:
+            bar.update()
+            if callback is not None:
+                callback(info)
+
+        watched = callback is not None or not bar.disable
+        for images, numbers in chunks:
+            index = torch.tensor(images, device=y.device)
+            chunk_keys = keys.index_select(0, index)
+            chunk_keys[:, 1] = torch.tensor(numbers, device=y.device)
+            x = run(
+                operator.select(index),
+                prior,
+                sampler,
+                scaled if batch == 1 else scaled.index_select(0, index),
+                2 * (levels if len(levels) == 1 else levels[index.cpu()]),
+                chunk_keys,
+                labels=None if labels is None else labels.to(y.device)[index],
+                guidance=guidance,
+                clip=(-1.0, 1.0) if clip_x0 else None,
+                end_on_measurement=end_on_measurement,
+                callback=after_step if watched else None,
+            )
+            x = (x + 1) / 2
+            if clamp:
+                x = x.clamp(0, 1)
+            for row, (image, number) in enumerate(zip(images, numbers, strict=True)):
+                total.add(image, x[row])
+                if samples is not None:
+                    samples[number, image] = x[row]
+    return Restoration(samples, total.mean, total.std(num_samples))
+
+
+def sample(
+    prior: Prior | str,
+    shape: tuple[int, int, int, int],
+    sampler: Sampler | None = None,
+    *,
+    seed: int | Tensor = 0,
+    labels: Tensor | None = None,
+    guidance: Callable[[Tensor, Tensor, Tensor | None], Tensor] | None = None,
+    clip_x0: bool = False,
+    device: torch.device | str = "cpu",
+    callback: Callable[[StepInfo], None] | None = None,
+) -> Tensor:
+    """Draws pictures from the prior itself.
+
+    Args:
+        prior:
+            A :class:`Prior`, or what :func:`load_prior` takes.
+        shape:
+            (B, C, H, W).
+        sampler:
+            Default ``DDIM()``; or ``DDPM()``.
+
+    Returns:
+        (B, C, H, W) in [0, 1], clamped. Other arguments as in :func:`restore`.
+    """
+    prior = load_prior(prior) if isinstance(prior, str) else prior
+    sampler = DDIM() if sampler is None else sampler
+    batch = shape[0]
+    x = run(
+        _Unmeasured(),
+        prior,
+        sampler,
+        torch.zeros(shape, device=device),
+        torch.zeros(1, dtype=torch.float64),
+        ops.noise_keys(batch, _seeds(seed, batch), 0, device=device),
+        labels=labels,
+        guidance=guidance,
+        clip=(-1.0, 1.0) if clip_x0 else None,
+        callback=callback,
+    )
+    return ((x + 1) / 2).clamp(0, 1)
+
+
+class _Unmeasured(Denoising):
+    """No measurement at all: s = 0 everywhere."""
+
+    def singulars(self, shape) -> Tensor:
+        return torch.zeros(1, 1, 1, 1, dtype=torch.float64)
+
+
+class _Moments:
+    """Running mean and standard deviation of each picture's samples (Welford 1962)."""
+
+    def __init__(self, batch: int, shape: tuple[int, ...], like: Tensor) -> None:
+        self.mean = like.new_zeros(batch, *shape)
+        self._square = like.new_zeros(batch, *shape)
+        self._count = [0] * batch
+
+    def add(self, image: int, x: Tensor) -> None:
+        self._count[image] += 1
+        change = x - self.mean[image]
+        self.mean[image] += change / self._count[image]
+        self._square[image] += change * (x - self.mean[image])
+
+    def std(self, count: int) -> Tensor:
+        return (self._square / max(1, count - 1)).clamp_min(0).sqrt()
+
+
+def _chunks(batch: int, num_samples: int, size: int) -> Iterator[tuple[list[int], list[int]]]:
+    """Pictures and sample numbers that run together, ``size`` at a time."""
+    work = [(image, number) for number in range(num_samples) for image in range(batch)]
+    for start in range(0, len(work), size):
+        part = work[start : start + size]
+        yield [image for image, _ in part], [number for _, number in part]
+
+
+def _seeds(seed: int | Tensor, batch: int) -> Tensor:
+    if isinstance(seed, Tensor):
+        if seed.dtype != torch.int64 or tuple(seed.shape) != (batch,):
+            raise ValueError(
+                f"seed: expected a number or int64 [{batch}], got {seed.dtype} {tuple(seed.shape)}"
+            )
+        return seed
+    base = (int(seed) + 2**63) % 2**64 - 2**63
+    return torch.tensor(base) + torch.arange(batch)  # wraps around at 2^63, as a 64-bit word does
+
+
+def _check_finite(name: str, x: Tensor) -> None:
+    if not isinstance(x, Tensor):
+        raise ValueError(f"{name}: expected a tensor, got {type(x).__name__}")
+    if x.dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"{name}: expected float32 (or float64) with pictures in [0, 1], got {x.dtype}"
+        )
+    bad = int((~torch.isfinite(x)).sum())
+    if bad:
+        raise ValueError(f"{name}: has {bad} NaN or infinite entries of {x.numel()}")
+
+
+def _noise_levels(sigma_y: float | Tensor, batch: int) -> Tensor:
+    levels = torch.as_tensor(sigma_y, dtype=torch.float64).detach().cpu().reshape(-1)
+    if len(levels) not in (1, batch):
+        raise ValueError(f"sigma_y: expected one number or [{batch}], got {len(levels)} numbers")
+    if not (torch.isfinite(levels) & (levels >= 0)).all():
+        raise ValueError(f"sigma_y: expected finite numbers >= 0, got {levels.tolist()}")
+    return levels
+
+
+def _check_measures(operator: Operator, shape: tuple[int, int, int]) -> None:
+    s = operator.singulars(shape)
+    empty = (s.flatten(1).amax(dim=1) <= 0).nonzero().flatten().tolist()
+    if empty:
+        which = f" of picture {empty[0]}" if operator.batch > 1 else ""
+        raise ValueError(
+            f"operator: {operator} measures nothing{which} (an all-zero mask or kernel)"
+        )
+
+
+def _warn_bytes(y: Tensor, h_ones: Tensor) -> None:
+    """y far above what a white picture gives looks like 0..255."""
+    largest, white = float(y.abs().max()), float(h_ones.abs().max())
+    if largest > 16 * max(1.0, white):
+        warnings.warn(
+            f"y: reaches {largest:.4g}, where a white picture gives {white:.4g}; pictures are "
+            "expected in [0, 1], this looks like 0..255",
+            stacklevel=3,
+        )

@@ -1,0 +1,21 @@
+"""Samplers: weight functions, and the one loop that runs them."""
+
+from .ddim import DDIM
+from .ddnm import DDNM, DDNMPlus
+from .ddpm import DDPM
+from .ddrm import DDRM
+from .loop import StepInfo, run
+from .weights import Branch, Sampler, Weights
+
+__all__ = [
+    "DDIM",
+    "DDNM",
+    "DDNMPlus",
+    "DDPM",
+    "DDRM",
+    "Branch",
+    "Sampler",
+    "StepInfo",
+    "Weights",
+    "run",
+]

@@ -1,0 +1,48 @@
+"""DDPM: ancestral sampling with fixed variances (Ho, Jain, Abbeel, NeurIPS 2020)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from .weights import Branch, Weights, pure_noise
+
+
+@dataclass(frozen=True)
+class DDPM:
+    """Algorithm 2: the posterior q(x_next | x_t, x0) of eqs. 6 and 7 at the predicted x0.
+
+    With alpha = abar / abar_next (steps may be skipped) the mean is
+    sqrt(abar_next) (1 - alpha) / (1 - abar) x0 + sqrt(alpha) (1 - abar_next) / (1 - abar) x_t, and x_t is
+    sqrt(abar) x0 + sqrt(1 - abar) eps. The measurement plays no part.
+
+    Args:
+        steps:
+            Number of steps, or descending timesteps.
+        variance:
+            "small": that of the posterior, (1 - abar_next) / (1 - abar) beta; "large": beta.
+    """
+
+    steps: int | Sequence[int] = 1000
+    variance: str = "small"
+
+    def __post_init__(self) -> None:
+        if self.variance not in ("small", "large"):
+            raise ValueError(f"variance: expected 'small' or 'large', got {self.variance!r}")
+
+    def start(self, abar: float, sigma_y: Tensor) -> Weights:
+        return pure_noise()
+
+    def weights(self, abar: float, abar_next: float, sigma_y: Tensor) -> Weights:
+        if abar_next == 1:
+            return Weights.everywhere(Branch(a0=1.0))
+        alpha = abar / abar_next
+        x_t = math.sqrt(alpha) * (1 - abar_next) / (1 - abar)
+        x0 = math.sqrt(abar_next) * (1 - alpha) / (1 - abar) + x_t * math.sqrt(abar)
+        variance = 1 - alpha
+        if self.variance == "small":
+            variance *= (1 - abar_next) / (1 - abar)
+        return Weights.everywhere(Branch(a0=x0, b0=x_t * math.sqrt(1 - abar), d0=variance))

@@ -1,0 +1,159 @@
+"""The one loop that runs every sampler: prior, row of the step, operator's fused step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..operators.base import Carry, Measurement, Operator, Rows
+from ..ops import Noise
+from ..priors.prior import Prior
+from ..priors.schedule import pairs
+from .table import build_rows
+from .weights import Sampler
+
+Guidance = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+
+
+@dataclass
+class StepInfo:
+    """What a callback sees after each step. Tensors live in buffers that the next step overwrites.
+
+    Args:
+        index, total:
+            Number of this step, from 0, and of all steps.
+        t, t_next:
+            Timestep of the network call and of the new state (-1: the clean image).
+        x_t, x0, x_next:
+            State before, clean-image prediction (after clipping, before the measurement is used), state
+            after; (B, C, H, W) in [-1, 1] units.
+    """
+
+    index: int
+    total: int
+    t: int
+    t_next: int
+    x_t: Tensor
+    x0: Tensor
+    x_next: Tensor
+
+
+@torch.no_grad()
+def run(
+    operator: Operator,
+    prior: Prior,
+    sampler: Sampler,
+    y: Tensor,
+    sigma_y: Tensor,
+    keys: Tensor,
+    *,
+    labels: Tensor | None = None,
+    guidance: Guidance | None = None,
+    clip: tuple[float, float] | None = None,
+    end_on_measurement: bool = False,
+    callback: Callable[[StepInfo], None] | None = None,
+    noise: Callable[[int], Tensor] | None = None,
+) -> Tensor:
+    """Draws one restored image per key, in the prior's range [-1, 1].
+
+    Args:
+        operator:
+            The degradation.
+        prior:
+            Network, its prediction type and its schedule.
+        sampler:
+            Weight function: DDRM, DDNM, DDNMPlus, DDIM, DDPM or your own.
+        y:
+            Measurement of the [-1, 1] image; batch B, or 1 for all.
+        sigma_y:
+            Its noise, same unit, float64 [B or 1].
+        keys:
+            Noise keys, int64 [B, 4]; B is the batch that is drawn.
+        labels:
+            Class labels for the network, [B].
+        guidance:
+            ``(x_t, t, labels) -> gradient`` of log p(condition | x_t), (B, C, H, W), evaluated at x_t;
+            eps becomes eps - sqrt(1 - abar_t) gradient (Dhariwal and Nichol 2021, algorithm 2).
+        clip:
+            Range of the clean-image prediction, or None.
+        end_on_measurement:
+            Ends with ``operator.project`` at the noise level of the last network call.
+        callback:
+            Called after each step.
+        noise:
+            ``k -> white noise (B, C, H, W)`` to use instead of the kernel's own: k = 0 for the initial
+            state, k + 1 for step k.
+
+    Returns:
+        (B, C, H, W), dtype of y.
+
+    Raises:
+        ValueError: the network's output has a wrong shape or dtype, or y does not fit the operator.
+    """
+    visited = prior.schedule.steps(sampler.steps)
+    steps = pairs(visited)
+    u = operator.prepare(y)
+    rows = build_rows(sampler, prior.schedule, steps, sigma_y, prior.prediction, clip)
+    rows = rows.to(y.device)
+    return _loop(
+        operator, prior, u, rows, steps, keys, y.dtype, labels, guidance, callback, noise,
+        lambda x: _project(x, operator, prior, y, sigma_y, visited[-1], end_on_measurement),
+    )  # fmt: skip
+
+
+def _project(x, operator, prior, y, sigma_y, t, wanted) -> Tensor:
+    return operator.project(x, y, prior.schedule.sigma(t), sigma_y) if wanted else x
+
+
+def _loop(
+    operator: Operator,
+    prior: Prior,
+    u: Measurement,
+    rows: Rows,
+    steps: Sequence[tuple[int, int]],
+    keys: Tensor,
+    dtype: torch.dtype,
+    labels: Tensor | None,
+    guidance: Guidance | None,
+    callback: Callable[[StepInfo], None] | None,
+    noise: Callable[[int], Tensor] | None,
+    finish: Callable[[Tensor], Tensor],
+) -> Tensor:
+    batch, device = keys.shape[0], keys.device
+    shape = (batch, *u.image_shape)
+    if batch == 0:
+        return torch.empty(shape, dtype=dtype, device=device)
+
+    def step_noise(k: int) -> Noise:
+        return Noise(keys, None if noise is None else noise(k).to(device=device, dtype=dtype))
+
+    # everything that changes from step to step is on the device: no host value enters an operation
+    times = torch.tensor([t for t, _ in steps], dtype=torch.float32, device=device)
+    times = times[:, None].expand(-1, batch).contiguous()
+    pull = [prior.guidance_factor(t) for t, _ in steps] if guidance else []
+    step = torch.zeros(1, dtype=torch.int64, device=device)
+    x_t, spare = (torch.empty(shape, dtype=dtype, device=device) for _ in range(2))
+    x0 = torch.empty(shape, dtype=dtype, device=device) if callback else None
+    carry = Carry()
+    operator.step(None, None, u, rows, step, step_noise(0), x_next=x_t, carry=carry)
+    for index, (t, t_next) in enumerate(steps):
+        step.add_(1)
+        out = prior(x_t, times[index], labels)
+        if guidance is not None:
+            out = _guide(out, guidance(x_t, times[index], labels), pull[index])
+        x_next = operator.step(
+            x_t, out, u, rows, step, step_noise(index + 1), x_next=spare, x0=x0, carry=carry
+        )
+        if callback is not None:
+            callback(StepInfo(index, len(steps), t, t_next, x_t, x0, x_next))
+        x_t, spare = x_next, x_t
+    return finish(x_t)
+
+
+def _guide(out: Tensor, gradient: Tensor, factor: float) -> Tensor:
+    channels = gradient.shape[1]
+    guided = out[:, :channels] + factor * gradient
+    return guided if out.shape[1] == channels else torch.cat((guided, out[:, channels:]), dim=1)

@@ -1,0 +1,86 @@
+"""The row table of a run: every step's numbers, built once in float64, handed over in float32."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..operators.base import Rows
+from ..ops import rows
+from ..priors.prediction import prediction_row
+from ..priors.schedule import Schedule
+from .weights import Number, Sampler, Weights
+
+
+def _row(
+    weights: Weights,
+    predict: tuple[float, ...],
+    edit: tuple[float, float],
+    clip: tuple[float, float],
+    abar_next: float,
+    batch: int,
+) -> Tensor:
+    row = torch.zeros(batch, rows.WIDTH, dtype=torch.float64)
+
+    def put(index: int, values: Sequence[Number]) -> None:
+        for offset, value in enumerate(values):
+            row[:, index + offset] = value
+
+    put(rows.P_X, predict)
+    put(rows.R_X, edit)
+    put(rows.CLIP_LO, clip)
+    put(rows.THR, [weights.threshold])
+    put(rows.ROOT_ABAR_NEXT, [math.sqrt(abar_next)])
+    null = weights.null
+    put(rows.NULL, [null.a0, null.b0, torch.as_tensor(null.d0, dtype=torch.float64).sqrt()])
+    put(rows.LOW, weights.low.numbers())
+    put(rows.HIGH, weights.high.numbers())
+    return row
+
+
+def build_rows(
+    sampler: Sampler,
+    schedule: Schedule,
+    steps: Sequence[tuple[int, int]],
+    sigma_y: Tensor,
+    prediction: str = "eps",
+    clip: tuple[float, float] | None = None,
+) -> Rows:
+    """Rows of a run.
+
+    Args:
+        sampler:
+            The weight function.
+        steps:
+            (t, t_next) of every step, t_next = -1 for the clean image.
+        sigma_y:
+            Measurement noise in the unit of the state, float64 [B or 1].
+        prediction:
+            What the network predicts: "eps", "x0" or "v".
+        clip:
+            Range of x0, or None.
+
+    Returns:
+        :class:`Rows` on the CPU: table float32 [len(steps) + 1, B or 1, 33].
+    """
+    batch = len(sigma_y)
+    free = (-math.inf, math.inf)
+    first = schedule.abar(steps[0][0])
+    start = _row(sampler.start(first, sigma_y), (0, 0, 0, 0), (0, 0), free, first, batch)
+    table, edited = [start], [start]
+    for t, t_next in steps:
+        abar, abar_next = schedule.abar(t), schedule.abar(t_next)
+        weights = sampler.weights(abar, abar_next, sigma_y)
+        predict = prediction_row(prediction, abar)
+        clean = prediction_row("x0", abar)
+        edit = clean[2:]
+        table.append(_row(weights, predict, edit, clip or free, abar_next, batch))
+        if clip is not None:
+            edited.append(_row(weights, clean, edit, free, abar_next, batch))
+    return Rows(
+        torch.stack(table).float().contiguous(),
+        torch.stack(edited).float().contiguous() if clip is not None else None,
+    )
