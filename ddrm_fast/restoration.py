@@ -116,8 +116,9 @@ def restore(
         num_samples:
             Posterior samples per picture, >= 1.
         seed:
-            Picture i of the batch draws its noise from seed + i (modulo 2^64), or from seed[i] if int64 [B] is
-            given; its sample j from stream j. So a picture does not depend on the batch it is in.
+            Picture i of the batch draws its noise from seed + i (modulo 2^64), or from seed[i] where an
+            int64 [B] is given; j is the sample id of its sample j. So a picture does not depend on the
+            batch that it is in.
         labels:
             Class labels [B] for a conditional network.
         guidance:

@@ -34,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Words after the program's name; default: those of this process.
 
     Returns:
-        Exit status: 0 for success, 1 for a failure that is explained on standard error.
+        Exit status: 0 for success, 1 for a failure that is explained on standard error,
+        130 for Ctrl-C.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     parsed = build_parser().parse_args(arguments)
@@ -43,3 +44,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, RuntimeError, ArithmeticError) as error:
         print(f"ddrm-fast {parsed.command}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"ddrm-fast {parsed.command}: interrupted", file=sys.stderr)
+        return 130

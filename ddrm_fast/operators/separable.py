@@ -221,7 +221,10 @@ def SeparableBlur(
             raise ValueError(f"kernel: {taps.numel()} taps are too many for a side of {length}")
         _check_side(length)
     return Separable(
-        *(filter_matrix(k, n, boundary=boundary) for k, n in zip((vertical, horizontal), size)),
+        *(
+            filter_matrix(k, n, boundary=boundary)
+            for k, n in zip((vertical, horizontal), size, strict=True)
+        ),
         rcond=rcond,
     )
 

@@ -157,6 +157,11 @@ class Denoiser(nn.Module):
 
     D(x, sigma) = c_skip x + c_out F(c_in x, log sigma), with, for variance v = sigma^2 + sigma_data^2,
     c_skip = sigma_data^2 / v, c_out = sigma sigma_data / sqrt(v), c_in = 1 / sqrt(v).
+
+    Attributes:
+        config: Shape of the network.
+        training_summary: How the weights were trained; empty where they are fresh.
+        sha256: Digest of the weights file's tensors, hex; empty where they are fresh.
     """
 
     def __init__(self, config: DenoiserConfig | None = None) -> None:
@@ -167,6 +172,8 @@ class Denoiser(nn.Module):
         """
         super().__init__()
         self.config = config or DenoiserConfig()
+        self.training_summary: dict = {}
+        self.sha256 = ""
         self.net = _Backbone(self.config)
 
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:

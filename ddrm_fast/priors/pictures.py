@@ -207,6 +207,12 @@ class CropSource:
             raise ValueError(f"leaves: got none, expected some for a share of {leaves_share}")
         self.photographs, self.leaves = photographs, leaves
         self.leaves_share, self.config, self.seed = leaves_share, config, seed
+        self._digest = ""
+
+    def digest(self) -> str:
+        """Hex digests of the photographs and of the dead leaves, computed once."""
+        self._digest = self._digest or f"{self.photographs.digest()}-{self.leaves.digest()}"
+        return self._digest
 
     def batch(self, step: int, size: int) -> np.ndarray:
         """Crops of one training step.

@@ -159,7 +159,7 @@ def atomic_file(path: Path) -> Iterator[io.BufferedWriter]:
 
     On any error the half-written file is removed and `path` stays as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
         with open(temporary, "wb") as file:
             yield file
@@ -259,7 +259,7 @@ class Trainer:
         return {
             "format": CHECKPOINT_FORMAT,
             "config": json.dumps(asdict(self.config)),
-            "data": data_digest(self.source),
+            "data": self.source.digest(),
             "step": self.step,
             "model": self.model.state_dict(),
             "ema": self.ema_weights(),
@@ -279,10 +279,10 @@ class Trainer:
             ConfigMismatch: The state comes from another configuration or other pictures.
         """
         check_same(config_from_json(state["config"]), self.config)
-        if state["data"] != data_digest(self.source):
+        if state["data"] != self.source.digest():
             raise ConfigMismatch(
                 "the pictures are not those that the run was started with: digest "
-                f"{data_digest(self.source)}, expected {state['data']}"
+                f"{self.source.digest()}, expected {state['data']}"
             )
         self.model.load_state_dict(state["model"])
         self.ema = [
@@ -294,13 +294,6 @@ class Trainer:
         self.step = state["step"]
         if final_decay is not None:
             self.config = with_final_decay(self.config, self.step, final_decay)
-
-
-def data_digest(source: CropSource) -> str:
-    """Hex digests of the photographs and the dead leaves that a run draws from."""
-    if not hasattr(source, "_digest"):
-        source._digest = f"{source.photographs.digest()}-{source.leaves.digest()}"
-    return source._digest
 
 
 def config_from_json(text: str) -> TrainingConfig:

@@ -1,0 +1,202 @@
+"""The C++ backend: hands addresses, shapes and the thread count to ``ddrm_fast._C``.
+
+Functions and arguments are those of :mod:`.reference`; arguments are checked by the caller, outputs
+are allocated. The state is float32, spectra complex64; ``out`` may be float32, float16 or bfloat16 with
+any batch and channel stride.
+"""
+
+import torch
+from torch import Tensor
+
+from .. import _C
+
+_OUTPUT_TYPES = {
+    torch.float32: 0,
+    torch.complex64: 0,
+    torch.float16: 1,
+    torch.bfloat16: 2,
+}
+_NO_OUTPUT = (0, 0, 0, 0)
+
+
+def _address(x: Tensor | None) -> int:
+    return 0 if x is None else x.data_ptr()
+
+
+def _shape(x: Tensor | None) -> tuple[int, ...] | None:
+    return None if x is None else tuple(x.shape)
+
+
+def _output(out: Tensor | None) -> tuple[int, int, int, int]:
+    """Address, type and the strides that a kernel needs to read a network's output in place."""
+    if out is None:
+        return _NO_OUTPUT
+    batch_stride, channel_stride = out.stride()[:2]
+    return out.data_ptr(), _OUTPUT_TYPES[out.dtype], batch_stride, channel_stride
+
+
+def _step(x_next, x0, x_t, out, u, s, table, step, keys, noise) -> tuple:
+    """What every step shares, in the order that the extension expects."""
+    return (
+        x_next.data_ptr(),
+        tuple(x_next.shape),
+        0 if x_t is None else x_t.data_ptr(),
+        *_output(out),
+        0 if u is None else u.data_ptr(),
+        None if u is None else tuple(u.shape),
+        s.data_ptr(),
+        tuple(s.shape),
+        table.data_ptr(),
+        *table.shape[:2],
+        step.data_ptr(),
+        0 if keys is None else keys.data_ptr(),
+        0 if noise is None else noise.data_ptr(),
+        torch.get_num_threads(),
+        0 if x0 is None else x0.data_ptr(),
+    )
+
+
+def normal(z: Tensor, keys: Tensor, iteration: int, stream: int) -> None:
+    """Fill ``z`` (B, C, H, W) with white noise."""
+    _C.normal(
+        z.data_ptr(), tuple(z.shape), keys.data_ptr(), iteration, stream, torch.get_num_threads()
+    )
+
+
+def pointwise_step(
+    x_next: Tensor,
+    x0: Tensor | None,
+    x_t: Tensor | None,
+    out: Tensor | None,
+    u: Tensor | None,
+    s: Tensor,
+    table: Tensor,
+    step: Tensor,
+    keys: Tensor,
+    noise: Tensor | None,
+) -> None:
+    """One affine step where every coefficient is a group of its own."""
+    _C.pointwise_step(_step(x_next, x0, x_t, out, u, s, table, step, keys, noise))
+
+
+def block_step(
+    x_next: Tensor,
+    x0: Tensor | None,
+    x_t: Tensor | None,
+    out: Tensor | None,
+    u: Tensor | None,
+    s: Tensor,
+    weights: Tensor | None,
+    mask: Tensor | None,
+    factor: int,
+    table: Tensor,
+    step: Tensor,
+    keys: Tensor,
+    noise: Tensor | None,
+) -> None:
+    """One affine step where r x r pixels (and, with weights, all channels) form a group."""
+    _C.block_step(
+        _step(x_next, x0, x_t, out, u, s, table, step, keys, noise),
+        _address(weights),
+        _address(mask),
+        _shape(mask),
+        factor,
+    )
+
+
+def spectral_step(
+    x_next: Tensor,
+    x_t: Tensor | None,
+    out: Tensor | None,
+    u: Tensor | None,
+    s: Tensor,
+    table: Tensor,
+    step: Tensor,
+    keys: Tensor,
+    noise: Tensor | None,
+    width: int,
+) -> None:
+    """One affine step on half spectra of ``rfft2(norm="ortho")``, with Hermitian noise."""
+    _C.spectral_step(_step(x_next, None, x_t, out, u, s, table, step, keys, noise), width)
+
+
+def alias_step(
+    x_next: Tensor,
+    x_t: Tensor | None,
+    out: Tensor | None,
+    u: Tensor | None,
+    kernel: Tensor,
+    s: Tensor,
+    table: Tensor,
+    step: Tensor,
+    keys: Tensor,
+    noise: Tensor | None,
+    factor: int,
+    width: int,
+) -> None:
+    """One affine step for a blur followed by decimation, on half spectra."""
+    _C.alias_step(
+        _step(x_next, None, x_t, out, u, s, table, step, keys, noise),
+        kernel.data_ptr(),
+        tuple(kernel.shape),
+        factor,
+        width,
+    )
+
+
+def block_measure(
+    c: Tensor, x: Tensor, s: Tensor, weights: Tensor | None, mask: Tensor | None, factor: int
+) -> None:
+    """Measured coefficient of every block: (B, G, H / r, W / r)."""
+    _C.block_measure(
+        c.data_ptr(),
+        x.data_ptr(),
+        tuple(x.shape),
+        s.data_ptr(),
+        tuple(s.shape),
+        _address(weights),
+        _address(mask),
+        _shape(mask),
+        factor,
+        torch.get_num_threads(),
+    )
+
+
+def block_lift(
+    x: Tensor, c: Tensor, s: Tensor, weights: Tensor | None, mask: Tensor | None, factor: int
+) -> None:
+    """Adjoint of :func:`block_measure`: (B, C, H, W)."""
+    _C.block_lift(
+        x.data_ptr(),
+        tuple(x.shape),
+        c.data_ptr(),
+        s.data_ptr(),
+        tuple(s.shape),
+        _address(weights),
+        _address(mask),
+        _shape(mask),
+        factor,
+        torch.get_num_threads(),
+    )
+
+
+def fwht(y: Tensor, x: Tensor) -> None:
+    """Orthonormal Walsh-Hadamard transform (natural order) of each plane, flattened row by row."""
+    length = x.shape[-2] * x.shape[-1]
+    _C.fwht(
+        y.data_ptr(), x.data_ptr(), x.numel() // length, length, torch.get_num_threads()
+    )
+
+
+def predict_x0(x0: Tensor, x_t: Tensor, out: Tensor, table: Tensor, step: Tensor) -> None:
+    """The (clipped) clean-image prediction of a step, (B, C, H, W)."""
+    _C.predict_x0(
+        x0.data_ptr(),
+        tuple(x0.shape),
+        x_t.data_ptr(),
+        *_output(out),
+        table.data_ptr(),
+        *table.shape[:2],
+        step.data_ptr(),
+        torch.get_num_threads(),
+    )

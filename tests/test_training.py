@@ -1,0 +1,270 @@
+"""Training: resuming, saving, refusals, and the pictures that it draws from."""
+
+import errno
+import os
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ddrm_fast.cli import main
+from ddrm_fast.priors import training
+from ddrm_fast.priors.dead_leaves import DeadLeavesConfig
+from ddrm_fast.priors.denoiser import DenoiserConfig, load_denoiser
+from ddrm_fast.priors.pictures import CropConfig, CropSource, load_folders, make_leaves, pack
+
+TINY = training.TrainingConfig(
+    model=DenoiserConfig(channels=(4, 6), blocks=1, embedding=8),
+    crops=CropConfig(patch=16),
+    leaves=DeadLeavesConfig(size=32),
+    leaves_share=0.5,
+    leaves_count=3,
+    batch=2,
+    steps=6,
+    warmup=2,
+    decay_steps=3,
+)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def photographs(count=3, seed=0):
+    rng = np.random.default_rng(seed)
+    return pack(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8) for _ in range(count))
+
+
+def source(config=TINY, seed=0):
+    leaves = make_leaves(config.seed, config.leaves_count, config.leaves)
+    return CropSource(photographs(seed=seed), leaves, config.leaves_share, config.crops, 0)
+
+
+def run(out, config=TINY, **options):
+    return training.train(config, source(), out, progress=False, **options)
+
+
+def tensors(trainer):
+    yield from trainer.model.state_dict().values()
+    yield from trainer.ema
+    for entry in trainer.optimiser.state_dict()["state"].values():
+        yield from entry.values()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_resumed_run_equals_uninterrupted_run_bit_for_bit(tmp_path, precision):
+    config = replace(TINY, precision=precision)
+    whole = run(tmp_path / "whole", config)
+    run(tmp_path / "parts", config, stop_at=1)
+    run(tmp_path / "parts", config, resume=True, stop_at=4)
+    parts = run(tmp_path / "parts", config, resume=True)
+    assert whole.step == parts.step == 6
+    for one, other in zip(tensors(whole), tensors(parts), strict=True):
+        assert torch.equal(one, other)
+    name = training.WEIGHTS
+    assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+
+
+def test_training_lowers_the_loss(tmp_path):
+    config = replace(TINY, steps=60, batch=4, learning_rate=3e-3, decay_steps=0)
+    losses = []
+    run(tmp_path, config, on_step=lambda step, loss: losses.append(loss))
+    assert len(losses) == 60
+    assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:5])
+
+
+def test_another_configuration_is_refused_with_the_difference(tmp_path):
+    run(tmp_path, stop_at=1)
+    with pytest.raises(training.ConfigMismatch, match=r"batch: 4, checkpoint has 2") as error:
+        run(tmp_path, replace(TINY, batch=4), resume=True)
+    assert "seed" not in str(error.value)
+    nested = replace(TINY, crops=CropConfig(patch=16, scale_low=0.5))
+    with pytest.raises(training.ConfigMismatch, match="scale_low=0.5"):
+        run(tmp_path, nested, resume=True)
+
+
+def test_other_pictures_are_refused(tmp_path):
+    run(tmp_path, stop_at=1)
+    with pytest.raises(training.ConfigMismatch, match="pictures"):
+        training.train(TINY, source(seed=9), tmp_path, resume=True, progress=False)
+
+
+def test_a_run_is_not_overwritten_and_nothing_is_not_resumed(tmp_path):
+    run(tmp_path, stop_at=1)
+    with pytest.raises(FileExistsError, match="resume"):
+        run(tmp_path)
+    with pytest.raises(FileNotFoundError, match="checkpoint"):
+        run(tmp_path / "empty", resume=True)
+
+
+def test_damaged_checkpoint_is_explained(tmp_path):
+    (tmp_path / training.CHECKPOINT).write_bytes(b"not a checkpoint")
+    with pytest.raises(ValueError, match="cannot be read"):
+        run(tmp_path, resume=True)
+
+
+def full_disk(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_full_disk_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
+    trainer = run(tmp_path, stop_at=2)
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    trainer.advance(trainer.prepare(trainer.step))
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        training.write_checkpoint(trainer, tmp_path / training.CHECKPOINT)
+    with pytest.raises(OSError, match="No space left"):
+        training.export(trainer, tmp_path / training.WEIGHTS)
+    monkeypatch.undo()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
+    assert run(tmp_path, resume=True, stop_at=3).step == 3
+
+
+def test_full_disk_in_the_middle_does_not_end_the_run(tmp_path, monkeypatch, caplog):
+    real, calls = training.write_checkpoint, []
+
+    def sometimes(trainer, path):
+        calls.append(trainer.step)
+        if trainer.step < TINY.steps:
+            full_disk()
+        real(trainer, path)
+
+    monkeypatch.setattr(training, "write_checkpoint", sometimes)
+    assert run(tmp_path, checkpoint_minutes=0).step == TINY.steps
+    assert calls == [1, 2, 3, 4, 5, 6, 6] and "No space left" in caplog.text
+
+
+def test_terminate_signal_saves_and_ends(tmp_path):
+    def stop(step, loss):
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    assert run(tmp_path, on_step=stop).step == 2
+    assert training.read_checkpoint(tmp_path / training.CHECKPOINT)["step"] == 2
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_final_decay_ends_a_run_early(tmp_path):
+    config = replace(TINY, steps=100, decay_steps=0)
+    run(tmp_path, config, stop_at=3)
+    trainer = run(tmp_path, config, resume=True, final_decay=4)
+    assert trainer.step == trainer.config.steps == 7
+    rates = [training.learning_rate_at(trainer.config, step) for step in range(3, 7)]
+    assert rates == sorted(rates, reverse=True) and rates[0] < config.learning_rate
+    with pytest.raises(ValueError, match="final_decay"):
+        run(tmp_path / "new", config, final_decay=4)
+
+
+def test_learning_rate():
+    config = replace(TINY, steps=100, warmup=10, decay_steps=40, learning_rate=1.0)
+    rates = [training.learning_rate_at(config, step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1) and rates[9:60] == [1.0] * 51
+    assert rates[60] > rates[80] > rates[99] > 0 and rates[99] < 0.01
+
+
+def test_noise_levels_and_noise_depend_on_the_step_alone():
+    trainer = training.Trainer(replace(TINY, batch=64), source())
+    clean, noise, sigma = trainer.prepare(5)
+    trainer.prepare(6)
+    for one, other in zip((clean, noise, sigma), trainer.prepare(5), strict=True):
+        assert torch.equal(one, other)
+    assert clean.shape == noise.shape == (64, 3, 16, 16) and clean.abs().max() <= 1
+    assert sigma.min() >= 0.002 and sigma.max() <= 160 and sigma.max() > 20
+    assert 0.1 < sigma.median() < 0.4
+
+
+def test_export_from_a_checkpoint_equals_export_from_the_trainer(tmp_path):
+    trainer = run(tmp_path, stop_at=2)
+    summary = training.export(tmp_path / training.CHECKPOINT, tmp_path / "again.safetensors")
+    again = (tmp_path / "again.safetensors").read_bytes()
+    assert again == (tmp_path / training.WEIGHTS).read_bytes()
+    model = load_denoiser(tmp_path / "again.safetensors")
+    assert model.training_summary["step"] == summary["step"] == 2
+    for loaded, mean in zip(model.parameters(), trainer.ema, strict=True):
+        assert torch.equal(loaded, mean.half().float())
+
+
+def test_unreadable_and_small_pictures_are_skipped_and_counted(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "sub").mkdir()
+    good = Image.fromarray(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8))
+    good.save(tmp_path / "a.png")
+    good.convert("P").save(tmp_path / "sub" / "b.png")
+    rotated = Image.Exif()
+    rotated[0x0112] = 6
+    good.save(tmp_path / "c.jpg", exif=rotated)
+    good.resize((8, 30)).save(tmp_path / "small.png")
+    (tmp_path / "broken.jpg").write_bytes((tmp_path / "c.jpg").read_bytes()[:300])
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("not even tried")
+    pictures = load_folders([tmp_path], smallest_side=16)
+    assert pictures.shapes == [(20, 30), (30, 20), (20, 30)]
+    assert np.array_equal(pictures[0], np.asarray(good))
+    assert [os.path.basename(name) for name in pictures.unreadable] == ["broken.jpg", "text.png"]
+    assert [os.path.basename(name) for name in pictures.too_small] == ["small.png"]
+    with pytest.raises(FileNotFoundError, match="folders"):
+        load_folders([tmp_path / "none"], 16)
+
+
+def test_crops_depend_on_seed_and_step_alone():
+    crops = source()
+    first = crops.batch(7, 4)
+    assert first.shape == (4, 16, 16, 3) and first.dtype == np.uint8
+    crops.batch(8, 4)
+    assert np.array_equal(first, crops.batch(7, 4))
+    assert not np.array_equal(first, crops.batch(8, 4))
+
+
+def test_crop_source_refusals():
+    empty = pack([])
+    with pytest.raises(ValueError, match="photographs"):
+        CropSource(empty, photographs(), 0.5, CropConfig(), 0)
+    with pytest.raises(ValueError, match="leaves"):
+        CropSource(photographs(), empty, 0.5, CropConfig(), 0)
+    with pytest.raises(ValueError, match="leaves_share"):
+        CropSource(photographs(), photographs(), 1.5, CropConfig(), 0)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"batch": 0},
+        {"leaves_share": 2.0},
+        {"learning_rate": 0.0},
+        {"decay_steps": 7},
+        {"precision": "int8"},
+        {"crops": CropConfig(patch=18)},
+    ],
+)
+def test_training_config_refusals(values):
+    with pytest.raises(ValueError, match=next(iter(values))):
+        replace(TINY, **values)
+
+
+def test_command_line(tmp_path, capsys):
+    out = str(tmp_path / "run")
+    tiny = ["--channels", "4,6", "--patch", "16", "--batch", "2", "--quiet", "--threads", "1"]
+    start = ["train", "--dead-leaves", "1", "--leaves-count", "2", "--steps", "4", *tiny]
+    assert main([*start, "--out", out]) == 0
+    assert main(["train", "--out", out, "--resume", "--final-decay", "2", "--quiet"]) == 0
+    state = training.read_checkpoint(tmp_path / "run" / training.CHECKPOINT)
+    assert state["step"] == 6
+    assert main(["train", "--out", out, "--resume", "--batch", "3", "--quiet"]) == 1
+    assert "batch: 3, checkpoint has 2" in capsys.readouterr().err
+    assert main(["train", "--out", str(tmp_path / "new"), "--quiet"]) == 1
+    assert "photographs" in capsys.readouterr().err
+
+
+def test_help_teaches_with_an_example(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["train", "--help"])
+    assert end.value.code == 0
+    assert "example:" in capsys.readouterr().out
