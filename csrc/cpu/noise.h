@@ -80,35 +80,63 @@ DDRM_INLINE u64x8 counter_lanes() {
   return lanes;
 }
 
-// Normals of the 32 pixels that belong to eight consecutive counters.
-DDRM_INLINE void normals32(const NoiseRow& row, u64x8 column, f32x16& first, f32x16& second) {
+// Counters are worked on in groups of eight, kGroups of them side by side: one chain of rounds alone
+// would wait for its own multiplications.
+#ifndef DDRM_GROUPS
+#define DDRM_GROUPS 2
+#endif
+constexpr int kGroups = kParts == 1 ? DDRM_GROUPS : 1;
+constexpr int64_t kNoiseStep = 32 * kGroups;
+
+// Normals of the kNoiseStep pixels that belong to consecutive counters.
+DDRM_INLINE void normals(const NoiseRow& row, u64x8 column, float* z) {
   const u64x8 m0 = splat64(kPhiloxM0), m1 = splat64(kPhiloxM1);
-  u64x8 p0 = multiply_low(column, m0);
-  u64x8 p1 = multiply_low(high_to_low(p0) ^ splat64(row.round0_word3), m1);
-  u64x8 word0 = high_to_low(p1) ^ splat64(row.round1_word1);
-  u64x8 word2 = p0 ^ splat64((row.round1_product0 >> 32) ^ row.key1[1]);
-  u64x8 word1 = p1, word3 = splat64(row.round1_product0);
+  u64x8 p0[kGroups], p1[kGroups], word0[kGroups], word1[kGroups], word2[kGroups], word3[kGroups];
+#pragma GCC unroll 4
+  for (int g = 0; g < kGroups; ++g) {
+    p0[g] = multiply_low(column + splat64(8 * g), m0);
+    p1[g] = multiply_low(high_to_low(p0[g]) ^ splat64(row.round0_word3), m1);
+    word0[g] = high_to_low(p1[g]) ^ splat64(row.round1_word1);
+    word2[g] = p0[g] ^ splat64((row.round1_product0 >> 32) ^ row.key1[1]);
+    word1[g] = p1[g];
+    word3[g] = splat64(row.round1_product0);
+  }
+#pragma GCC unroll 8
   for (int i = 2; i < kPhiloxRounds - 1; ++i) {
-    p0 = multiply_low(word0, m0);
-    p1 = multiply_low(word2, m1);
-    word0 = xor3(high_to_low(p1), word1, splat64(row.key0[i]));
-    word2 = xor3(high_to_low(p0), word3, splat64(row.key1[i]));
-    word1 = p1;
-    word3 = p0;
+#pragma GCC unroll 4
+    for (int g = 0; g < kGroups; ++g) {
+      p0[g] = multiply_low(word0[g], m0);
+      p1[g] = multiply_low(word2[g], m1);
+      word0[g] = xor3(high_to_low(p1[g]), word1[g], splat64(row.key0[i]));
+      word2[g] = xor3(high_to_low(p0[g]), word3[g], splat64(row.key1[i]));
+      word1[g] = p1[g];
+      word3[g] = p0[g];
+    }
   }
   constexpr int kLast = kPhiloxRounds - 1;
-  p0 = multiply_low(word0, m0);
-  p1 = multiply_low(word2, m1);
-  word0 = xor3(high_to_low(p1), word1, splat64(row.key0[kLast]));
-  word2 = xor3(p0, low_to_high(word3), splat64(row.key1[kLast] << 32));
-  f32x16 cosine, sine;
-  box_muller(merge_halves(word0, word2), merge_halves(p1, low_to_high(p0)), cosine, sine);
-  interleave_lanes(cosine, sine, first, second);
+  u32x16 radius_word[kGroups], angle_word[kGroups];
+#pragma GCC unroll 4
+  for (int g = 0; g < kGroups; ++g) {
+    p0[g] = multiply_low(word0[g], m0);
+    p1[g] = multiply_low(word2[g], m1);
+    word0[g] = xor3(high_to_low(p1[g]), word1[g], splat64(row.key0[kLast]));
+    word2[g] = xor3(p0[g], low_to_high(word3[g]), splat64(row.key1[kLast] << 32));
+    radius_word[g] = merge_halves(word0[g], word2[g]);
+    angle_word[g] = merge_halves(p1[g], low_to_high(p0[g]));
+  }
+#pragma GCC unroll 4
+  for (int g = 0; g < kGroups; ++g) {
+    f32x16 cosine, sine, first, second;
+    box_muller(radius_word[g], angle_word[g], cosine, sine);
+    interleave_lanes(cosine, sine, first, second);
+    store(z + 32 * g, first);
+    store(z + 32 * g + kLanes, second);
+  }
 }
 
 constexpr int64_t kNoiseTile = 1024;
-// A tile may begin inside a counter and ends in whole groups of 32.
-constexpr int64_t kNoiseBuffer = kNoiseTile + 2 * 32;
+// A tile may begin inside a counter, and is made in whole steps.
+constexpr int64_t kNoiseBuffer = kNoiseTile + 2 * kNoiseStep;
 
 // Normals of n <= kNoiseTile pixels from column w on; returns where in the buffer they begin.
 static inline const float* fill_noise(float* buffer, const NoiseRow& row, uint32_t w, int64_t n) {
@@ -123,12 +151,9 @@ static inline const float* fill_noise(float* buffer, const NoiseRow& row, uint32
     const int64_t whole = (static_cast<int64_t>(kCounters) - counter) * 4;
     const int64_t stop = total - done <= whole ? total : done + whole;
     u64x8 column = lanes + splat64(counter);
-    for (; done < stop; done += 32) {
-      f32x16 first, second;
-      normals32(row, column, first, second);
-      store(buffer + done, first);
-      store(buffer + done + kLanes, second);
-      column = column + splat64(8);
+    for (; done < stop; done += kNoiseStep) {
+      normals(row, column, buffer + done);
+      column = column + splat64(kNoiseStep / 4);
     }
     if (stop < total) done = stop;
     counter = 0;

@@ -425,48 +425,29 @@ DDRM_INLINE void split_pairs(f32x16 a, f32x16 b, f32x16& even, f32x16& odd) {
 #endif
 }
 
+#if defined(__AVX512F__)
+#define DDRM_LANES(A, B, C, D)                                                               \
+  A, B, C, D, 4 + A, 4 + B, 4 + C, 4 + D, 8 + A, 8 + B, 8 + C, 8 + D, 12 + A, 12 + B, 12 + C, \
+      12 + D
+#elif defined(__AVX2__)
+#define DDRM_LANES(A, B, C, D) A, B, C, D, 4 + A, 4 + B, 4 + C, 4 + D
+#else
+#define DDRM_LANES(A, B, C, D) A, B, C, D
+#endif
+
 // Complex numbers as pairs (re, im): (re re), (im im) and (im re) of each pair.
-DDRM_INLINE f32x16 real_parts(f32x16 a) {
-  for (int i = 0; i < kParts; ++i) {
-    const NativeF x = a.part[i];
-#if defined(__AVX512F__)
-    a.part[i] = (NativeF)_mm512_moveldup_ps((__m512)x);
-#elif defined(__AVX2__)
-    a.part[i] = (NativeF)_mm256_moveldup_ps((__m256)x);
-#else
-    a.part[i] = __builtin_shufflevector(x, x, 0, 0, 2, 2);
-#endif
+#define DDRM_PERMUTE(NAME, ...)                                                        \
+  DDRM_INLINE f32x16 NAME(f32x16 a) {                                                  \
+    for (int i = 0; i < kParts; ++i) {                                                 \
+      a.part[i] = __builtin_shufflevector(a.part[i], a.part[i], DDRM_LANES(__VA_ARGS__)); \
+    }                                                                                  \
+    return a;                                                                          \
   }
-  return a;
-}
-
-DDRM_INLINE f32x16 imaginary_parts(f32x16 a) {
-  for (int i = 0; i < kParts; ++i) {
-    const NativeF x = a.part[i];
-#if defined(__AVX512F__)
-    a.part[i] = (NativeF)_mm512_movehdup_ps((__m512)x);
-#elif defined(__AVX2__)
-    a.part[i] = (NativeF)_mm256_movehdup_ps((__m256)x);
-#else
-    a.part[i] = __builtin_shufflevector(x, x, 1, 1, 3, 3);
-#endif
-  }
-  return a;
-}
-
-DDRM_INLINE f32x16 swap_parts(f32x16 a) {
-  for (int i = 0; i < kParts; ++i) {
-    const NativeF x = a.part[i];
-#if defined(__AVX512F__)
-    a.part[i] = (NativeF)_mm512_permute_ps((__m512)x, 0xB1);
-#elif defined(__AVX2__)
-    a.part[i] = (NativeF)_mm256_permute_ps((__m256)x, 0xB1);
-#else
-    a.part[i] = __builtin_shufflevector(x, x, 1, 0, 3, 2);
-#endif
-  }
-  return a;
-}
+DDRM_PERMUTE(real_parts, 0, 0, 2, 2)
+DDRM_PERMUTE(imaginary_parts, 1, 1, 3, 3)
+DDRM_PERMUTE(swap_parts, 1, 0, 3, 2)
+#undef DDRM_PERMUTE
+#undef DDRM_LANES
 
 // The sign bit of every real (imaginary) part.
 DDRM_INLINE u32x16 real_signs() {

@@ -68,6 +68,9 @@ def add(commands: argparse._SubParsersAction) -> None:
     how = parser.add_argument_group("how it runs")
     how.add_argument("--threads", type=int, metavar="N", help="CPU threads (all)")
     how.add_argument(
+        "--share-cpu", action="store_true", help="use fewer threads while other programs are busy"
+    )
+    how.add_argument(
         "--checkpoint-minutes", type=float, default=10.0, metavar="MIN",
         help="minutes between checkpoints (10)",
     )  # fmt: skip
@@ -99,6 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
         resume=arguments.resume,
         final_decay=arguments.final_decay,
         checkpoint_minutes=arguments.checkpoint_minutes,
+        share_cpu=arguments.share_cpu,
         progress=not arguments.quiet,
     )
     left = trainer.config.steps - trainer.step

@@ -4,8 +4,9 @@ The dead leaves model (Matheron 1968; Lee, Mumford and Huang, "Occlusion models 
 images", 2001) drops opaque shapes with power-law sizes on one another. Its edges, scales and
 occlusions resemble those of photographs, and it needs no photograph.
 
-The pictures are made in two vectorised passes: a depth pass finds, size class by size class, the
-uppermost shape at every pixel; a shading pass colours all pixels at once from their shape's numbers.
+The pictures are made in two vectorised passes: a depth pass finds the uppermost shape at every
+pixel, size class by size class; a shading pass colours all pixels at once from the numbers of
+their shapes.
 """
 
 from __future__ import annotations

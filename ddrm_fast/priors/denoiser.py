@@ -155,7 +155,7 @@ def _pad(x: Tensor, multiple: int) -> Tensor:
 class Denoiser(nn.Module):
     """Estimate of a picture from the picture plus white noise.
 
-    D(x, sigma) = c_skip x + c_out F(c_in x, log sigma), with, for variance v = sigma^2 + sigma_data^2,
+    D(x, sigma) = c_skip x + c_out F(c_in x, log sigma), with v = sigma^2 + sigma_data^2,
     c_skip = sigma_data^2 / v, c_out = sigma sigma_data / sqrt(v), c_in = 1 / sqrt(v).
 
     Attributes:

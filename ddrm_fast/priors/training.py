@@ -1,8 +1,8 @@
 """Training of the default prior: one loop that can be stopped and resumed at any step.
 
 Every random number of step n (crops, noise levels, noise) derives from (seed, n), so a resumed
-run takes the same steps as one that was never stopped. Loss and noise-level weighting follow
-Karras et al. (2022), "Elucidating the design space of diffusion-based generative models", section 5.
+run takes the same steps as one that was never stopped. The weight of the loss follows Karras et
+al., "Elucidating the design space of diffusion-based generative models" (2022), section 5.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from .cpu_share import CpuShare
 from .dead_leaves import DeadLeavesConfig
 from .denoiser import SIGMA_MAX, SIGMA_MIN, Denoiser, DenoiserConfig, save_metadata
 from .pictures import CropConfig, CropSource, load_folders, make_leaves
@@ -379,16 +380,25 @@ def export(trainer_or_checkpoint: Trainer | str | Path, path: str | Path) -> dic
     summary = {
         "step": step,
         "crops_seen": step * config.batch,
-        **{
-            name: value
-            for name, value in asdict(config).items()
-            if name not in ("model",)
-        },
-    }  # fmt: skip
+        **{name: value for name, value in asdict(config).items() if name != "model"},
+    }
     metadata = save_metadata(config.model, weights, summary)
     with atomic_file(Path(path)) as file:
-        file.write(safetensors.torch.save(weights, metadata))
+        file.write(_in_fixed_order(safetensors.torch.save(weights, metadata)))
     return summary
+
+
+def _in_fixed_order(data: bytes) -> bytes:
+    """The same safetensors file with its metadata in order of their names.
+
+    The library writes them in a random order; with a fixed one, equal weights give equal files.
+    """
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[end:]
 
 
 def build_source(config: TrainingConfig, folders: list[str | Path], workers: int = 1) -> CropSource:
@@ -403,9 +413,20 @@ def build_source(config: TrainingConfig, folders: list[str | Path], workers: int
         FileNotFoundError: A folder does not exist.
         ValueError: There is nothing to draw from.
     """
-    photographs = load_folders(folders if config.leaves_share < 1 else [], config.crops.patch)
+    needed = config.leaves_share < 1
+    if needed and not folders:
+        raise ValueError(
+            "folders: got none, expected a folder of photographs where the share of dead leaves is "
+            f"{config.leaves_share} (a share of 1 needs none)"
+        )
+    photographs = load_folders(folders if needed else [], config.crops.patch)
     skipped = len(photographs.unreadable), len(photographs.too_small)
     logger.info("%d photographs; skipped: %d unreadable, %d too small", len(photographs), *skipped)
+    if needed and not len(photographs):
+        raise ValueError(
+            f"folders: no usable picture in {', '.join(map(str, folders))} (skipped: {skipped[0]} "
+            f"unreadable, {skipped[1]} with a side below {config.crops.patch} pixels)"
+        )
     count = config.leaves_count if config.leaves_share > 0 else 0
     leaves = make_leaves(config.seed, count, config.leaves, workers)
     return CropSource(photographs, leaves, config.leaves_share, config.crops, config.seed)
@@ -420,6 +441,7 @@ def train(
     final_decay: int | None = None,
     stop_at: int | None = None,
     checkpoint_minutes: float = 10.0,
+    share_cpu: bool = False,
     progress: bool = True,
     on_step: Callable[[int, float], None] | None = None,
 ) -> Trainer:
@@ -432,10 +454,13 @@ def train(
         source: Where the crops come from.
         out: Folder for checkpoint.pt, denoiser.safetensors (the export) and log.jsonl.
         resume: Continue from the checkpoint in `out`, which must exist.
-        final_decay: With resume: let the learning rate fall to zero over this many more steps, then
-            end, whatever the schedule of the checkpoint was.
-        stop_at: Stop, with a checkpoint, before this step; the schedule stays that of the whole run.
+        final_decay: With resume: let the learning rate fall to zero over this many more steps,
+            then end, whatever the schedule of the checkpoint was.
+        stop_at: Stop, with a checkpoint, before this step; the schedule is still that of the
+            whole run.
         checkpoint_minutes: Minutes between checkpoints, each with an export.
+        share_cpu: Use fewer threads while other programs are busy. The number of threads changes
+            sums in their last bits, so such a run repeats closely, not bit for bit.
         progress: Show a progress bar on standard error.
         on_step: Called after each step with its number and mean loss.
 
@@ -461,8 +486,14 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     end = trainer.config.steps
     end = end if stop_at is None else min(stop_at, end)
-    with _stop_signal() as stopped, ThreadPoolExecutor(1) as loader:
-        _loop(trainer, end, out, checkpoint_minutes * 60, progress, on_step, stopped, loader)
+    threads = torch.get_num_threads()
+    share = CpuShare(threads) if share_cpu else None
+    try:
+        with _stop_signal() as stopped, ThreadPoolExecutor(1) as loader:
+            seconds = checkpoint_minutes * 60
+            _loop(trainer, end, out, seconds, share, progress, on_step, stopped, loader)
+    finally:
+        torch.set_num_threads(threads)
     write_checkpoint(trainer, checkpoint)
     export(trainer, out / WEIGHTS)
     return trainer
@@ -473,6 +504,7 @@ def _loop(
     end: int,
     out: Path,
     checkpoint_seconds: float,
+    share: CpuShare | None,
     progress: bool,
     on_step: Callable[[int, float], None] | None,
     stopped: threading.Event,
@@ -486,6 +518,8 @@ def _loop(
             batch = upcoming.result()
             if trainer.step + 1 < end:
                 upcoming = loader.submit(trainer.prepare, trainer.step + 1)
+            if share is not None and share.threads() != torch.get_num_threads():
+                torch.set_num_threads(share.threads())
             losses, sigma = trainer.advance(batch)
             mean = float(losses.mean())
             if not math.isfinite(mean):

@@ -1,0 +1,236 @@
+// The Python module ddrm_fast._C: pointers, shapes, strides and a thread count in, nothing of torch.
+//
+// Tensors arrive as addresses (0: not given). Broadcast fields arrive with their shape; their strides
+// follow from it, 0 where a dimension is 1.
+#include <pybind11/pybind11.h>
+
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "cpu/kernels.h"
+
+namespace py = pybind11;
+
+namespace ddrm_fast {
+namespace {
+
+using Address = std::uintptr_t;
+
+template <class T>
+T* pointer(Address address) {
+  return reinterpret_cast<T*>(address);
+}
+
+void read_shape(const py::handle& shape, int64_t (&size)[4]) {
+  PyObject* tuple = shape.ptr();
+  if (!PyTuple_Check(tuple) || PyTuple_GET_SIZE(tuple) != 4) {
+    throw std::invalid_argument("shape: expected four dimensions");
+  }
+  for (int i = 0; i < 4; ++i) {
+    size[i] = PyLong_AsLongLong(PyTuple_GET_ITEM(tuple, i));
+    if (size[i] == -1 && PyErr_Occurred()) throw py::error_already_set();
+  }
+}
+
+Extent extent_of(const py::handle& shape) {
+  int64_t size[4];
+  read_shape(shape, size);
+  return {size[0], size[1], size[2], size[3]};
+}
+
+// A contiguous field; `parts` is 2 for complex numbers.
+FloatField field_of(Address address, const py::handle& shape, int64_t parts = 1) {
+  FloatField field{pointer<const float>(address), {0, 0, 0, 0}};
+  if (address == 0) return field;
+  int64_t size[4];
+  read_shape(shape, size);
+  int64_t stride = parts;
+  for (int i = 3; i >= 0; --i) {
+    field.stride[i] = size[i] == 1 ? 0 : stride;
+    stride *= size[i];
+  }
+  return field;
+}
+
+// The rows of one step: table [steps, row_batch, 33], step int64 [1].
+const Row* rows_of_step(Address table, int64_t steps, int64_t row_batch, int64_t step) {
+  if (step < 0 || step >= steps) {
+    throw std::out_of_range("step: expected 0 <= step < " + std::to_string(steps) + ", got " +
+                            std::to_string(step));
+  }
+  return pointer<const Row>(table) + step * row_batch;
+}
+
+// (x_next, shape, x_t, out, out type, out batch stride, out channel stride, u, shape of u, s, shape of
+// s, table, its steps, its batch, step, keys, noise, threads, x0): what every step shares.
+template <int kParts>
+StepArguments step_of(const py::tuple& t) {
+  if (t.size() != 19) throw std::invalid_argument("step: expected 19 entries");
+  auto integer = [&](int i) {
+    const long long value = PyLong_AsLongLong(PyTuple_GET_ITEM(t.ptr(), i));
+    if (value == -1 && PyErr_Occurred()) throw py::error_already_set();
+    return static_cast<int64_t>(value);
+  };
+  auto address = [&](int i) { return static_cast<Address>(integer(i)); };
+  auto item = [&](int i) { return py::handle(PyTuple_GET_ITEM(t.ptr(), i)); };
+  StepArguments a;
+  a.x_next = pointer<float>(address(0));
+  a.extent = extent_of(item(1));
+  a.x_t = pointer<const float>(address(2));
+  a.out = {pointer<const void>(address(3)), static_cast<OutputType>(integer(4)), integer(5),
+           integer(6)};
+  if (a.out.data == nullptr) a.x_t = nullptr;
+  a.u = field_of(address(7), item(8), kParts);
+  a.s = field_of(address(9), item(10));
+  a.iteration = *pointer<const int64_t>(address(14));
+  a.rows = rows_of_step(address(11), integer(12), integer(13), a.iteration);
+  a.row_stride = integer(13) == 1 ? 0 : 1;
+  a.keys = pointer<const NoiseKey>(address(15));
+  a.noise = pointer<const float>(address(16));
+  a.threads = static_cast<int>(integer(17));
+  a.x0 = pointer<float>(address(18));
+  return a;
+}
+
+BlockProfile profile_of(Address weights, Address mask, const py::handle& mask_shape,
+                        int64_t factor) {
+  return {pointer<const float>(weights), field_of(mask, mask_shape), factor};
+}
+
+BlockArguments block_of(Address x, const py::handle& shape, Address c, Address s,
+                        const py::handle& s_shape, Address weights, Address mask,
+                        const py::handle& mask_shape, int64_t factor, int threads) {
+  return {extent_of(shape),
+          pointer<float>(x),
+          pointer<float>(c),
+          field_of(s, s_shape),
+          profile_of(weights, mask, mask_shape, factor),
+          threads};
+}
+
+std::vector<std::string> isa_names() {
+  const char* names[3];
+  const int count = available_isas(names);
+  return std::vector<std::string>(names, names + count);
+}
+
+std::string isa_list() {
+  std::string list;
+  for (const std::string& name : isa_names()) list += (list.empty() ? "" : ", ") + name;
+  return list;
+}
+
+py::tuple python_names() {
+  const std::vector<std::string> names = isa_names();
+  py::tuple result(names.size());
+  for (std::size_t i = 0; i < names.size(); ++i) result[i] = names[i];
+  return result;
+}
+
+py::tuple philox(const py::tuple& counter, const py::tuple& key) {
+  if (counter.size() != 4 || key.size() != 2) {
+    throw std::invalid_argument("philox: expected a counter of four words and a key of two");
+  }
+  PhiloxWords words;
+  for (int i = 0; i < 4; ++i) words.word[i] = counter[i].cast<uint32_t>();
+  words = philox4x32(words, key[0].cast<uint32_t>(), key[1].cast<uint32_t>());
+  return py::make_tuple(words.word[0], words.word[1], words.word[2], words.word[3]);
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_C, m) {
+  m.doc() = "CPU kernels of ddrm_fast; called by ddrm_fast.ops.cpp with checked arguments.";
+
+  m.def("get_isa", [] { return std::string(kernels().name); }, "Instruction set in use.");
+  m.def("available_isas", python_names, "Instruction sets that this processor runs, best last.");
+  m.def(
+      "set_isa",
+      [](const std::string& name) {
+        if (!set_isa(name.c_str())) {
+          throw py::value_error("isa: expected one of " + isa_list() + ", got '" + name + "'");
+        }
+      },
+      py::arg("name"), "Use the kernels of one instruction set.");
+  m.def("philox", philox, py::arg("counter"), py::arg("key"),
+        "Philox4x32-10 of four 32-bit words under a key of two.");
+
+  m.def("normal", [](Address z, const py::tuple& shape, Address keys, int64_t iteration,
+                     int64_t stream, int threads) {
+    const NormalArguments a{extent_of(shape), pointer<float>(z), pointer<const NoiseKey>(keys),
+                            iteration, stream, threads};
+    py::gil_scoped_release release;
+    kernels().normal(a);
+  });
+
+  m.def("pointwise_step", [](const py::tuple& step) {
+    const StepArguments a = step_of<1>(step);
+    py::gil_scoped_release release;
+    kernels().pointwise_step(a);
+  });
+
+  m.def("block_step", [](const py::tuple& step, Address weights, Address mask,
+                         const py::object& mask_shape, int64_t factor) {
+    const StepArguments a = step_of<1>(step);
+    const BlockProfile profile = profile_of(weights, mask, mask_shape, factor);
+    py::gil_scoped_release release;
+    kernels().block_step(a, profile);
+  });
+
+  m.def("spectral_step", [](const py::tuple& step, int64_t width) {
+    const StepArguments a = step_of<2>(step);
+    py::gil_scoped_release release;
+    kernels().spectral_step(a, width);
+  });
+
+  m.def("alias_step", [](const py::tuple& step, Address kernel, const py::tuple& kernel_shape,
+                         int64_t factor, int64_t width) {
+    const StepArguments a = step_of<2>(step);
+    const AliasArguments alias{field_of(kernel, kernel_shape, 2), factor, width};
+    py::gil_scoped_release release;
+    kernels().alias_step(a, alias);
+  });
+
+  m.def("block_measure", [](Address c, Address x, const py::tuple& shape, Address s,
+                            const py::tuple& s_shape, Address weights, Address mask,
+                            const py::object& mask_shape, int64_t factor, int threads) {
+    const BlockArguments a =
+        block_of(x, shape, c, s, s_shape, weights, mask, mask_shape, factor, threads);
+    py::gil_scoped_release release;
+    kernels().block_measure(a);
+  });
+
+  m.def("block_lift", [](Address x, const py::tuple& shape, Address c, Address s,
+                         const py::tuple& s_shape, Address weights, Address mask,
+                         const py::object& mask_shape, int64_t factor, int threads) {
+    const BlockArguments a =
+        block_of(x, shape, c, s, s_shape, weights, mask, mask_shape, factor, threads);
+    py::gil_scoped_release release;
+    kernels().block_lift(a);
+  });
+
+  m.def("fwht", [](Address y, Address x, int64_t planes, int64_t length, int threads) {
+    py::gil_scoped_release release;
+    kernels().fwht(pointer<float>(y), pointer<const float>(x), planes, length, threads);
+  });
+
+  m.def("predict_x0", [](Address x0, const py::tuple& shape, Address x_t, Address out,
+                         int out_type, int64_t out_batch_stride, int64_t out_channel_stride,
+                         Address table, int64_t steps, int64_t row_batch, Address step,
+                         int threads) {
+    PredictArguments a;
+    a.extent = extent_of(shape);
+    a.x0 = pointer<float>(x0);
+    a.x_t = pointer<const float>(x_t);
+    a.out = {pointer<const void>(out), static_cast<OutputType>(out_type), out_batch_stride,
+             out_channel_stride};
+    a.rows = rows_of_step(table, steps, row_batch, *pointer<const int64_t>(step));
+    a.row_stride = row_batch == 1 ? 0 : 1;
+    a.threads = threads;
+    py::gil_scoped_release release;
+    kernels().predict_x0(a);
+  });
+}
+
+}  // namespace ddrm_fast
