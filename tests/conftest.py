@@ -43,8 +43,12 @@ def _poisoned_memory(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def _same_start():
-    """Fixed seed; the number of threads is put back."""
+    """Fixed seed, and one thread: teams that wait for each other are slow on a busy machine.
+
+    Tests of several threads ask for them; the number is put back.
+    """
     threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     torch.manual_seed(0)
     yield
     torch.set_num_threads(threads)

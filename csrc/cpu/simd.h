@@ -218,6 +218,37 @@ DDRM_INLINE f32x16 square_root(f32x16 a) {
   return a;
 }
 
+// a > b ? a : b and a < b ? a : b, which the processors do in one operation; b where one is NaN.
+DDRM_INLINE f32x16 greater_of(f32x16 a, f32x16 b) {
+  for (int i = 0; i < kParts; ++i) {
+#if defined(__AVX512F__)
+    a.part[i] = (NativeF)_mm512_max_ps((__m512)a.part[i], (__m512)b.part[i]);
+#elif defined(__AVX2__)
+    a.part[i] = (NativeF)_mm256_max_ps((__m256)a.part[i], (__m256)b.part[i]);
+#elif defined(__x86_64__)
+    a.part[i] = (NativeF)_mm_max_ps((__m128)a.part[i], (__m128)b.part[i]);
+#else
+    for (int j = 0; j < 4; ++j) a.part[i][j] = a.part[i][j] > b.part[i][j] ? a.part[i][j] : b.part[i][j];
+#endif
+  }
+  return a;
+}
+
+DDRM_INLINE f32x16 lesser_of(f32x16 a, f32x16 b) {
+  for (int i = 0; i < kParts; ++i) {
+#if defined(__AVX512F__)
+    a.part[i] = (NativeF)_mm512_min_ps((__m512)a.part[i], (__m512)b.part[i]);
+#elif defined(__AVX2__)
+    a.part[i] = (NativeF)_mm256_min_ps((__m256)a.part[i], (__m256)b.part[i]);
+#elif defined(__x86_64__)
+    a.part[i] = (NativeF)_mm_min_ps((__m128)a.part[i], (__m128)b.part[i]);
+#else
+    for (int j = 0; j < 4; ++j) a.part[i][j] = a.part[i][j] < b.part[i][j] ? a.part[i][j] : b.part[i][j];
+#endif
+  }
+  return a;
+}
+
 #if defined(__AVX512F__)
 DDRM_INLINE mask16 less(f32x16 a, f32x16 b) {
   return {_mm512_cmp_ps_mask((__m512)a.part[0], (__m512)b.part[0], _CMP_LT_OQ)};

@@ -53,7 +53,7 @@ class SpectralNoise {
 
   void mend(int64_t b, int64_t c, int64_t h, int64_t k, float* z) const {
     const int64_t height = step_.extent.height;
-    alignas(64) float buffer[3 * kNoiseStep];
+    alignas(64) float buffer[4 * kNoiseStep];
     if (h == 0 || 2 * h == height) {
       z[0] = buffer[fill(b, c, h, k, 1, buffer)];
       z[1] = 0.0f;

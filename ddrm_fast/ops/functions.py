@@ -224,7 +224,7 @@ def fwht(x: Tensor) -> Tensor:
     Raises:
         ValueError: a side is not a power of two.
     """
-    guard.state(x)
+    guard.state(x, contiguous=False)
     for side in x.shape[-2:]:
         if side < 1 or side & (side - 1):
             raise ValueError(f"x: sides must be powers of two, got {tuple(x.shape[-2:])}")

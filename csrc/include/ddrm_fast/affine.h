@@ -2,8 +2,8 @@
 //
 //   x_next = a(s) x0 + b(s) eps + c(s) u + d(s) z
 //
-// T is float or a vector type with the arithmetic operators and, found by its arguments, square_root,
-// select and the comparisons below. The order of operations is part of the contract: all
+// T is float or a vector type with the arithmetic operators and, found by its arguments, the
+// functions below that are given for float. The order of operations is part of the contract: all
 // instruction sets and all ways to evaluate the weights give the same bits.
 #pragma once
 
@@ -19,6 +19,8 @@ DDRM_HD T broadcast(float value) {
 DDRM_HD bool less(float a, float b) { return a < b; }
 DDRM_HD bool differs(float a, float b) { return a != b; }
 DDRM_HD float select(bool condition, float yes, float no) { return condition ? yes : no; }
+DDRM_HD float greater_of(float a, float b) { return a > b ? a : b; }
+DDRM_HD float lesser_of(float a, float b) { return a < b ? a : b; }
 DDRM_HD float square_root(float x) { return __builtin_sqrtf(x); }
 
 template <class T>
@@ -32,9 +34,8 @@ DDRM_HD Prediction<T> predict(const Row& row, T x_t, T out) {
   T x0 = broadcast<T>(row.p_x) * x_t + broadcast<T>(row.p_out) * out;
   T eps = broadcast<T>(row.q_x) * x_t + broadcast<T>(row.q_out) * out;
   if (kClip) {
-    const T lo = broadcast<T>(row.clip_lo), hi = broadcast<T>(row.clip_hi);
-    const T raised = select(less(x0, lo), lo, x0);
-    const T clipped = select(less(hi, raised), hi, raised);
+    // NaN passes through.
+    const T clipped = lesser_of(broadcast<T>(row.clip_hi), greater_of(broadcast<T>(row.clip_lo), x0));
     const T edited = broadcast<T>(row.r_x) * x_t + broadcast<T>(row.r_x0) * clipped;
     eps = select(differs(clipped, x0), edited, eps);
     x0 = clipped;
@@ -67,8 +68,7 @@ DDRM_HD Weights<T> measured_weights(const Row& row, T s) {
   w.c = (pick(&Branch::c0) + pick(&Branch::c1) * inverse) + pick(&Branch::c2) * s;
   const T variance = (pick(&Branch::d0) + pick(&Branch::d1) * (inverse * inverse)) +
                      pick(&Branch::d2) * (s * s);
-  const T zero = broadcast<T>(0.0f);
-  w.d = square_root(select(less(variance, zero), zero, variance));
+  w.d = square_root(greater_of(broadcast<T>(0.0f), variance));
   return w;
 }
 
