@@ -111,9 +111,7 @@ def pointwise_step(name: str, n: int) -> Case:
     """An identity-transform step against three streams: state and output read, state written."""
     x = picture(1, 3, n, n)
     limit = {1024: 3.0, 4096: 1.8}.get(n)
-    return Case(
-        step_function(POINTWISE[name](n), x), copy_floor(x), "three streams", limit, 1.5
-    )
+    return Case(step_function(POINTWISE[name](n), x), copy_floor(x), "three streams", limit, 1.5)
 
 
 def other_step(name: str, n: int) -> Case:

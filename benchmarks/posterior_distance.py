@@ -22,9 +22,7 @@ def at(weights, s: float) -> tuple[float, float, float, float]:
     """(a, b, c, d) of a step at the singular value s."""
     threshold = float(torch.as_tensor(weights.threshold))
     branch = weights.null if s == 0 else weights.high if s >= threshold else weights.low
-    a0, a1, a2, b0, c0, c1, c2, d0, d1, d2 = (
-        float(torch.as_tensor(v)) for v in branch.numbers()
-    )
+    a0, a1, a2, b0, c0, c1, c2, d0, d1, d2 = (float(torch.as_tensor(v)) for v in branch.numbers())
     inverse = 1 / s if s else 0.0
     variance = max(0.0, d0 + d1 * inverse**2 + d2 * s**2)
     return a0 + a1 * s + a2 * s**2, b0, c0 + c1 * inverse + c2 * s, math.sqrt(variance)

@@ -78,7 +78,9 @@ def main() -> int:
         path = Path(folder) / "benchmarks.json"
         arguments = [str(HERE / "test_speed.py"), "-q", f"--benchmark-json={path}"]
         arguments += ["--benchmark-columns=median", "-p", "no:cacheprovider"]
-        status = pytest.main([*arguments, *(["-k", f"correct or {options.only}"] if options.only else [])])
+        status = pytest.main(
+            [*arguments, *(["-k", f"correct or {options.only}"] if options.only else [])]
+        )
         if status:
             return int(status)
         benchmarks = json.loads(path.read_text())

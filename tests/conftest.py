@@ -1,4 +1,4 @@
-"""Shared by all tests: memory that the package allocates starts as NaN, random numbers start equal."""
+"""Shared by all tests: memory that the package allocates starts as NaN, the seed is fixed."""
 
 import sys
 from pathlib import Path

@@ -252,7 +252,9 @@ def _pick(shape, pattern):
 
 
 @pytest.mark.parametrize("shape", [(3, 2, 5, 41), (2, 3, 2, 1030)], ids=str)
-@pytest.mark.parametrize("pattern", ["BCHW", ".CHW", "B...", ".C..", "..H.", "...W", "....", "B.H."])
+@pytest.mark.parametrize(
+    "pattern", ["BCHW", ".CHW", "B...", ".C..", "..H.", "...W", "....", "B.H."]
+)
 def test_pointwise_step_matches_for_singular_values(device, shape, pattern):
     """Any gain, a mask, all 0, all 1."""
     gain = torch.rand(_pick(shape, pattern)) + 0.05
@@ -412,7 +414,7 @@ def test_pointwise_step_ignores_what_was_not_measured(device):
 
 
 def test_pointwise_step_passes_nan_of_the_network_on(device):
-    """A broken network shows: its NaN reaches the state, clipping or not, and stays in its place."""
+    """A broken network shows: its NaN reaches the state, clipped or not, and stays in its place."""
     for clip in (None, (-1.0, 1.0)):
         arguments = _pointwise((1, 1, 4, 40), table=_random_table(clip=clip))
         arguments["out"][0, 0, 2, 17] = torch.nan
@@ -718,7 +720,9 @@ def test_spectral_step_matches_for_no_images(device):
     _check_step(device, ops.spectral_step, arguments)
 
 
-@pytest.mark.parametrize("pattern", ["BCHW", ".CHW", "..HW", "B...", ".C..", "..H.", "...W", "...."])
+@pytest.mark.parametrize(
+    "pattern", ["BCHW", ".CHW", "..HW", "B...", ".C..", "..H.", "...W", "...."]
+)
 def test_spectral_step_matches_for_singular_values(device, pattern):
     """Any, some 0, all 0. NaN stands in u where s = 0."""
     shape = (2, 3, 6, 43)
@@ -775,7 +779,8 @@ def test_spectral_step_in_place(device):
 
 ALIAS_SIZES = [
     (1, (1, 1)), (1, (5, 7)), (1, (4, 6)),
-    (2, (2, 2)), (2, (6, 10)), (2, (4, 8)), (2, (6, 12)), (2, (2, 34)), (2, (10, 6)), (2, (6, 1030)),
+    (2, (2, 2)), (2, (6, 10)), (2, (4, 8)), (2, (6, 12)), (2, (2, 34)), (2, (10, 6)),
+    (2, (6, 1030)),
     (3, (3, 3)), (3, (9, 15)), (3, (9, 6)), (3, (6, 66)),
     (4, (4, 4)), (4, (12, 20)), (4, (8, 4)), (4, (16, 16)), (4, (20, 24)),
 ]  # fmt: skip
@@ -926,9 +931,12 @@ def test_predict_x0_matches_for_samplers(device, shape, prediction):
 
 @pytest.mark.parametrize(
     "size",
-    [(1, 1, 1), (3, 1, 137), (2, 137, 1), (1, 3, 2100), (3, 16, 16), (4, 5, 7), (1, 2, 66), (0, 3, 3)],
+    [
+        (1, 1, 1), (3, 1, 137), (2, 137, 1), (1, 3, 2100), (3, 16, 16), (4, 5, 7), (1, 2, 66),
+        (0, 3, 3),
+    ],
     ids=str,
-)
+)  # fmt: skip
 @pytest.mark.parametrize("origin", [(0, 0), (7, 1), (2**31, 2**31 + 2), (5, 2**32 - 3)], ids=str)
 def test_normal_matches(device, size, origin):
     channels, height, width = size
@@ -948,24 +956,54 @@ def test_normal_matches_for_no_images(device):
 # What holds for all operations
 
 
+def _one_of_each(image, spectrum, block, small):
+    """A call of every operation: (operation, arguments), noise drawn inside."""
+    profile = _profile(block, 4, True, "real")
+    noise, clip = Noise(_keys(image[0])), (-1.0, 1.0)
+    aliased = _alias(3, spectrum)
+    linear = {"s": profile.s, "weights": profile.weights, "mask": profile.mask, "factor": 4}
+    pixels = {"x_t": _images(image), "out": _images(image), "step": STEP_1}
+    return [
+        (ops.pointwise_step, {**_pointwise(image), "noise": noise}),
+        (ops.pointwise_step, {**_pointwise(image, table=_random_table(clip=clip)), "noise": noise}),
+        (ops.block_step, {**_block(block, profile), "noise": noise}),
+        (ops.spectral_step, {**_spectral(spectrum), "noise": noise}),
+        (ops.alias_step, {**aliased, "noise": noise}),
+        (ops.block_measure, {**linear, "x": _images(block)}),
+        (ops.block_lift, {**linear, "c": _images(profile.grid), "channels": block[1]}),
+        (ops.fwht, {"x": _images(small)}),
+        (ops.predict_x0, {**pixels, "table": _random_table(clip=clip)}),
+        (ops.normal, {"keys": _keys(2), "channels": 3, "height": image[2], "width": image[3]}),
+    ]
+
+
+@pytest.mark.parametrize(
+    "device", [v for v in _variants() if v.values[0][0] != "reference"], indirect=True
+)
+def test_thread_counts_agree_bit_for_bit(device):
+    """Pictures large enough to be shared out, with 1, 2 and 3 threads, and against the oracle."""
+    calls = _one_of_each((2, 3, 90, 131), (2, 3, 90, 129), (2, 3, 92, 132), (2, 3, 128, 128))
+    for operation, arguments in calls:
+        torch.set_num_threads(1)
+        expected = _run(device, operation, arguments)
+        for threads in (2, 3):
+            torch.set_num_threads(threads)
+            result = _run(device, operation, arguments)
+            assert torch.equal(result, expected), f"{operation.__name__} with {threads} threads"
+        torch.set_num_threads(1)
+        if operation is ops.normal:
+            continue
+        absolute = 10 * NORMAL if "noise" in arguments else 0.0
+        assert_close(expected, _oracle(operation, arguments), STEP, absolute)
+
+
 def test_instruction_sets_agree_bit_for_bit():
     """Which processor runs a step makes no difference."""
     if ops.backends()["cpp"] is not None:
         pytest.skip(ops.backends()["cpp"])
     extension = importlib.import_module("ddrm_fast._C")
     before, sets = extension.get_isa(), extension.available_isas()
-    profile = _profile((2, 3, 8, 44), 4, True, "real")
-    image, small = _pointwise((2, 3, 9, 67)), _block((2, 3, 8, 44), profile)
-    table = _random_table(clip=(-1.0, 1.0))
-    calls = [
-        (ops.pointwise_step, {**image, "noise": Noise(_keys(2))}),
-        (ops.pointwise_step, {**image, "table": table, "noise": Noise(_keys(2))}),
-        (ops.block_step, {**small, "noise": Noise(_keys(2))}),
-        (ops.spectral_step, {**_spectral((2, 3, 9, 67)), "noise": Noise(_keys(2))}),
-        (ops.alias_step, {**_alias(3, (2, 3, 9, 69)), "noise": Noise(_keys(2))}),
-        (ops.fwht, {"x": _images((2, 3, 16, 32))}),
-        (ops.normal, {"keys": _keys(2), "channels": 3, "height": 5, "width": 77}),
-    ]
+    calls = _one_of_each((2, 3, 9, 67), (2, 3, 9, 69), (2, 3, 8, 44), (2, 3, 16, 32))
     try:
         with ops.use_backend("cpp"):
             for operation, arguments in calls:

@@ -27,7 +27,11 @@ class GoldenPrior(Prior):
 
     def __init__(self, common):
         abar = tensor(common["abar"]).double()
-        self.table, self.m, self.S = abar, tensor(common["m"]).double(), tensor(common["S"]).double()
+        self.table, self.m, self.S = (
+            abar,
+            tensor(common["m"]).double(),
+            tensor(common["S"]).double(),
+        )
         super().__init__(self.eps, "eps", Schedule(abar))
 
     def eps(self, x, t):

@@ -110,7 +110,9 @@ def test_shapes(case):
 def test_adjoint(case):
     operator, shape = case
     x, y = images(shape), measurement_like(operator, shape)
-    torch.testing.assert_close(inner(operator.H(x), y), inner(x, operator.Ht(y)), rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(
+        inner(operator.H(x), y), inner(x, operator.Ht(y)), rtol=1e-11, atol=1e-11
+    )
 
 
 def test_linear(case):

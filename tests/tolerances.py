@@ -46,5 +46,6 @@ def assert_close(actual: Tensor, expected: Tensor, rel: float, absolute: float =
     )
     peak = PEAK * rel * expected.abs().max() + absolute
     assert error.max() <= peak, (
-        f"largest error {float(error.max()):.3g} at {int(error.argmax())}, allowed {float(peak):.3g}"
+        f"largest error {float(error.max()):.3g} at place {int(error.argmax())}, "
+        f"allowed {float(peak):.3g}"
     )

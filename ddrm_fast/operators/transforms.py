@@ -25,34 +25,42 @@ class Fourier:
 
 
 @cache
-def _twiddle(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """exp(-i pi k / 2N) times the orthonormal scale, for k = 0 .. N // 2."""
+def _twiddle(length: int, dim: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """exp(-i pi k / 2N) times the orthonormal scale, for k = 0 .. N // 2 along ``dim``."""
     k = torch.arange(length // 2 + 1, dtype=torch.float64, device=device)
     scale = torch.full_like(k, (2.0 / length) ** 0.5)
     scale[0] = (1.0 / length) ** 0.5
-    return torch.polar(scale, -torch.pi * k / (2 * length)).to(dtype.to_complex())
+    twiddle = torch.polar(scale, -torch.pi * k / (2 * length)).to(dtype.to_complex())
+    return twiddle[(..., *[None] * (-1 - dim))]
 
 
-def _dct_rows(x: Tensor) -> Tensor:
-    """Orthonormal DCT-II of the last axis through one real FFT of the same length (Makhoul 1980)."""
-    n = x.shape[-1]
-    folded = torch.cat((x[..., ::2], x[..., 1::2].flip(-1)), dim=-1)
-    spectrum = torch.fft.rfft(folded) * _twiddle(n, x.dtype, x.device)
-    tail = -spectrum.imag[..., 1 : (n + 1) // 2].flip(-1)
-    return torch.cat((spectrum.real, tail), dim=-1)
+def _dct(x: Tensor, dim: int) -> Tensor:
+    """Orthonormal DCT-II of one axis through one real FFT of the same length (Makhoul 1980)."""
+    n = x.shape[dim]
+    even, odd = _every_second(x, dim)
+    folded = torch.cat((even, odd.flip(dim)), dim=dim)
+    spectrum = torch.fft.rfft(folded, dim=dim) * _twiddle(n, dim, x.dtype, x.device)
+    tail = spectrum.imag.narrow(dim, 1, (n - 1) // 2).flip(dim).neg_()
+    return torch.cat((spectrum.real, tail), dim=dim)
 
 
-def _idct_rows(c: Tensor) -> Tensor:
-    """Inverse of :func:`_dct_rows`."""
-    n = c.shape[-1]
-    twiddle = _twiddle(n, c.dtype, c.device)
+def _idct(c: Tensor, dim: int) -> Tensor:
+    """Inverse of :func:`_dct`."""
+    n = c.shape[dim]
     half = n // 2 + 1
-    mirrored = torch.nn.functional.pad(-c[..., n - half + 1 :].flip(-1), (1, 0))
-    folded = torch.fft.irfft(torch.complex(c[..., :half], mirrored) / twiddle, n=n)
-    even, odd = folded[..., : (n + 1) // 2], folded[..., (n + 1) // 2 :].flip(-1)
+    mirrored = torch.zeros_like(c.narrow(dim, 0, 1))
+    tail = c.narrow(dim, n - half + 1, half - 1).flip(dim)
+    spectrum = torch.complex(c.narrow(dim, 0, half), torch.cat((mirrored, -tail), dim=dim))
+    folded = torch.fft.irfft(spectrum / _twiddle(n, dim, c.dtype, c.device), n=n, dim=dim)
+    even, odd = folded.narrow(dim, 0, n - n // 2), folded.narrow(dim, n - n // 2, n // 2).flip(dim)
     if n % 2:
-        odd = torch.nn.functional.pad(odd, (0, 1))
-    return torch.stack((even, odd), dim=-1).flatten(-2)[..., :n]
+        odd = torch.cat((odd, mirrored), dim=dim)
+    pairs = torch.stack((even, odd), dim=even.dim() + dim + 1)
+    return pairs.flatten(even.dim() + dim, even.dim() + dim + 1).narrow(dim, 0, n)
+
+
+def _every_second(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    return (x[..., ::2], x[..., 1::2]) if dim == -1 else (x[..., ::2, :], x[..., 1::2, :])
 
 
 class Cosine:
@@ -60,11 +68,11 @@ class Cosine:
 
     @staticmethod
     def forward(x: Tensor) -> Tensor:
-        return _dct_rows(_dct_rows(x).mT.contiguous()).mT.contiguous()
+        return _dct(_dct(x, -2), -1)
 
     @staticmethod
     def inverse(c: Tensor) -> Tensor:
-        return _idct_rows(_idct_rows(c.mT.contiguous()).mT.contiguous())
+        return _idct(_idct(c, -1), -2)
 
 
 class WalshHadamard:

@@ -183,9 +183,7 @@ def block_lift(
 def fwht(y: Tensor, x: Tensor) -> None:
     """Orthonormal Walsh-Hadamard transform (natural order) of each plane, flattened row by row."""
     length = x.shape[-2] * x.shape[-1]
-    _C.fwht(
-        y.data_ptr(), x.data_ptr(), x.numel() // length, length, torch.get_num_threads()
-    )
+    _C.fwht(y.data_ptr(), x.data_ptr(), x.numel() // length, length, torch.get_num_threads())
 
 
 def predict_x0(x0: Tensor, x_t: Tensor, out: Tensor, table: Tensor, step: Tensor) -> None:
