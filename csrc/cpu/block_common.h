@@ -6,7 +6,15 @@
 
 namespace ddrm_fast::DDRM_FAST_ISA {
 
-constexpr int64_t kBlockColumns = 1024;
+// Floats of one field in a tile of groups: with the buffers they stay in the first-level cache.
+constexpr int64_t kBlockTile = 1024;
+
+// The largest power of two that divides n, at most `limit`.
+DDRM_INLINE int64_t common_power_of_two(int64_t n, int64_t limit) {
+  int64_t power = 1;
+  while (power < limit && n % (2 * power) == 0) power *= 2;
+  return power;
+}
 
 struct BlockGrid {
   int64_t factor;
@@ -21,7 +29,10 @@ struct BlockGrid {
         width(extent.width / factor),
         groups(profile.weights == nullptr ? extent.channels : 1),
         members(profile.weights == nullptr ? 1 : extent.channels) {
-    tile = factor >= kBlockColumns ? factor : kBlockColumns / factor * factor;
+    const int64_t wanted = kBlockTile / (factor * members);
+    const int64_t vectors = factor * (kLanes / common_power_of_two(factor, kLanes));
+    tile = wanted >= vectors ? wanted / vectors * vectors : factor;
+    while (tile + factor <= 64) tile += factor;
     if (tile > extent.width) tile = extent.width;
     const int64_t floats = extent.width * factor * members;
     rows = floats >= kTaskFloats ? 1 : kTaskFloats / (floats > 0 ? floats : 1);

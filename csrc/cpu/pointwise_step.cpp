@@ -118,10 +118,15 @@ void step_band(const StepArguments& a, int64_t b, int64_t c, int64_t first, int6
       tile.s = s + w * s_stride;
       tile.z = nullptr;
       if (noise) {
+        Ahead ahead;
+        ahead.add(a.x_t == nullptr ? nullptr : tile.x_t);
+        if (a.x_t != nullptr && tile.out != buffers.out) ahead.add(tile.out);
+        ahead.add(tile.u);
+        if (tile.x_next != tile.x_t) ahead.add(tile.x_next);
         tile.z = a.noise != nullptr
                      ? a.noise + offset + w
                      : fill_noise(buffers.noise, noise_keys,
-                                  static_cast<uint32_t>(a.keys[b].origin_w + w), tile.n);
+                                  static_cast<uint32_t>(a.keys[b].origin_w + w), tile.n, ahead);
       }
       const TileSpectrum spectrum = a.u.data == nullptr
                                         ? TileSpectrum{Spectrum::kNull, 0.0f}

@@ -19,17 +19,19 @@ static inline void parallel(int64_t tasks, int64_t floats, int threads, const Fu
       &function);
 }
 
-// Bands of whole rows of every (batch, channel) plane: function(b, c, first row, end row).
+// Bands of whole rows of every plane: function(b, c, first row, end row). The channels of a band come
+// one after the other, so that what they share (masks) is still in a cache.
 template <class Function>
 static inline void for_bands(const Extent& extent, int threads, const Function& function) {
-  const int64_t planes = extent.batch * extent.channels;
   int64_t rows = kTaskFloats / (extent.width > 0 ? extent.width : 1);
   rows = rows < 1 ? 1 : rows;
   const int64_t bands = (extent.height + rows - 1) / rows;
-  parallel(planes * bands, planes * extent.height * extent.width, threads, [&](int64_t task) {
-    const int64_t plane = task / bands, first = task % bands * rows;
+  const int64_t floats = extent.batch * extent.channels * extent.height * extent.width;
+  parallel(extent.batch * bands * extent.channels, floats, threads, [&](int64_t task) {
+    const int64_t c = task % extent.channels, band = task / extent.channels;
+    const int64_t first = band % bands * rows;
     const int64_t end = first + rows < extent.height ? first + rows : extent.height;
-    function(plane / extent.channels, plane % extent.channels, first, end);
+    function(band / bands, c, first, end);
   });
 }
 

@@ -67,21 +67,11 @@ class Measurement:
         return self.u.shape[0]
 
 
+@dataclass
 class Carry:
-    """Coefficients of the state, kept from step to step by transform operators (two buffers)."""
+    """Coefficients of the state, kept from step to step by transform operators and updated in place."""
 
-    def __init__(self) -> None:
-        self.current: Tensor | None = None
-        self._spare: Tensor | None = None
-
-    def target(self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-        """A buffer for the next coefficients."""
-        if self._spare is None or self._spare.shape != shape:
-            self._spare = torch.empty(shape, dtype=dtype, device=device)
-        return self._spare
-
-    def advance(self, new: Tensor) -> None:
-        self.current, self._spare = new, self.current
+    coefficients: Tensor | None = None
 
 
 class Operator(ABC):

@@ -48,14 +48,16 @@ class TransformOperator(Operator):
     ) -> Tensor:
         carry = Carry() if carry is None else carry
         table = rows.table
-        coefficients = predicted = None
+        predicted = None
         like = x_next if x_t is None else x_t
         if like is None:
             raise ValueError("x_next: has to be given where x_t and out are None")
-        if x_t is not None:
-            if carry.current is None:
-                carry.current = self._forward(x_t)
-            coefficients = carry.current
+        if x_t is None:
+            shape, dtype = self._coefficient_space(like.shape[0], u)
+            carry.coefficients = torch.empty(shape, dtype=dtype, device=like.device)
+        else:
+            if carry.coefficients is None:
+                carry.coefficients = self._forward(x_t)
             if rows.edited is not None or x0 is not None:
                 clean = ops.predict_x0(x_t, out, rows.table, step)
                 if x0 is not None:
@@ -67,11 +69,10 @@ class TransformOperator(Operator):
                 predicted = self._forward(out[:, : x_t.shape[1]].to(x_t.dtype))
         if noise.pixels is not None:
             noise = Noise(noise.keys, self._forward(noise.pixels))
-        shape, dtype = self._coefficient_space(like.shape[0], u)
-        target = carry.target(shape, dtype, like.device)
-        self._update(coefficients, predicted, u, table, step, noise, target)
-        carry.advance(target)
-        return self._inverse(target, u.image_shape, x_next)
+        # in place: with the output's coefficients that is two spectra in all
+        current = carry.coefficients if x_t is not None else None
+        self._update(current, predicted, u, table, step, noise, carry.coefficients)
+        return self._inverse(carry.coefficients, u.image_shape, x_next)
 
 
 def into(x: Tensor, out: Tensor | None) -> Tensor:

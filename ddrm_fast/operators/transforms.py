@@ -30,7 +30,9 @@ def _twiddle(length: int, dim: int, dtype: torch.dtype, device: torch.device) ->
     k = torch.arange(length // 2 + 1, dtype=torch.float64, device=device)
     scale = torch.full_like(k, (2.0 / length) ** 0.5)
     scale[0] = (1.0 / length) ** 0.5
-    twiddle = torch.polar(scale, -torch.pi * k / (2 * length)).to(dtype.to_complex())
+    twiddle = torch.polar(scale, -torch.pi * k / (2 * length))
+    # (not dtype.to_complex(): torch.compile cannot trace it)
+    twiddle = twiddle.to(torch.complex64 if dtype == torch.float32 else torch.complex128)
     return twiddle[(..., *[None] * (-1 - dim))]
 
 

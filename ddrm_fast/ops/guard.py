@@ -23,8 +23,14 @@ def state(x: Tensor | None, complex_state: bool = False, contiguous: bool = True
         raise ValueError(f"x_t: expected {expected[0]} or {expected[1]}, got {x.dtype}")
     if x.dim() != 4:
         raise ValueError(f"x_t: expected (B, C, H, W), got shape {tuple(x.shape)}")
-    if contiguous and not (x.is_contiguous() and not x.is_conj() and not x.is_neg()):
+    if contiguous and not (x.is_contiguous() and not _is_lazy(x)):
         raise ValueError(f"x_t: has to be contiguous, got strides {x.stride()}")
+
+
+def _is_lazy(x: Tensor) -> bool:
+    """A conjugate or negated view, whose numbers are not those in memory. Compiled graphs cannot ask
+    (and make no such state themselves)."""
+    return not torch.compiler.is_compiling() and (x.is_conj() or x.is_neg())
 
 
 def same(name: str, x: Tensor, like: Tensor) -> None:

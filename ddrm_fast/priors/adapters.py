@@ -34,13 +34,14 @@ class DenoiserPrior(Prior):
         *,
         channels: int | None = None,
         name: str = "denoiser",
+        dtype: torch.dtype | None = None,
     ) -> None:
         low, high = value_range
         if not low < high:
             raise ValueError(f"value_range: expected low < high, got {value_range}")
         self.denoiser = denoiser
         self._half, self._middle = (high - low) / 2, (high + low) / 2
-        super().__init__(self._clean, "x0", Schedule.linear(), channels, name)
+        super().__init__(self._clean, "x0", Schedule.linear(), channels, name, dtype)
         abar = self.schedule.alphas_cumprod
         self._levels = torch.stack((abar.rsqrt(), ((1 - abar) / abar).sqrt()), dim=1).float()
 
@@ -113,7 +114,7 @@ def wrap_diffusers(model, scheduler_config: dict | None = None, name: str = "dif
     def network(x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         return model(x_t, t.long(), class_labels=labels).sample
 
-    return Prior(network, prediction[kind], schedule, model.config.in_channels, name)
+    return Prior(network, prediction[kind], schedule, model.config.in_channels, name, model.dtype)
 
 
 def _diffusers_schedule(config: dict) -> Schedule:

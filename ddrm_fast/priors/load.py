@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from .adapters import DenoiserPrior, from_diffusers
 from .gaussian import GaussianPrior
 from .prior import Prior
@@ -48,4 +50,6 @@ def load_prior(name_or_path: str | Path = "default") -> Prior:
     from .denoiser import load_denoiser
 
     network = load_denoiser(path)
-    return DenoiserPrior(network, (-1.0, 1.0), channels=3, name=str(name_or_path))
+    return DenoiserPrior(
+        network, (-1.0, 1.0), channels=3, name=str(name_or_path), dtype=torch.float32
+    )

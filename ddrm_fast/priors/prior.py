@@ -29,6 +29,9 @@ class Prior:
             C where the network is made for a certain number, else None.
         name:
             For messages and records.
+        dtype:
+            What the state is converted to before it is fed to the network (float16, bfloat16, float32);
+            None: as it is.
     """
 
     network: Callable[..., Tensor]
@@ -36,6 +39,7 @@ class Prior:
     schedule: Schedule = field(default_factory=Schedule.linear)
     channels: int | None = None
     name: str = "custom"
+    dtype: torch.dtype | None = None
 
     def __post_init__(self) -> None:
         prediction_row(self.prediction, 0.5)
@@ -48,7 +52,8 @@ class Prior:
         Raises:
             ValueError: the output does not have x_t's shape (or more channels).
         """
-        out = self.network(x_t, t) if labels is None else self.network(x_t, t, labels)
+        x = x_t if self.dtype is None else x_t.to(self.dtype)
+        out = self.network(x, t) if labels is None else self.network(x, t, labels)
         if not isinstance(out, Tensor):
             raise ValueError(f"network: expected a tensor as output, got {type(out).__name__}")
         shape = tuple(x_t.shape)
