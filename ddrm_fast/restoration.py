@@ -152,26 +152,23 @@ def restore(
     """
     prior = load_prior(prior) if isinstance(prior, str) else prior
     sampler = DDRM() if sampler is None else sampler
-    if not isinstance(prior, Prior):
-        raise ValueError(f"prior: expected a Prior or a name, got {type(prior).__name__}")
     if not isinstance(operator, Operator):
         raise ValueError(f"operator: expected an Operator, got {type(operator).__name__}")
     _check_finite("y", y)
+    y = y.detach()
     shape = operator.image_shape(y)
-    if prior.channels not in (None, shape[0]):
-        raise ValueError(
-            f"prior: {prior.name} is for {prior.channels} channels, the picture has {shape[0]}"
-        )
+    _check_prior(prior, shape[0])
     batch = y.shape[0]
     if operator.batch not in (1, batch):
         raise ValueError(f"y: the operator is for a batch of {operator.batch}, got {batch}")
     if not isinstance(num_samples, int) or num_samples < 1:
         raise ValueError(f"num_samples: expected an integer >= 1, got {num_samples!r}")
+    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+        raise ValueError(f"batch_size: expected an integer >= 1, got {batch_size!r}")
     levels = _noise_levels(sigma_y, batch)
     _check_measures(operator, shape)
     steps = len(prior.schedule.steps(sampler.steps))
-    if labels is not None and tuple(labels.shape) != (batch,):
-        raise ValueError(f"labels: expected [{batch}], got {tuple(labels.shape)}")
+    _check_labels(labels, batch)
     keys = ops.noise_keys(batch, _seeds(seed, batch), 0, origin, y.device)
     if batch == 0:
         empty = y.new_empty(0, *shape)
@@ -186,8 +183,6 @@ def restore(
     total = _Moments(batch, shape, y)
     samples = y.new_empty(num_samples, batch, *shape) if keep_samples else None
     size = batch if batch_size is None else batch_size
-    if size < 1:
-        raise ValueError(f"batch_size: expected >= 1, got {batch_size}")
     chunks = list(_chunks(batch, num_samples, size))
     disable = None if progress is None else not progress
     with tqdm(total=len(chunks) * steps, unit="step", disable=disable, leave=False) as bar:
@@ -252,7 +247,11 @@ def sample(
     """
     prior = load_prior(prior) if isinstance(prior, str) else prior
     sampler = DDIM() if sampler is None else sampler
+    if len(shape) != 4:
+        raise ValueError(f"shape: expected (B, C, H, W), got {tuple(shape)}")
     batch = shape[0]
+    _check_prior(prior, shape[1])
+    _check_labels(labels, batch)
     x = run(
         _Unmeasured(),
         prior,
@@ -322,6 +321,21 @@ def _check_finite(name: str, x: Tensor) -> None:
     bad = int((~torch.isfinite(x)).sum())
     if bad:
         raise ValueError(f"{name}: has {bad} NaN or infinite entries of {x.numel()}")
+
+
+def _check_prior(prior: Prior, channels: int) -> None:
+    if not isinstance(prior, Prior):
+        raise ValueError(f"prior: expected a Prior or a name, got {type(prior).__name__}")
+    if prior.channels not in (None, channels):
+        raise ValueError(
+            f"prior: {prior.name} is for {prior.channels} channels, the picture has {channels}"
+        )
+
+
+def _check_labels(labels: Tensor | None, batch: int) -> None:
+    if labels is not None and (not isinstance(labels, Tensor) or labels.shape != (batch,)):
+        given = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
+        raise ValueError(f"labels: expected [{batch}], got {given}")
 
 
 def _noise_levels(sigma_y: float | Tensor, batch: int) -> Tensor:

@@ -9,7 +9,19 @@ import pytest
 import torch
 
 import ddrm_fast
-from ddrm_fast import DDIM, DDNM, DDPM, DDRM, DDNMPlus, Prior, Schedule, degrade, ops, restore
+from ddrm_fast import (
+    DDIM,
+    DDNM,
+    DDPM,
+    DDRM,
+    DDNMPlus,
+    Prior,
+    Schedule,
+    degrade,
+    ops,
+    restore,
+    sample,
+)
 from ddrm_fast.operators import (
     BicubicDownscaling,
     BlockCS,
@@ -178,6 +190,21 @@ def test_prior_operator_and_sampler_are_what_they_should_be():
         _restore(prior=_prior(channels=1))
 
 
+def test_arguments_of_sample():
+    with pytest.raises(ValueError, match=r"^shape: expected \(B, C, H, W\), got \(3, 8, 8\)"):
+        sample(_prior(), (3, 8, 8))
+    with pytest.raises(ValueError, match=r"^prior: custom is for 1 channels, the picture has 3"):
+        sample(_prior(channels=1), (2, 3, 8, 8))
+    with pytest.raises(ValueError, match=r"^prior: expected a Prior or a name, got function"):
+        sample(lambda x, t: x, (2, 3, 8, 8))
+    with pytest.raises(ValueError, match=r"^labels: expected \[2\], got \(3,\)"):
+        sample(_prior(), (2, 3, 8, 8), labels=torch.zeros(3))
+    with pytest.raises(ValueError, match=r"^seed: expected a number or int64 \[2\]"):
+        sample(_prior(), (2, 3, 8, 8), seed=torch.zeros(2))
+    with pytest.raises(ValueError, match=r"^steps: expected 1 to 1000, got 0"):
+        sample(_prior(), (2, 3, 8, 8), DDIM(steps=0))
+
+
 def test_an_operator_of_many_masks_fits_their_number():
     operator = Inpainting(torch.rand(3, 1, 8, 8) > 0.4)
     with pytest.raises(ValueError, match=r"^y: the operator is for a batch of 3, got 2"):
@@ -248,6 +275,9 @@ def test_number_of_steps(steps):
         ([100, -1], "from 0 to 999"),
         ([0, 100], "expected descending"),
         ([100, 100], "expected descending"),
+        ([100.5, 50.0], "expected a whole number, or a list of them"),
+        (20.0, "expected a whole number, or a list of them"),
+        ("20", "expected a whole number, or a list of them"),
     ],
 )
 def test_lists_of_steps(steps, reason):
@@ -692,9 +722,16 @@ def test_levels_of_denoise(sigma):
             DenoiserPrior(lambda x, s: x).denoise(PICTURE, sigma)
 
 
+def test_levels_of_denoise_are_one_or_one_for_each():
+    for prior in (_prior(), DenoiserPrior(lambda x, s: x)):
+        with pytest.raises(ValueError, match=r"^sigma: expected one number or \[2\], got 3"):
+            prior.denoise(PICTURE, torch.full((3,), 0.5))
+
+
 def test_settings_of_diffusers():
     class Model:
         config = type("Config", (), {"in_channels": 3})
+        dtype = torch.float32
 
     with pytest.raises(ValueError, match="^prediction_type: expected one of epsilon"):
         wrap_diffusers(Model(), {"prediction_type": "score"})
@@ -1033,21 +1070,21 @@ def test_rows_outside_the_table_are_refused():
 def test_linear_operations_refuse(x):
     one = torch.ones(1, 1, 1, 1)
     table, step = torch.zeros(2, 1, rows.WIDTH), torch.ones(1, dtype=torch.int64)
-    for call in (
-        lambda: ops.fwht(x),
-        lambda: ops.block_measure(x, one, None, None, 2),
-        lambda: ops.block_lift(x, one, None, None, 2, 3),
-        lambda: ops.predict_x0(x, ZEROS, table, step),
+    for name, call in (
+        ("x", lambda: ops.fwht(x)),
+        ("x", lambda: ops.block_measure(x, one, None, None, 2)),
+        ("c", lambda: ops.block_lift(x, one, None, None, 2, 3)),
+        ("x_t", lambda: ops.predict_x0(x, ZEROS, table, step)),
     ):
-        with pytest.raises(ValueError, match="^(x_t|x|c): expected"):
+        with pytest.raises(ValueError, match=f"^{name}: expected"):
             call()
 
 
 def test_block_lift_refuses_channels_that_do_not_fit():
     one = torch.ones(1, 1, 1, 1)
-    with pytest.raises(ValueError, match="^channels: "):
+    with pytest.raises(ValueError, match="^c: expected 4 channels of coefficients, got 3"):
         ops.block_lift(ZEROS, one, None, None, 2, 4)
-    with pytest.raises(ValueError, match="^channels: "):
+    with pytest.raises(ValueError, match="^c: expected 1 channels of coefficients, got 3"):
         ops.block_lift(ZEROS, one, torch.ones(3), None, 2, 3)
     with pytest.raises(ValueError, match="^factor: "):
         ops.block_lift(ZEROS, one, None, None, 0, 3)

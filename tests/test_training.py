@@ -240,6 +240,18 @@ def test_crops_depend_on_seed_and_step_alone():
     assert not np.array_equal(first, crops.batch(8, 4))
 
 
+def test_kept_leaves_are_the_drawn_leaves(tmp_path, monkeypatch):
+    config = replace(TINY, leaves_share=1.0)
+    drawn = training.build_source(config, [], cache=tmp_path)
+    (kept,) = tmp_path.iterdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "make_leaves", None)
+        assert training.build_source(config, [], cache=tmp_path).digest() == drawn.digest()
+    kept.write_bytes(kept.read_bytes()[:500])
+    assert training.build_source(config, [], cache=tmp_path).digest() == drawn.digest()
+    assert training.build_source(config, []).digest() == drawn.digest()
+
+
 def test_crop_source_refusals():
     empty = pack([])
     with pytest.raises(ValueError, match="photographs"):

@@ -6,8 +6,10 @@
 
 namespace ddrm_fast::DDRM_FAST_ISA {
 
-// Floats of one field in a tile of groups: with the buffers they stay in the first-level cache.
+// Floats of one field in a tile of groups, so that the buffers stay in the first-level cache; but no
+// fewer columns than noise is made of at a time.
 constexpr int64_t kBlockTile = 1024;
+constexpr int64_t kBlockColumns = 128;
 
 // The largest power of two that divides n, at most `limit`.
 DDRM_INLINE int64_t common_power_of_two(int64_t n, int64_t limit) {
@@ -29,10 +31,10 @@ struct BlockGrid {
         width(extent.width / factor),
         groups(profile.weights == nullptr ? extent.channels : 1),
         members(profile.weights == nullptr ? 1 : extent.channels) {
-    const int64_t wanted = kBlockTile / (factor * members);
     const int64_t vectors = factor * (kLanes / common_power_of_two(factor, kLanes));
+    int64_t wanted = kBlockTile / (factor * members);
+    wanted = wanted < kBlockColumns ? kBlockColumns : wanted;
     tile = wanted >= vectors ? wanted / vectors * vectors : factor;
-    while (tile + factor <= 64) tile += factor;
     if (tile > extent.width) tile = extent.width;
     const int64_t floats = extent.width * factor * members;
     rows = floats >= kTaskFloats ? 1 : kTaskFloats / (floats > 0 ? floats : 1);
@@ -100,9 +102,10 @@ static inline void spread_columns(float* columns, int64_t n, int64_t r) {
 
 // Component of the unit direction, up to the factor 1 / (s r^2) of its group: weight_c mask_j.
 struct MemberProfile {
-  float weight;
-  const float* mask;  // or null
+  float weight = 1.0f;
+  const float* mask = nullptr;
 
+  MemberProfile() = default;
   MemberProfile(const BlockProfile& profile, int64_t b, int64_t c, int64_t h, int64_t w)
       : weight(profile.weights == nullptr ? 1.0f : profile.weights[c]),
         mask(profile.mask.data == nullptr ? nullptr : row_of(profile.mask, b, c, h) + w) {}

@@ -4,65 +4,74 @@
 namespace ddrm_fast::DDRM_FAST_ISA {
 namespace {
 
-// Sums over the rows and channels of a tile of groups, by columns.
+// Rows of members that are worked on together; their sums stay in registers.
+constexpr int64_t kRows = 16;
+
+// One member row of a tile: its sources, and where its null part n and its prediction go.
+struct MemberRow {
+  const float* x_t;
+  const float* out;
+  const float* z;
+  float* n;
+  float* x0;  // or null
+  MemberProfile profile;
+};
+
+// Sums over the members of a tile of groups, by columns.
 struct GroupSums {
   float* x0;
   float* eps;
   float* z;
 };
 
-struct Tile {
-  float* x_next;
-  float* x0;
-  const float* x_t;
-  const float* out;
-  const float* z;
-  int64_t n;
-};
-
-// Writes n_j = (a_null x0_j + b_null eps_j) + d_null z_j and adds profile_j times x0, eps and z to the
-// sums.
+// n_j = (a_null x0_j + b_null eps_j) + d_null z_j, and the sums of profile_j times x0, eps and z over
+// some rows, added to the sums so far.
 template <bool kClip, bool kNoise, bool kMask>
-void null_and_sums(const Row& row, const Tile& tile, const MemberProfile& member, bool first,
-                   const GroupSums& sums) {
+void null_and_sums(const Row& row, const MemberRow* members, int64_t rows, int64_t columns,
+                   bool first, const GroupSums& sums) {
   const Weights<f32x16> null = null_weights<f32x16>(row);
-  for_lanes(tile.n, [&](int64_t i, auto lanes) __attribute__((always_inline)) {
-    const Prediction<f32x16> p =
-        predict<kClip>(row, load(tile.x_t + i, lanes), load(tile.out + i, lanes));
-    const f32x16 profile = member_profile<kMask>(member, i, lanes);
-    f32x16 x = null.a * p.x0 + null.b * p.eps;
-    f32x16 sum_x0 = profile * p.x0, sum_eps = profile * p.eps, sum_z;
-    if (kNoise) {
-      const f32x16 z = load(tile.z + i, lanes);
-      x = x + null.d * z;
-      sum_z = profile * z;
-    }
+  for_lanes(columns, [&](int64_t i, auto lanes) __attribute__((always_inline)) {
+    f32x16 sum_x0(0.0f), sum_eps(0.0f), sum_z(0.0f);
     if (!first) {
-      sum_x0 = load(sums.x0 + i) + sum_x0;
-      sum_eps = load(sums.eps + i) + sum_eps;
-      if (kNoise) sum_z = load(sums.z + i) + sum_z;
+      sum_x0 = load(sums.x0 + i);
+      sum_eps = load(sums.eps + i);
+      if (kNoise) sum_z = load(sums.z + i);
+    }
+    for (int64_t j = 0; j < rows; ++j) {
+      const MemberRow& member = members[j];
+      const Prediction<f32x16> p =
+          predict<kClip>(row, load(member.x_t + i, lanes), load(member.out + i, lanes));
+      const f32x16 profile = member_profile<kMask>(member.profile, i, lanes);
+      f32x16 n = null.a * p.x0 + null.b * p.eps;
+      if (kNoise) {
+        const f32x16 z = load(member.z + i, lanes);
+        n = n + null.d * z;
+        sum_z = sum_z + profile * z;
+      }
+      sum_x0 = sum_x0 + profile * p.x0;
+      sum_eps = sum_eps + profile * p.eps;
+      if (member.x0 != nullptr) store(member.x0 + i, p.x0, lanes);
+      store(member.n + i, n, lanes);
     }
     store(sums.x0 + i, sum_x0);
     store(sums.eps + i, sum_eps);
     if (kNoise) store(sums.z + i, sum_z);
-    if (tile.x0 != nullptr) store(tile.x0 + i, p.x0, lanes);
-    store(tile.x_next + i, x, lanes);
   });
 }
 
 struct NullAndSums {
   const Row& row;
-  const Tile& tile;
-  const MemberProfile& member;
+  const MemberRow* members;
+  int64_t rows, columns;
   bool first;
   const GroupSums& sums;
 
   template <bool kClip, bool kNoise>
   void run() {
-    if (member.mask != nullptr) {
-      null_and_sums<kClip, kNoise, true>(row, tile, member, first, sums);
+    if (members->profile.mask != nullptr) {
+      null_and_sums<kClip, kNoise, true>(row, members, rows, columns, first, sums);
     } else {
-      null_and_sums<kClip, kNoise, false>(row, tile, member, first, sums);
+      null_and_sums<kClip, kNoise, false>(row, members, rows, columns, first, sums);
     }
   }
 };
@@ -88,101 +97,132 @@ void group_changes(const Row& row, float area, const float* s, int64_t s_stride,
   });
 }
 
+// x_next_j = n_j + profile_j times the change of its group.
 template <bool kMask>
-void add_change(float* x_next, const float* change, const MemberProfile& member, int64_t n) {
-  for_lanes(n, [&](int64_t i, auto lanes) {
-    const f32x16 profile = member_profile<kMask>(member, i, lanes);
-    store(x_next + i, load(x_next + i, lanes) + profile * load(change + i), lanes);
+void add_change(float* x_next, const float* null, const float* change,
+                const MemberProfile& profile, int64_t columns, bool stream) {
+  for_lanes(columns, [&](int64_t i, auto lanes) {
+    const f32x16 x =
+        load(null + i, lanes) + member_profile<kMask>(profile, i, lanes) * load(change + i);
+    store_result(x_next + i, x, lanes, stream);
   });
 }
 
-// One row of blocks of one group of channels.
-class BlockRow {
+// The groups of one image and one group of channels.
+class Groups {
  public:
-  BlockRow(const StepArguments& step, const BlockProfile& profile, const BlockGrid& grid,
-           const Row& row, int64_t b, int64_t group, int64_t block)
-      : step_(step), profile_(profile), grid_(grid), row_(row), b_(b), group_(group),
-        block_(block), noise_(draws_noise(row)) {}
+  Groups(const StepArguments& step, const BlockProfile& profile, const BlockGrid& grid, int64_t b,
+         int64_t group)
+      : step_(step),
+        profile_(profile),
+        grid_(grid),
+        row_(step_row(step, b)),
+        b_(b),
+        group_(group),
+        measured_(step.u.data != nullptr),
+        noise_(draws_noise(row_)),
+        stream_(measured_ && streams(step)),
+        member_rows_(grid.members * grid.factor),
+        room_(padded(grid.tile)) {
+    const int64_t rows = member_rows_ < kRows ? member_rows_ : kRows;
+    const int64_t buffer = padded(grid.tile + 4 * kNoiseStep);
+    float* scratch = thread_scratch(4 * room_ + 2 * rows * buffer + member_rows_ * room_);
+    sums_ = {scratch, scratch + room_, scratch + 2 * room_};
+    zero_ = scratch + 3 * room_;
+    noise_buffer_ = zero_ + room_;
+    out_buffer_ = noise_buffer_ + rows * buffer;
+    null_ = out_buffer_ + rows * buffer;
+    buffer_room_ = buffer;
+    std::memset(zero_, 0, room_ * sizeof(float));
+  }
 
-  void run(int64_t begin, int64_t n, TileBuffers& buffers, const GroupSums& sums) const {
-    bool first = true;
-    for_members([&](int64_t c, int64_t h) {
-      for (int64_t w = 0; w < n; w += kTile) {
-        predict_tile(c, h, begin + w, n - w < kTile ? n - w : kTile, first, buffers,
-                     {sums.x0 + w, sums.eps + w, sums.z + w});
-      }
-      first = false;
-    });
-    if (step_.u.data == nullptr) return;
-    change_groups(begin, n, sums);
-    for_members([&](int64_t c, int64_t h) {
-      const MemberProfile member(profile_, b_, c, h, begin);
-      float* x_next = step_.x_next + offset(c, h) + begin;
-      if (member.mask != nullptr) {
-        add_change<true>(x_next, sums.x0, member, n);
-      } else {
-        add_change<false>(x_next, sums.x0, member, n);
-      }
-    });
+  void row_of_blocks(int64_t block) const {
+    const int64_t width = step_.extent.width;
+    for (int64_t w = 0; w < width; w += grid_.tile) {
+      tile(block, w, width - w < grid_.tile ? width - w : grid_.tile);
+    }
+    if (stream_) finish_stream();
   }
 
  private:
-  template <class Function>
-  void for_members(const Function& function) const {
-    for (int64_t m = 0; m < grid_.members; ++m) {
-      for (int64_t i = 0; i < grid_.factor; ++i) {
-        function(group_ + m, block_ * grid_.factor + i);
+  void tile(int64_t block, int64_t w, int64_t columns) const {
+    for (int64_t first = 0; first < member_rows_; first += kRows) {
+      const int64_t rows = member_rows_ - first < kRows ? member_rows_ - first : kRows;
+      sum_rows(block, first, rows, w, columns);
+    }
+    if (!measured_) return;
+    change_groups(block, w, columns);
+    for (int64_t j = 0; j < member_rows_; ++j) {
+      const int64_t c = channel(j), h = image_row(block, j);
+      const MemberProfile profile(profile_, b_, c, h, w);
+      float* x_next = step_.x_next + offset(c, h) + w;
+      const float* null = null_ + j * room_;
+      if (profile.mask != nullptr) {
+        add_change<true>(x_next, null, sums_.x0, profile, columns, stream_);
+      } else {
+        add_change<false>(x_next, null, sums_.x0, profile, columns, stream_);
       }
     }
   }
 
+  int64_t channel(int64_t j) const { return group_ + j / grid_.factor; }
+  int64_t image_row(int64_t block, int64_t j) const {
+    return block * grid_.factor + j % grid_.factor;
+  }
   int64_t offset(int64_t c, int64_t h) const {
     const Extent& e = step_.extent;
     return ((b_ * e.channels + c) * e.height + h) * e.width;
   }
 
-  void predict_tile(int64_t c, int64_t h, int64_t w, int64_t n, bool first, TileBuffers& buffers,
-                    const GroupSums& sums) const {
-    const int64_t at = offset(c, h) + w;
-    Tile tile;
-    tile.n = n;
-    tile.x_next = step_.x_next + at;
-    tile.x0 = step_.x0 == nullptr ? nullptr : step_.x0 + at;
-    tile.x_t = buffers.zero;
-    tile.out = buffers.zero;
-    if (step_.x_t != nullptr) {
-      tile.x_t = step_.x_t + at;
-      tile.out = OutputRow(step_.out, b_, c, h * step_.extent.width).tile(w, n, buffers.out);
+  void sum_rows(int64_t block, int64_t first, int64_t rows, int64_t w, int64_t columns) const {
+    MemberRow members[kRows];
+    for (int64_t k = 0; k < rows; ++k) {
+      const int64_t j = first + k, c = channel(j), h = image_row(block, j);
+      const int64_t at = offset(c, h) + w;
+      MemberRow& member = members[k];
+      member.profile = MemberProfile(profile_, b_, c, h, w);
+      member.x0 = step_.x0 == nullptr ? nullptr : step_.x0 + at;
+      member.n = measured_ ? null_ + j * room_ : step_.x_next + at;
+      member.x_t = member.out = zero_;
+      if (step_.x_t != nullptr) {
+        member.x_t = step_.x_t + at;
+        member.out = OutputRow(step_.out, b_, c, h * step_.extent.width)
+                         .tile(w, columns, out_buffer_ + k * buffer_room_);
+      }
+      member.z = nullptr;
+      if (noise_) {
+        member.z = step_.noise != nullptr
+                       ? step_.noise + at
+                       : fill_noise(noise_buffer_ + k * buffer_room_,
+                                    step_noise_row(step_, b_, c, h),
+                                    static_cast<uint32_t>(step_.keys[b_].origin_w + w), columns);
+      }
     }
-    tile.z = nullptr;
-    if (noise_) {
-      tile.z = step_.noise != nullptr
-                   ? step_.noise + at
-                   : fill_noise(buffers.noise, step_noise_row(step_, b_, c, h),
-                                static_cast<uint32_t>(step_.keys[b_].origin_w + w), n);
-    }
-    const MemberProfile member(profile_, b_, c, h, w);
-    with_row_traits(row_, noise_, NullAndSums{row_, tile, member, first, sums});
+    with_row_traits(row_, noise_,
+                    NullAndSums{row_, members, rows, columns, first == 0, sums_});
   }
 
-  void change_groups(int64_t begin, int64_t n, const GroupSums& sums) const {
-    const int64_t r = grid_.factor, groups = n / r, g = begin / r;
-    fold_columns(sums.x0, n, r);
-    fold_columns(sums.eps, n, r);
-    if (noise_) fold_columns(sums.z, n, r);
-    const float* s = row_of(step_.s, b_, group_, block_) + g * step_.s.stride[3];
-    const float* u = row_of(step_.u, b_, group_, block_) + g;
+  void change_groups(int64_t block, int64_t w, int64_t columns) const {
+    const int64_t r = grid_.factor, g = w / r;
+    fold_columns(sums_.x0, columns, r);
+    fold_columns(sums_.eps, columns, r);
+    if (noise_) fold_columns(sums_.z, columns, r);
+    const float* s = row_of(step_.s, b_, group_, block) + g * step_.s.stride[3];
+    const float* u = row_of(step_.u, b_, group_, block) + g;
     group_changes(row_, static_cast<float>(r) * static_cast<float>(r), s, step_.s.stride[3], u,
-                  groups, noise_, sums);
-    spread_columns(sums.x0, n, r);
+                  columns / r, noise_, sums_);
+    spread_columns(sums_.x0, columns, r);
   }
 
   const StepArguments& step_;
   const BlockProfile& profile_;
   const BlockGrid& grid_;
-  const Row& row_;
-  int64_t b_, group_, block_;
-  bool noise_;
+  Row row_;
+  int64_t b_, group_;
+  bool measured_, noise_, stream_;
+  int64_t member_rows_, room_, buffer_room_;
+  GroupSums sums_;
+  float *zero_, *noise_buffer_, *out_buffer_, *null_;
 };
 
 }  // namespace
@@ -196,19 +236,8 @@ void block_step(const StepArguments& a, const BlockProfile& profile) {
   const BlockGrid grid(a.extent, profile);
   for_block_rows(a.extent, grid, a.threads,
                  [&](int64_t b, int64_t group, int64_t first, int64_t end) {
-    TileBuffers buffers;
-    const Row row = step_row(a, b);
-    if (a.x_t == nullptr) std::memset(buffers.zero, 0, sizeof(buffers.zero));
-    const int64_t room = padded(grid.tile);
-    float* scratch = thread_scratch(3 * room);
-    const GroupSums sums{scratch, scratch + room, scratch + 2 * room};
-    for (int64_t block = first; block < end; ++block) {
-      const BlockRow work(a, profile, grid, row, b, group, block);
-      for (int64_t w = 0; w < a.extent.width; w += grid.tile) {
-        const int64_t n = a.extent.width - w < grid.tile ? a.extent.width - w : grid.tile;
-        work.run(w, n, buffers, sums);
-      }
-    }
+    const Groups groups(a, profile, grid, b, group);
+    for (int64_t block = first; block < end; ++block) groups.row_of_blocks(block);
   });
 }
 

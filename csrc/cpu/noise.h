@@ -134,33 +134,11 @@ constexpr int kNoiseGroups = kParts == 1 ? 4 : 1;
 constexpr int64_t kNoiseStep = 32;
 constexpr int64_t kNoiseTile = 256;
 // A tile may begin inside a counter, and ends in a whole step.
-constexpr int64_t kNoiseBuffer = kNoiseTile + 2 * kNoiseStep;
+constexpr int64_t kNoiseBuffer = kNoiseTile + 4 * kNoiseStep;
 
-#ifndef AHEAD
-#define AHEAD 256
-#endif
-#ifndef HINT
-#define HINT 3
-#endif
-// Streams of memory that are read or written soon. Making noise leaves the memory idle: asking for
-// what comes next meanwhile hides the one behind the other.
-struct Ahead {
-  const float* stream[4] = {};
-  int count = 0;
-
-  __attribute__((always_inline)) void add(const float* p) {
-    if (p != nullptr) stream[count++] = p;
-  }
-  __attribute__((always_inline)) void fetch(int64_t begin, int64_t n) const {
-    for (int s = 0; s < count; ++s) {
-      for (int64_t i = 0; i < n; i += kLanes) __builtin_prefetch(stream[s] + AHEAD + begin + i, 0, HINT);
-    }
-  }
-};
-
-// Normals of n <= kNoiseTile pixels from column w on; returns where in the buffer they begin.
-static inline const float* fill_noise(float* buffer, const NoiseRow& row, uint32_t w, int64_t n,
-                                      const Ahead& ahead = {}) {
+// Normals of n pixels from column w on; returns where in the buffer they begin. The buffer has room for
+// n + 4 kNoiseStep numbers.
+static inline const float* fill_noise(float* buffer, const NoiseRow& row, uint32_t w, int64_t n) {
   const int64_t lead = w & 3u;
   const int64_t total = lead + n;
   const u64x8 lanes = counter_lanes();
@@ -173,12 +151,10 @@ static inline const float* fill_noise(float* buffer, const NoiseRow& row, uint32
     u64x8 column = lanes + splat64(counter);
     int64_t i = done;
     for (; i + kNoiseStep * kNoiseGroups <= stop; i += kNoiseStep * kNoiseGroups) {
-      ahead.fetch(i, kNoiseStep * kNoiseGroups);
       normals<kNoiseGroups>(row, column, buffer + i);
       column = column + splat64(8 * kNoiseGroups);
     }
     for (; i < stop; i += kNoiseStep) {
-      ahead.fetch(i, kNoiseStep);
       normals<1>(row, column, buffer + i);
       column = column + splat64(8);
     }

@@ -16,6 +16,7 @@ struct Tile {
   const float* s;
   const float* z;
   int64_t n;
+  bool stream;
 };
 
 struct TileSpectrum {
@@ -69,7 +70,7 @@ void update(const Row& row, float value, const Tile& tile) {
     }
     if (kNoise) x = x + w.d * load(tile.z + i, lanes);
     if (tile.x0 != nullptr) store(tile.x0 + i, p.x0, lanes);
-    store(tile.x_next + i, x, lanes);
+    store_result(tile.x_next + i, x, lanes, tile.stream);
   });
 }
 
@@ -97,7 +98,7 @@ void step_band(const StepArguments& a, int64_t b, int64_t c, int64_t first, int6
   const Extent& extent = a.extent;
   TileBuffers buffers;
   const Row row = step_row(a, b);
-  const bool noise = draws_noise(row);
+  const bool noise = draws_noise(row), stream = streams(a);
   if (a.x_t == nullptr) std::memset(buffers.zero, 0, sizeof(buffers.zero));
   for (int64_t h = first; h < end; ++h) {
     const int64_t in_plane = h * extent.width;
@@ -110,6 +111,7 @@ void step_band(const StepArguments& a, int64_t b, int64_t c, int64_t first, int6
     for (int64_t w = 0; w < extent.width; w += kTile) {
       Tile tile;
       tile.n = extent.width - w < kTile ? extent.width - w : kTile;
+      tile.stream = stream;
       tile.x_next = a.x_next + offset + w;
       tile.x0 = a.x0 == nullptr ? nullptr : a.x0 + offset + w;
       tile.x_t = a.x_t == nullptr ? buffers.zero : a.x_t + offset + w;
@@ -118,15 +120,10 @@ void step_band(const StepArguments& a, int64_t b, int64_t c, int64_t first, int6
       tile.s = s + w * s_stride;
       tile.z = nullptr;
       if (noise) {
-        Ahead ahead;
-        ahead.add(a.x_t == nullptr ? nullptr : tile.x_t);
-        if (a.x_t != nullptr && tile.out != buffers.out) ahead.add(tile.out);
-        ahead.add(tile.u);
-        if (tile.x_next != tile.x_t) ahead.add(tile.x_next);
         tile.z = a.noise != nullptr
                      ? a.noise + offset + w
                      : fill_noise(buffers.noise, noise_keys,
-                                  static_cast<uint32_t>(a.keys[b].origin_w + w), tile.n, ahead);
+                                  static_cast<uint32_t>(a.keys[b].origin_w + w), tile.n);
       }
       const TileSpectrum spectrum = a.u.data == nullptr
                                         ? TileSpectrum{Spectrum::kNull, 0.0f}
@@ -134,6 +131,7 @@ void step_band(const StepArguments& a, int64_t b, int64_t c, int64_t first, int6
       with_row_traits(row, noise, UpdateTile{row, spectrum, tile});
     }
   }
+  if (stream) finish_stream();
 }
 
 }  // namespace

@@ -317,6 +317,29 @@ DDRM_INLINE f32x16 load(const float* p, AllLanes = {}) {
 
 DDRM_INLINE void store(float* p, f32x16 a, AllLanes = {}) { std::memcpy(p, &a, sizeof(a)); }
 
+// Writes past the caches; p is a multiple of 64 bytes. finish_stream() before another thread may read.
+DDRM_INLINE void store_streaming(float* p, f32x16 a) {
+#if defined(__x86_64__)
+  for (int i = 0; i < kParts; ++i) {
+#if defined(__AVX512F__)
+    _mm512_stream_ps(p, (__m512)a.part[i]);
+#elif defined(__AVX2__)
+    _mm256_stream_ps(p + 8 * i, (__m256)a.part[i]);
+#else
+    _mm_stream_ps(p + 4 * i, (__m128)a.part[i]);
+#endif
+  }
+#else
+  store(p, a);
+#endif
+}
+
+DDRM_INLINE void finish_stream() {
+#if defined(__x86_64__)
+  _mm_sfence();
+#endif
+}
+
 DDRM_INLINE f32x16 load(const float* p, FirstLanes lanes) {
   float buffer[kLanes] = {};
   for (int64_t i = 0; i < lanes.count; ++i) buffer[i] = p[i];
@@ -334,6 +357,16 @@ template <class Lanes>
 DDRM_INLINE f32x16 load_strided(const float* p, int64_t stride, int64_t i, Lanes lanes) {
   return stride == 0 ? f32x16(*p) : load(p + i, lanes);
 }
+
+DDRM_INLINE void store_result(float* p, f32x16 a, AllLanes, bool stream) {
+  if (stream) {
+    store_streaming(p, a);
+  } else {
+    store(p, a);
+  }
+}
+
+DDRM_INLINE void store_result(float* p, f32x16 a, FirstLanes lanes, bool) { store(p, a, lanes); }
 
 // Calls body(i, lanes) for i = 0, 16, 32, ... below n.
 template <class Body>

@@ -9,6 +9,7 @@
 namespace ddrm_fast::DDRM_FAST_ISA {
 
 constexpr int64_t kTile = kNoiseTile;
+constexpr int64_t kStreamBytes = int64_t{1} << 26;
 
 // One row of one plane of a network's output as float32: in place, or converted into the buffer.
 class OutputRow {
@@ -53,6 +54,15 @@ DDRM_INLINE Row step_row(const StepArguments& step, int64_t b) {
     row.clip_hi = __builtin_inff();
   }
   return row;
+}
+
+// Whether results go past the caches: a state that no cache holds is not read again from one, and a
+// plain store would first read what it overwrites.
+DDRM_INLINE bool streams(const StepArguments& step) {
+  const Extent& e = step.extent;
+  const int64_t bytes = 4 * e.batch * e.channels * e.height * e.width;
+  return bytes >= kStreamBytes && step.x_next != step.x_t && e.width % kLanes == 0 &&
+         reinterpret_cast<std::uintptr_t>(step.x_next) % 64 == 0;
 }
 
 DDRM_INLINE NoiseRow step_noise_row(const StepArguments& step, int64_t b, int64_t c, int64_t h) {

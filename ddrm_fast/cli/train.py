@@ -27,6 +27,7 @@ files in the output folder:
   checkpoint.pt          everything that --resume needs
   denoiser.safetensors   the weights (running mean, float16), rewritten at every checkpoint
   log.jsonl              a line of loss and speed per minute
+  leaves-*.npy           the dead leaves, kept so that --resume need not draw them again
 """
 
 
@@ -92,9 +93,11 @@ def run(arguments: argparse.Namespace) -> int:
         state = training.read_checkpoint(Path(arguments.out) / training.CHECKPOINT)
         base = training.config_from_json(state["config"])
     else:
+        training.check_new(arguments.out, arguments.final_decay)
         base = training.TrainingConfig(precision=training.best_precision())
     config = configure(base, arguments)
-    source = training.build_source(config, arguments.folders, workers=torch.get_num_threads())
+    workers = torch.get_num_threads()
+    source = training.build_source(config, arguments.folders, workers, cache=arguments.out)
     trainer = training.train(
         config,
         source,

@@ -40,6 +40,7 @@ class SuperResolution(Operator):
         super().__init__()
         self.factor = whole_factor(factor)
         self.rcond = rcond
+        cut_small(torch.zeros(0), rcond)
         self.weights = self.mask = None
         if weights is not None:
             weights = torch.as_tensor(weights, dtype=torch.float64).detach().cpu()

@@ -159,14 +159,14 @@ class Blur(TransformOperator):
         shape = tuple(x.shape[1:])
         if self.boundary == "reflect":
             return self._phase(shape, x) * Cosine.forward(x)
-        return full_spectrum(self._phase(shape, x), shape[2]) * torch.fft.fft2(x, norm="ortho")
+        return full_spectrum(self._phase(shape, x), shape[2]) * Fourier.full(x)
 
     def V(self, c: Tensor) -> Tensor:
         shape = tuple(c.shape[1:])
         if self.boundary == "reflect":
             return Cosine.inverse(self._phase(shape, c) * c)
         phase = full_spectrum(self._phase(shape, c.real), shape[2])
-        return torch.fft.ifft2(phase.conj() * c, norm="ortho").real
+        return Fourier.full_inverse(phase.conj() * c)
 
     def measure(self, x: Tensor) -> Tensor:
         return self.Vt(x)
@@ -177,12 +177,12 @@ class Blur(TransformOperator):
     def U(self, u: Tensor) -> Tensor:
         if self.boundary == "reflect":
             return Cosine.inverse(u)
-        return torch.fft.ifft2(u, norm="ortho").real
+        return Fourier.full_inverse(u)
 
     def Ut(self, y: Tensor) -> Tensor:
         if self.boundary == "reflect":
             return Cosine.forward(y)
-        return torch.fft.fft2(y, norm="ortho")
+        return Fourier.full(y)
 
     def prepare(self, y: Tensor) -> Measurement:
         shape = self.image_shape(y)

@@ -85,12 +85,12 @@ class BlurDecimate(TransformOperator):
 
     def measure(self, x: Tensor) -> Tensor:
         w = self._direction(tuple(x.shape[1:]), x)
-        return self._fold(w * torch.fft.fft2(x, norm="ortho"))
+        return self._fold(w * Fourier.full(x))
 
     def lift(self, c: Tensor, shape: Shape) -> Tensor:
         w = self._direction(shape, c.real)
         spread = c.repeat(1, 1, self.factor, self.factor)
-        return torch.fft.ifft2(w.conj() * spread, norm="ortho").real
+        return Fourier.full_inverse(w.conj() * spread)
 
     def H(self, x: Tensor) -> Tensor:
         self._check(x)
@@ -104,10 +104,10 @@ class BlurDecimate(TransformOperator):
         return Fourier.inverse(self._kernel(shape, y).conj() * Fourier.forward(x), shape[2])
 
     def U(self, u: Tensor) -> Tensor:
-        return torch.fft.ifft2(u, norm="ortho").real
+        return Fourier.full_inverse(u)
 
     def Ut(self, y: Tensor) -> Tensor:
-        return torch.fft.fft2(y, norm="ortho")
+        return Fourier.full(y)
 
     def _reflector(self, shape: Shape, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Complex Householder vector v = w' + phase(w'_1) e_1 with w' = conj(w); see block.py."""
@@ -132,11 +132,11 @@ class BlurDecimate(TransformOperator):
         """Full spectrum (complex) with one reflection per group of aliasing frequencies."""
         self._check(x)
         v, beta, flip = self._reflector(tuple(x.shape[1:]), x)
-        return flip.conj() * self._reflect(torch.fft.fft2(x, norm="ortho"), v, beta)
+        return flip.conj() * self._reflect(Fourier.full(x), v, beta)
 
     def V(self, c: Tensor) -> Tensor:
         v, beta, flip = self._reflector(tuple(c.shape[1:]), c.real)
-        return torch.fft.ifft2(self._reflect(flip * c, v, beta), norm="ortho").real
+        return Fourier.full_inverse(self._reflect(flip * c, v, beta))
 
     def prepare(self, y: Tensor) -> Measurement:
         shape = self.image_shape(y)

@@ -138,7 +138,8 @@ class BlockCS(TransformOperator):
         basis = torch.as_tensor(basis).detach().cpu().double()
         if basis.shape != (n, n):
             raise ValueError(f"basis: expected ({n}, {n}), got {tuple(basis.shape)}")
-        if (basis.mT @ basis - torch.eye(n, dtype=torch.float64)).abs().max() > 1e-4:
+        error = (basis.mT @ basis - torch.eye(n, dtype=torch.float64)).abs().max()
+        if not error <= 1e-4:  # (NaN is not orthogonal either)
             raise ValueError("basis: is not orthogonal")
         self.basis = basis
 

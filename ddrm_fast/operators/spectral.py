@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .. import ops
-from ..ops import Noise
+from ..ops import Noise, guard
 from .base import Carry, Measurement, Operator, Rows, Shape
 
 
@@ -66,7 +66,7 @@ class TransformOperator(Operator):
                 # the edited clean image takes the place of the output: still one forward transform
                 predicted, table = self._forward(clean), rows.edited
             else:
-                predicted = self._forward(out[:, : x_t.shape[1]].to(x_t.dtype))
+                predicted = self._forward(guard.network_output(out, x_t).to(x_t.dtype))
         if noise.pixels is not None:
             noise = Noise(noise.keys, self._forward(noise.pixels))
         # in place: with the output's coefficients that is two spectra in all

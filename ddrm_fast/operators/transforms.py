@@ -13,15 +13,35 @@ from ..ops import fwht
 
 
 class Fourier:
-    """Half spectrum of a real image, ``rfft2(norm="ortho")``; internal to a step."""
+    """Unitary FFT of a real image: the half spectrum (internal to a step), and the full one.
+
+    FFT libraries refuse a batch of 0, so that is handled here.
+    """
 
     @staticmethod
     def forward(x: Tensor) -> Tensor:
+        if not x.numel():
+            return x.new_zeros((*x.shape[:-1], x.shape[-1] // 2 + 1), dtype=_complex(x.dtype))
         return torch.fft.rfft2(x, norm="ortho")
 
     @staticmethod
     def inverse(c: Tensor, width: int, out: Tensor | None = None) -> Tensor:
+        if not c.numel():
+            return c.real.new_zeros((*c.shape[:-1], width))
         return torch.fft.irfft2(c, s=(c.shape[-2], width), norm="ortho", out=out)
+
+    @staticmethod
+    def full(x: Tensor) -> Tensor:
+        return torch.fft.fft2(x, norm="ortho") if x.numel() else x.to(_complex(x.dtype))
+
+    @staticmethod
+    def full_inverse(c: Tensor) -> Tensor:
+        return torch.fft.ifft2(c, norm="ortho").real if c.numel() else c.real
+
+
+def _complex(dtype: torch.dtype) -> torch.dtype:
+    """(not dtype.to_complex(), which torch.compile cannot trace)"""
+    return torch.complex64 if dtype == torch.float32 else torch.complex128
 
 
 @cache
@@ -31,8 +51,7 @@ def _twiddle(length: int, dim: int, dtype: torch.dtype, device: torch.device) ->
     scale = torch.full_like(k, (2.0 / length) ** 0.5)
     scale[0] = (1.0 / length) ** 0.5
     twiddle = torch.polar(scale, -torch.pi * k / (2 * length))
-    # (not dtype.to_complex(): torch.compile cannot trace it)
-    twiddle = twiddle.to(torch.complex64 if dtype == torch.float32 else torch.complex128)
+    twiddle = twiddle.to(_complex(dtype))
     return twiddle[(..., *[None] * (-1 - dim))]
 
 
@@ -70,11 +89,11 @@ class Cosine:
 
     @staticmethod
     def forward(x: Tensor) -> Tensor:
-        return _dct(_dct(x, -2), -1)
+        return _dct(_dct(x, -2), -1) if x.numel() else x.clone()
 
     @staticmethod
     def inverse(c: Tensor) -> Tensor:
-        return _idct(_idct(c, -1), -2)
+        return _idct(_idct(c, -1), -2) if c.numel() else c.clone()
 
 
 class WalshHadamard:
@@ -110,7 +129,7 @@ class Blocks:
         k = self.block
         batch, channels, height, width = x.shape
         blocks = x.reshape(batch, channels, height // k, k, width // k, k).transpose(3, 4)
-        return blocks.reshape(batch, channels, -1, k * k) @ self.basis
+        return blocks.reshape(batch, channels, height * width // k**2, k * k) @ self.basis
 
     def inverse(self, c: Tensor, height: int, width: int) -> Tensor:
         k = self.block

@@ -224,7 +224,7 @@ def fwht(x: Tensor) -> Tensor:
     Raises:
         ValueError: a side is not a power of two.
     """
-    guard.state(x, contiguous=False)
+    guard.state(x, contiguous=False, name="x")
     for side in x.shape[-2:]:
         if side < 1 or side & (side - 1):
             raise ValueError(f"x: sides must be powers of two, got {tuple(x.shape[-2:])}")
@@ -238,7 +238,7 @@ def block_measure(
 
     Arguments as in :func:`block_step`. Linear in x; :func:`block_lift` is its adjoint.
     """
-    guard.state(x, contiguous=False)
+    guard.state(x, contiguous=False, name="x")
     s = guard.broadcastable("s", s, guard.block_grid(x.shape, weights, factor), x)
     weights, mask = guard.block_profile(weights, mask, x)
     return _registered.block_measure(x, s, weights, mask, factor)
@@ -251,9 +251,12 @@ def block_lift(
 
     Arguments as in :func:`block_step`; ``channels`` is C. Adjoint of :func:`block_measure`.
     """
-    guard.state(c, contiguous=False)
+    guard.state(c, contiguous=False, name="c")
     s = guard.broadcastable("s", s, c.shape, c)
     shape = (c.shape[0], channels, c.shape[2] * factor, c.shape[3] * factor)
+    grid = guard.block_grid(shape, weights, factor)
+    if c.shape[1] != grid[1]:
+        raise ValueError(f"c: expected {grid[1]} channels of coefficients, got {c.shape[1]}")
     weights, mask = guard.block_profile(weights, mask, c, shape)
     return _registered.block_lift(c, s, weights, mask, factor, channels)
 
@@ -265,7 +268,7 @@ def predict_x0(x_t: Tensor, out: Tensor, table: Tensor, step: Tensor) -> Tensor:
     """
     guard.state(x_t, contiguous=False)
     guard.table(table, step, x_t, WIDTH)
-    return _registered.predict_x0(x_t, guard.first_channels(out, x_t), table, step)
+    return _registered.predict_x0(x_t, guard.network_output(out, x_t), table, step)
 
 
 def normal(
@@ -289,6 +292,9 @@ def normal(
         raise ValueError(
             f"keys: expected int64 [B, 4], got {keys.dtype} with shape {tuple(keys.shape)}"
         )
+    for name, size in (("channels", channels), ("height", height), ("width", width)):
+        if size < 0:
+            raise ValueError(f"{name}: expected >= 0, got {size}")
     return _registered.normal(keys.contiguous(), channels, height, width, iteration, stream)
 
 

@@ -61,6 +61,8 @@ class DenoiserPrior(Prior):
         sigma = torch.as_tensor(sigma, dtype=torch.float32, device=x.device).reshape(-1)
         if not (sigma > 0).all():
             raise ValueError(f"sigma: expected > 0, got {sigma.tolist()}")
+        if len(sigma) not in (1, len(x)):
+            raise ValueError(f"sigma: expected one number or [{len(x)}], got {len(sigma)} numbers")
         return self._restore(x, sigma.expand(x.shape[0]))
 
 

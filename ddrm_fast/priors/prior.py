@@ -95,7 +95,10 @@ class Prior:
             ValueError: sigma is outside the schedule's range.
         """
         batch = x.shape[0]
-        levels = torch.as_tensor(sigma, dtype=torch.float64).cpu().reshape(-1).expand(batch)
+        levels = torch.as_tensor(sigma, dtype=torch.float64).cpu().reshape(-1)
+        if len(levels) not in (1, batch):
+            raise ValueError(f"sigma: expected one number or [{batch}], got {len(levels)} numbers")
+        levels = levels.expand(batch)
         abar = self.schedule.alphas_cumprod
         known = ((1 - abar) / abar).sqrt()
         low, high = float(known[0]), float(known[torch.isfinite(known)][-1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import index
 
 import torch
 from torch import Tensor
@@ -72,7 +73,12 @@ class Schedule:
                 raise ValueError(f"steps: expected 1 to {self.T}, got {steps}")
             visited = list(range(0, self.T, self.T // steps))[::-1]
         else:
-            visited = [int(t) for t in steps]
+            try:
+                visited = [index(t) for t in steps]
+            except TypeError:
+                raise ValueError(
+                    f"steps: expected a whole number, or a list of them, got {steps!r}"
+                ) from None
             if not visited:
                 raise ValueError("steps: the list is empty")
             if any(not 0 <= t < self.T for t in visited):

@@ -7,6 +7,7 @@ al., "Elucidating the design space of diffusion-based generative models" (2022),
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import logging
@@ -15,7 +16,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -30,7 +31,7 @@ from tqdm import tqdm
 from .cpu_share import CpuShare
 from .dead_leaves import DeadLeavesConfig
 from .denoiser import SIGMA_MAX, SIGMA_MIN, Denoiser, DenoiserConfig, save_metadata
-from .pictures import CropConfig, CropSource, load_folders, make_leaves
+from .pictures import CropConfig, CropSource, PicturePack, load_folders, make_leaves, pack
 
 logger = logging.getLogger(__name__)
 
@@ -323,6 +324,20 @@ def check_same(old: TrainingConfig, new: TrainingConfig) -> None:
         )
 
 
+def check_new(out: str | Path, final_decay: int | None = None) -> None:
+    """Check that a new run may start in a folder.
+
+    Raises:
+        FileExistsError: The folder holds a checkpoint.
+        ValueError: A final decay is asked for, which only a resumed run can have.
+    """
+    checkpoint = Path(out) / CHECKPOINT
+    if final_decay is not None:
+        raise ValueError(f"final_decay: got {final_decay} for a new run, expected a run to resume")
+    if checkpoint.exists():
+        raise FileExistsError(f"out: {checkpoint} exists; resume the run or choose another folder")
+
+
 def read_checkpoint(path: str | Path) -> dict:
     """Read a checkpoint.
 
@@ -401,13 +416,19 @@ def _in_fixed_order(data: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text + data[end:]
 
 
-def build_source(config: TrainingConfig, folders: list[str | Path], workers: int = 1) -> CropSource:
+def build_source(
+    config: TrainingConfig,
+    folders: Sequence[str | Path],
+    workers: int = 1,
+    cache: str | Path | None = None,
+) -> CropSource:
     """Load the photographs and draw the dead leaves of a run.
 
     Args:
         config: The run.
         folders: Folders of photographs; none are needed where leaves_share is 1.
         workers: Processes that draw dead leaves.
+        cache: Folder where the dead leaves are kept, so that a resumed run need not draw them.
 
     Raises:
         FileNotFoundError: A folder does not exist.
@@ -428,8 +449,36 @@ def build_source(config: TrainingConfig, folders: list[str | Path], workers: int
             f"unreadable, {skipped[1]} with a side below {config.crops.patch} pixels)"
         )
     count = config.leaves_count if config.leaves_share > 0 else 0
-    leaves = make_leaves(config.seed, count, config.leaves, workers)
+    leaves = _leaves(config, count, workers, cache)
     return CropSource(photographs, leaves, config.leaves_share, config.crops, config.seed)
+
+
+def _leaves(
+    config: TrainingConfig, count: int, workers: int, cache: str | Path | None
+) -> PicturePack:
+    """Draw the dead leaves, or read them from the file where an earlier run left them."""
+    if cache is None or not count:
+        return make_leaves(config.seed, count, config.leaves, workers)
+    size = config.leaves.size
+    key = json.dumps([config.seed, count, asdict(config.leaves)])
+    path = Path(cache) / f"leaves-{hashlib.sha256(key.encode()).hexdigest()[:12]}.npy"
+    try:
+        stored = np.load(path, allow_pickle=False)
+        if stored.shape == (count, size, size, 3) and stored.dtype == np.uint8:
+            return pack(stored)
+        logger.warning("%s does not hold the dead leaves of this run; drawing them", path)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, EOFError) as error:
+        logger.warning("%s cannot be read (%s); drawing the dead leaves", path, error)
+    leaves = make_leaves(config.seed, count, config.leaves, workers)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(path) as file:
+            np.save(file, leaves.pixels.reshape(count, size, size, 3))
+    except OSError as error:
+        logger.warning("the dead leaves are not kept: %s", error)
+    return leaves
 
 
 def train(
@@ -479,10 +528,8 @@ def train(
     trainer = Trainer(config, source)
     if resume:
         trainer.restore(read_checkpoint(checkpoint), final_decay)
-    elif final_decay is not None:
-        raise ValueError("final_decay: got a number without resume, expected a run to resume")
-    elif checkpoint.exists():
-        raise FileExistsError(f"out: {checkpoint} exists; resume the run or choose another folder")
+    else:
+        check_new(out, final_decay)
     out.mkdir(parents=True, exist_ok=True)
     end = trainer.config.steps
     end = end if stop_at is None else min(stop_at, end)

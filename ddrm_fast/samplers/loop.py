@@ -143,7 +143,7 @@ def _loop(
         step.add_(1)
         out = prior(x_t, times[index], labels)
         if guidance is not None:
-            out = _guide(out, guidance(x_t, times[index], labels), pull[index])
+            out = _guide(out, guidance(x_t, times[index], labels), pull[index], shape)
         x_next = operator.step(
             x_t, out, u, rows, step, step_noise(index + 1), x_next=spare, x0=x0, carry=carry
         )
@@ -153,7 +153,10 @@ def _loop(
     return finish(x_t)
 
 
-def _guide(out: Tensor, gradient: Tensor, factor: float) -> Tensor:
-    channels = gradient.shape[1]
+def _guide(out: Tensor, gradient: Tensor, factor: float, shape: tuple[int, ...]) -> Tensor:
+    if not isinstance(gradient, Tensor) or gradient.shape != shape:
+        got = tuple(gradient.shape) if isinstance(gradient, Tensor) else type(gradient).__name__
+        raise ValueError(f"guidance: expected a gradient of shape {shape}, got {got}")
+    channels = shape[1]
     guided = out[:, :channels] + factor * gradient
     return guided if out.shape[1] == channels else torch.cat((guided, out[:, channels:]), dim=1)

@@ -1,0 +1,73 @@
+"""Files that are either whole or absent: written under another name, then renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+
+class OutputError(OSError):
+    """A result cannot be written: no space, no permission, no such place."""
+
+
+def write_atomically(path: str | Path, content: bytes) -> None:
+    """Write a file so that whoever looks sees the old one or the whole new one.
+
+    Makes the folder where it is missing. A run that is killed leaves at most ``.NAME.part`` behind,
+    which the next run overwrites.
+
+    Raises:
+        OutputError: The disk is full, the place is not writable or not a folder.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(part, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # some file systems report a full disk only here
+        os.replace(part, path)
+    except OSError as error:
+        try:
+            part.unlink(missing_ok=True)
+        except OSError:
+            pass
+        raise OutputError(f"{path}: cannot be written ({reason(error)})") from error
+
+
+def write_json(path: str | Path, value: object) -> None:
+    """:func:`write_atomically` a value as indented JSON."""
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+    write_atomically(path, (text + "\n").encode())
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """A whole file.
+
+    Raises:
+        ValueError: It is a folder, is empty, or cannot be read; the message names it.
+        FileNotFoundError: There is no such file.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({reason(error)})") from error
+    if not content:
+        raise ValueError(f"{path}: is empty")
+    return content
+
+
+def digest(content: bytes) -> str:
+    """SHA-256 as hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def reason(error: OSError) -> str:
+    """What the system says, without number and path."""
+    return error.strerror or str(error) or type(error).__name__

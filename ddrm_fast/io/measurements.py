@@ -1,0 +1,116 @@
+"""Measurement files: the exact numbers of y, and what defines the operator that made them."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .files import digest, read_bytes, write_atomically
+
+FORMAT = "ddrm_fast.measurement/1"
+
+
+@dataclass(frozen=True)
+class StoredMeasurement:
+    """A measurement y = H x + sigma_y n of one picture.
+
+    Attributes:
+        y: float32, in the operator's layout without the batch dimension.
+        task: Name of the degradation.
+        parameters: Its numbers and words, plain JSON values.
+        arrays: Its tensors by name (mask, kernel, kept indices ...).
+        sigma_y: Noise level in the unit of y.
+        image_shape: (C, H, W) that the operator works on.
+        crop: (H, W) of the picture, at the top left of that; the rest is padding.
+        alpha: Opacity of the picture, (H, W), or None.
+        bits: Per channel of the picture's file.
+        icc: Its colour profile, or None.
+        sha256: Digest of the file, hex; empty before it was written.
+    """
+
+    y: Tensor
+    task: str
+    parameters: dict
+    arrays: dict[str, Tensor]
+    sigma_y: float
+    image_shape: tuple[int, int, int]
+    crop: tuple[int, int]
+    alpha: Tensor | None = None
+    bits: int = 8
+    icc: bytes | None = None
+    sha256: str = field(default="", compare=False)
+
+
+def write_measurement(path: str | Path, measurement: StoredMeasurement) -> None:
+    """Write an ``.npz`` file, atomically.
+
+    Entries: ``y``, ``header`` (JSON), the operator's arrays as ``operator.NAME``, ``alpha``, ``icc``.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    header = {
+        "format": FORMAT,
+        "task": measurement.task,
+        "parameters": measurement.parameters,
+        "sigma_y": measurement.sigma_y,
+        "image_shape": measurement.image_shape,
+        "crop": measurement.crop,
+        "bits": measurement.bits,
+    }
+    entries = {"header": np.array(json.dumps(header)), "y": measurement.y.numpy()}
+    entries |= {f"operator.{name}": x.numpy() for name, x in measurement.arrays.items()}
+    if measurement.alpha is not None:
+        entries["alpha"] = measurement.alpha.numpy()
+    if measurement.icc is not None:
+        entries["icc"] = np.frombuffer(measurement.icc, np.uint8)
+    buffer = BytesIO()
+    np.savez_compressed(buffer, **entries)
+    write_atomically(path, buffer.getvalue())
+
+
+def read_measurement(path: str | Path) -> StoredMeasurement:
+    """Read what :func:`write_measurement` wrote. Nothing in the file is executed.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is empty, damaged or of another kind; the message names it.
+    """
+    content = read_bytes(path)
+    try:
+        with np.load(BytesIO(content), allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile) or "header" not in archive:
+                raise ValueError("it has no header")
+            entries = {name: archive[name] for name in archive.files}
+        header = json.loads(str(entries["header"]))
+        if header.get("format") != FORMAT:
+            raise ValueError(f"its format is {header.get('format')!r}, expected {FORMAT!r}")
+        prefix = "operator."
+        return StoredMeasurement(
+            y=torch.from_numpy(entries["y"].astype(np.float32)),
+            task=str(header["task"]),
+            parameters=dict(header["parameters"]),
+            arrays={
+                name.removeprefix(prefix): torch.from_numpy(array)
+                for name, array in entries.items()
+                if name.startswith(prefix)
+            },
+            sigma_y=float(header["sigma_y"]),
+            image_shape=tuple(int(n) for n in header["image_shape"]),
+            crop=tuple(int(n) for n in header["crop"]),
+            alpha=torch.from_numpy(entries["alpha"]) if "alpha" in entries else None,
+            bits=int(header["bits"]),
+            icc=entries["icc"].tobytes() if "icc" in entries else None,
+            sha256=digest(content),
+        )
+    except (ValueError, TypeError, AttributeError, EOFError, OSError, KeyError) as error:
+        raise ValueError(f"{path}: is not a measurement file of ddrm-fast ({error})") from error
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path}: is damaged ({error})") from error
