@@ -1,5 +1,6 @@
 # make test   virtual environment, build, installation, tests
 # make lint   ruff and clang-format
+# make demo   restores a degraded photograph in five ways; sheets in outputs/
 # make bench  speed table, as ratios to copies of the same bytes; results in benchmarks/results/
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,7 +9,7 @@ TORCH ?= torch==2.13.0
 BIN = $(VENV)/bin
 SOURCES = $(shell git ls-files csrc ddrm_fast triton_kernels setup.py pyproject.toml CMakeLists.txt)
 
-.PHONY: test lint bench clean
+.PHONY: test lint demo bench clean
 
 test: $(VENV)/installed
 	$(BIN)/pytest tests
@@ -17,6 +18,9 @@ lint: $(VENV)/linters
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'csrc/*.cuh' | xargs $(BIN)/clang-format --dry-run --Werror
+
+demo: $(VENV)/installed
+	$(BIN)/python examples/demo.py
 
 bench: $(VENV)/installed
 	$(BIN)/pip install --quiet '.[bench]'

@@ -60,15 +60,20 @@ def _rows(steps: int = 20):
     return build_rows(DDRM(steps), schedule, visited, levels)
 
 
-def step_function(operator: operators.Operator, x: Tensor) -> Callable[[], Tensor]:
-    """A DDRM step in the middle of a run, with its noise, buffers warm."""
+def step_function(
+    operator: operators.Operator, x: Tensor, start: bool = True
+) -> Callable[[], Tensor]:
+    """A DDRM step in the middle of a run, with its noise; buffers warm if ``start``."""
     y = operator.H(x)
     u, rows = operator.prepare(y), _rows()
     step = torch.tensor([10])
     noise = ops.Noise(ops.noise_keys(x.shape[0], 1))
     out, x_next = picture(*x.shape, seed=3).to(x.dtype), torch.empty_like(x)
     carry = Carry()
-    operator.step(None, None, u, rows, torch.tensor([0]), noise, x_next=x_next, carry=carry)
+    if start:
+        operator.step(None, None, u, rows, torch.tensor([0]), noise, x_next=x_next, carry=carry)
+    else:
+        x_next.zero_()
 
     def run() -> Tensor:
         return operator.step(x, out, u, rows, step, noise, x_next=x_next, carry=carry)

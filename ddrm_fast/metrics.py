@@ -105,7 +105,9 @@ def estimate_noise(picture: Tensor, known: Tensor | None = None) -> float:
         ValueError: fewer than 64 places of 3 x 3 known pixels.
     """
     if picture.dim() != 3 or min(picture.shape[1:]) < 3:
-        raise ValueError(f"picture: expected (C, H, W) of at least 3 x 3, got {tuple(picture.shape)}")
+        raise ValueError(
+            f"picture: expected (C, H, W) of at least 3 x 3, got {tuple(picture.shape)}"
+        )
     difference = torch.tensor([1.0, -2.0, 1.0], dtype=torch.float64)
     window = (difference[:, None] * difference[None] / 6)[None, None]  # of unit norm
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import index as whole_number
 
 import torch
 from torch import Tensor
@@ -158,6 +159,7 @@ def restore(
     y = y.detach()
     shape = operator.image_shape(y)
     _check_prior(prior, shape[0])
+    _check_sampler(sampler)
     batch = y.shape[0]
     if operator.batch not in (1, batch):
         raise ValueError(f"y: the operator is for a batch of {operator.batch}, got {batch}")
@@ -170,6 +172,8 @@ def restore(
     steps = len(prior.schedule.steps(sampler.steps))
     _check_labels(labels, batch)
     keys = ops.noise_keys(batch, _seeds(seed, batch), 0, origin, y.device)
+    if batch and not y.numel():
+        raise ValueError(f"y: has no pixels, got shape {tuple(y.shape)}")
     if batch == 0:
         empty = y.new_empty(0, *shape)
         return Restoration(y.new_empty(num_samples, 0, *shape), empty, empty)
@@ -251,6 +255,7 @@ def sample(
         raise ValueError(f"shape: expected (B, C, H, W), got {tuple(shape)}")
     batch = shape[0]
     _check_prior(prior, shape[1])
+    _check_sampler(sampler)
     _check_labels(labels, batch)
     x = run(
         _Unmeasured(),
@@ -307,7 +312,10 @@ def _seeds(seed: int | Tensor, batch: int) -> Tensor:
                 f"seed: expected a number or int64 [{batch}], got {seed.dtype} {tuple(seed.shape)}"
             )
         return seed
-    base = (int(seed) + 2**63) % 2**64 - 2**63
+    try:
+        base = (whole_number(seed) + 2**63) % 2**64 - 2**63
+    except TypeError:
+        raise ValueError(f"seed: expected a number or int64 [{batch}], got {seed!r}") from None
     return torch.tensor(base) + torch.arange(batch)  # wraps around at 2^63, as a 64-bit word does
 
 
@@ -332,6 +340,13 @@ def _check_prior(prior: Prior, channels: int) -> None:
         )
 
 
+def _check_sampler(sampler: Sampler) -> None:
+    if not (hasattr(sampler, "steps") and hasattr(sampler, "start") and hasattr(sampler, "weights")):
+        raise ValueError(
+            f"sampler: expected steps, start() and weights() as DDRM() has, got {sampler!r}"
+        )
+
+
 def _check_labels(labels: Tensor | None, batch: int) -> None:
     if labels is not None and (not isinstance(labels, Tensor) or labels.shape != (batch,)):
         given = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
@@ -339,7 +354,10 @@ def _check_labels(labels: Tensor | None, batch: int) -> None:
 
 
 def _noise_levels(sigma_y: float | Tensor, batch: int) -> Tensor:
-    levels = torch.as_tensor(sigma_y, dtype=torch.float64).detach().cpu().reshape(-1)
+    try:
+        levels = torch.as_tensor(sigma_y, dtype=torch.float64).detach().cpu().reshape(-1)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"sigma_y: expected a number or [{batch}], got {sigma_y!r}") from None
     if len(levels) not in (1, batch):
         raise ValueError(f"sigma_y: expected one number or [{batch}], got {len(levels)} numbers")
     if not (torch.isfinite(levels) & (levels >= 0)).all():

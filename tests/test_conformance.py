@@ -4,9 +4,12 @@ The matrix is made from the backend registry. The compiled backend is tested onc
 instruction set that it carries and this processor runs.
 """
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import importlib
+import os
+import signal
 
 import pytest
 import torch
@@ -46,6 +49,10 @@ def _variants():
         if _device(name)[0] is not None:
             for isa in _instruction_sets() if name == "cpp" else [None]:
                 yield pytest.param((name, isa), id=f"{name}-{isa}" if isa else name)
+
+
+# what is fast enough for large pictures
+NATIVE = [variant for variant in _variants() if variant.values[0][0] != "reference"]
 
 
 @pytest.mark.parametrize("name", dispatch._BACKENDS)
@@ -455,6 +462,22 @@ def test_pointwise_step_matches_for_misaligned_tensors(device):
 def test_pointwise_step_accepts_views_as_measurement(device):
     u = _images((4, 2, 19, 5)).mT[::2]
     _check_step(device, ops.pointwise_step, _pointwise((2, 2, 5, 19), u=u))
+
+
+def test_steps_read_given_noise_of_any_layout(device):
+    """Noise as a strided or a conjugate view."""
+    state, half = (2, 3, 8, 44), (2, 3, 9, 69)
+    pixels = _images((4, 3, 44, 8)).mT[::2]
+    spectra = _spectra((4, 3, 9, 69)).conj()[::2]
+    for operation, arguments, given in (
+        (ops.pointwise_step, _pointwise(state), pixels),
+        (ops.block_step, _block(state, _profile(state, 4, False, "none")), pixels),
+        (ops.spectral_step, _spectral(half), spectra),
+        (ops.alias_step, _alias(3, half), spectra),
+    ):
+        assert not given.is_contiguous()
+        call = {**arguments, "noise": Noise(_keys(2), given)}
+        assert_close(_run(device, operation, call), _oracle(operation, call), STEP)
 
 
 def test_pointwise_step_draws_by_iteration(device):
@@ -884,6 +907,25 @@ def test_fwht_matches(device, shape):
     assert_close(_run(device, ops.fwht, call), expected, transform(shape[2] * shape[3]))
 
 
+@pytest.mark.parametrize("device", NATIVE, indirect=True)
+@pytest.mark.parametrize("bits", range(5, 22))
+def test_fwht_of_few_numbers(device, bits):
+    """Every length up to 2^21: a 1 at place k has coefficients (-1)^popcount(i & k) / sqrt(n)."""
+    n = 2**bits
+    places = torch.randperm(n)[:3]
+    x = torch.zeros(1, 1, 2 ** (bits // 2), 2 ** (bits - bits // 2))
+    x.view(-1)[places] = torch.tensor([1.0, -2.0, 0.75])
+    expected = torch.zeros(n, dtype=torch.float64)
+    for k, value in zip(places.tolist(), (1.0, -2.0, 0.75), strict=True):
+        common = torch.arange(n) & k
+        for shift in (16, 8, 4, 2, 1):
+            common ^= common >> shift
+        expected += value * (1 - 2 * (common & 1)) / n**0.5
+    result = _run(device, ops.fwht, {"x": x})
+    assert_close(result, expected.view(x.shape), transform(n))
+    assert_close(_run(device, ops.fwht, {"x": result}), x.double(), transform(n))
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_fwht_matches_for_layouts(device, layout):
     call = {"x": _layouts((2, 3, 8, 16))[layout]}
@@ -977,9 +1019,7 @@ def _one_of_each(image, spectrum, block, small):
     ]
 
 
-@pytest.mark.parametrize(
-    "device", [v for v in _variants() if v.values[0][0] != "reference"], indirect=True
-)
+@pytest.mark.parametrize("device", NATIVE, indirect=True)
 def test_thread_counts_agree_bit_for_bit(device):
     """Pictures large enough to be shared out, with 1, 2 and 3 threads, and against the oracle."""
     calls = _one_of_each((2, 3, 90, 131), (2, 3, 90, 129), (2, 3, 92, 132), (2, 3, 128, 128))
@@ -995,6 +1035,77 @@ def test_thread_counts_agree_bit_for_bit(device):
             continue
         absolute = 10 * NORMAL if "noise" in arguments else 0.0
         assert_close(expected, _oracle(operation, arguments), STEP, absolute)
+
+
+@pytest.mark.parametrize("operation", [ops.pointwise_step, ops.block_step])
+@pytest.mark.parametrize("device", NATIVE, indirect=True)
+def test_large_states_do_not_depend_on_alignment(device, operation):
+    """64 MiB: such a state may be written past the caches where it is aligned. Same numbers.
+
+    The last rows of the last image are checked against the oracle.
+    """
+    one, shape, kept = (1, 1, 1024, 1024), (16, 1, 1024, 1024), 8
+    if operation is ops.pointwise_step:
+        s, rows_of_u = (torch.rand(one) > 0.5).float() * torch.rand(one), kept
+        call = _pointwise(one, s=s)
+    else:
+        call, rows_of_u = _block(one, _profile(one, 4, False, "none")), kept // 4
+    small = dict(call)
+    call.update(x_t=call["x_t"].repeat(16, 1, 1, 1), out=call["out"].expand(shape))
+    call["noise"] = Noise(_keys(16))
+    aligned = _run(device, operation, call)
+    assert aligned.data_ptr() % 64 == 0
+    _, buffer = _guarded(aligned, device)
+    assert buffer.data_ptr() % 64 != 0
+    assert torch.equal(_run(device, operation, {**call, "x_next": buffer}), aligned)
+
+    for name in ("x_t", "out", "s") if operation is ops.pointwise_step else ("x_t", "out"):
+        small[name] = small[name][:, :, -kept:].contiguous()
+    small["u"] = small["u"][:, :, -rows_of_u:]
+    small["noise"] = Noise(ops.noise_keys(1, 1234, 15, (3 + 1024 - kept, 5)))
+    assert_close(aligned[-1:, :, -kept:], _oracle(operation, small), STEP, 10 * NORMAL)
+
+
+@pytest.mark.parametrize("device", NATIVE, indirect=True)
+def test_callers_in_several_threads(device):
+    """Kernels run without the interpreter's lock, and share one team of threads."""
+    torch.set_num_threads(2)
+    keys = [ops.noise_keys(1, seed).to(device) for seed in range(8)]
+    expected = [ops.normal(k, 3, 100, 131) for k in keys]
+    with concurrent.futures.ThreadPoolExecutor(4) as executor:
+        for _ in range(3):
+            results = list(executor.map(lambda k: ops.normal(k, 3, 100, 131), keys))
+            for result, z in zip(results, expected, strict=True):
+                assert torch.equal(result, z)
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_process_has_threads_of_its_own():
+    """As a data loader forks: the child has none of its parent's threads, and must not wait.
+
+    (It calls the kernel alone: torch's own OpenMP team does not survive a fork.)
+    """
+    cpp = importlib.import_module("ddrm_fast.ops.cpp")
+    torch.set_num_threads(2)
+    keys, expected, z = (
+        ops.noise_keys(1, 3),
+        torch.zeros(1, 3, 100, 131),
+        torch.zeros(1, 3, 100, 131),
+    )
+    cpp.normal(expected, keys, 7, 1)
+    numbers, same = z.numpy(), expected.numpy()
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        cpp.normal(z, keys, 7, 1)
+        os.write(writer, b"equal" if (numbers == same).all() else b"other")
+        os._exit(0)
+    os.close(writer)
+    os.waitpid(child, 0)
+    with os.fdopen(reader, "rb") as pipe:
+        assert pipe.read() == b"equal"
 
 
 def test_instruction_sets_agree_bit_for_bit():

@@ -142,6 +142,12 @@ def test_noise_level_is_a_finite_number_of_at_least_0(sigma_y):
         degrade(PICTURE, Denoising(), sigma_y)
 
 
+@pytest.mark.parametrize("sigma_y", [None, "a lot", [[0.1], [0.1, 0.2]]])
+def test_noise_level_is_a_number(sigma_y):
+    with pytest.raises(ValueError, match=r"^sigma_y: expected a number or \[2\]"):
+        _restore(sigma_y=sigma_y)
+
+
 @pytest.mark.parametrize("count", [0, 3])
 def test_noise_level_is_one_or_one_for_each(count):
     with pytest.raises(ValueError, match=rf"^sigma_y: expected one number or \[2\], got {count}"):
@@ -169,7 +175,7 @@ def test_labels_are_one_for_each_picture(labels):
 
 
 def test_seeds_are_one_for_each_picture():
-    for seed in (torch.zeros(3, dtype=torch.int64), torch.zeros(2), torch.tensor(5)):
+    for seed in (torch.zeros(3, dtype=torch.int64), torch.zeros(2), torch.tensor(5), 1.5, "5"):
         with pytest.raises(ValueError, match=r"^seed: expected a number or int64 \[2\]"):
             _restore(seed=seed)
 
@@ -188,6 +194,14 @@ def test_prior_operator_and_sampler_are_what_they_should_be():
         restore(PICTURE, PICTURE > 0.5, 0.1, _prior())
     with pytest.raises(ValueError, match=r"^prior: custom is for 1 channels, the picture has 3"):
         _restore(prior=_prior(channels=1))
+    with pytest.raises(ValueError, match=r"^sampler: expected steps, start\(\) and weights\(\)"):
+        _restore(sampler="ddrm")
+
+
+def test_pictures_have_pixels():
+    for shape in ((2, 3, 0, 8), (2, 0, 8, 8)):
+        with pytest.raises(ValueError, match="^y: has no pixels, got shape"):
+            _restore(torch.zeros(shape))
 
 
 def test_arguments_of_sample():
@@ -207,10 +221,15 @@ def test_arguments_of_sample():
 
 def test_an_operator_of_many_masks_fits_their_number():
     operator = Inpainting(torch.rand(3, 1, 8, 8) > 0.4)
-    with pytest.raises(ValueError, match=r"^y: the operator is for a batch of 3, got 2"):
+    with pytest.raises(ValueError, match=r"^y: this operator is for a batch of 3, got 2"):
         _restore(operator=operator)
-    with pytest.raises(ValueError, match=r"^x: this operator is for a batch of 3, got 2"):
-        operator.H(PICTURE)
+    blocks = SuperResolution(2, mask=torch.rand(3, 1, 8, 8))
+    for masked, y in ((operator, PICTURE), (blocks, PICTURE[..., :4, :4])):
+        with pytest.raises(ValueError, match=r"^x: this operator is for a batch of 3, got 2"):
+            masked.H(PICTURE)
+        for method in (masked.Ht, masked.H_pinv, masked.prepare):
+            with pytest.raises(ValueError, match=r"^y: this operator is for a batch of 3, got 2"):
+                method(y)
 
 
 NOTHING = {
@@ -546,6 +565,8 @@ def test_walsh_hadamard_sizes(size):
         ([0, 16], "expected indices from 0 to 15"),
         ([-1, 3], "expected indices from 0 to 15"),
         ([], "expected indices from 0 to 15"),
+        ([0.5, 2.0], "expected indices as integers, got torch.float32"),
+        ([True, False], "expected indices as integers, got torch.bool"),
     ],
 )
 def test_kept_coefficients(kept, message):
@@ -578,8 +599,8 @@ def test_block_bases():
         BlockCS(2, 2, basis=2 * torch.eye(4))
     with pytest.raises(ValueError, match="^basis: is not orthogonal"):
         BlockCS(2, 2, basis=torch.full((4, 4), NAN))
-    for keep in (0, 5):
-        with pytest.raises(ValueError, match="^keep: expected 1 to 4"):
+    for keep in (0, 5, 1.5):
+        with pytest.raises(ValueError, match="^keep: expected an integer from 1 to 4"):
             BlockCS(2, keep=keep)
 
 
@@ -637,8 +658,12 @@ def test_kernel_makers():
     for sigma in (0, -1.0, NAN, (1.0, 0.0)):
         with pytest.raises(ValueError, match="^sigma: expected > 0"):
             gaussian_kernel(sigma)
-    with pytest.raises(ValueError, match="^length: expected >= 1"):
-        motion_kernel(0)
+    for size in (0, -3, 4, 3.0):
+        with pytest.raises(ValueError, match="^size: expected an odd integer >= 1"):
+            gaussian_kernel(1.0, size)
+    for length in (0, -1, 3.5):
+        with pytest.raises(ValueError, match="^length: expected an integer >= 1"):
+            motion_kernel(length)
 
 
 ALL = {

@@ -1,5 +1,7 @@
 """The operations as PyTorch sees them: schemas, fakes, adjoints as backward, torch.compile."""
 
+import copy
+
 import pytest
 import torch
 import torch._dynamo
@@ -20,6 +22,7 @@ from ddrm_fast.operators import (
     SuperResolution,
     WalshHadamardCS,
     gaussian_kernel,
+    transforms,
 )
 from ddrm_fast.ops import Noise, rows
 from ddrm_fast.priors.schedule import pairs
@@ -246,6 +249,22 @@ def test_operators_are_differentiable(name):
     if not c.is_complex():  # complex spectra of real images are no free variables
         _both_orders(operator.V, _leaf(*c.shape))
     assert gradcheck(lambda x: operator.V(operator.Vt(x)), (x,), fast_mode=True)
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_operators_outlive_inference_mode(name):
+    """What an operator keeps from a run in inference mode serves autograd later."""
+    _, shape = OPERATORS[name]
+    operator = copy.deepcopy(OPERATORS[name][0])
+    operator._cache.clear()
+    transforms._twiddle.cache_clear()
+    x = torch.randn(1, *shape)
+    with torch.inference_mode():
+        y = operator.H(x.clone())
+        operator.Ht(y), operator.H_pinv(y), operator.V(operator.Vt(x)), operator.prepare(y)
+    x.requires_grad_()
+    operator.V(operator.Vt(operator.Ht(operator.H(x)))).sum().backward()
+    assert torch.isfinite(x.grad).all() and x.grad.any()
 
 
 def _steps(requires_grad):

@@ -330,9 +330,9 @@ def test_degrade_is_h_plus_white_noise(name):
 
 def test_noise_of_degrade_is_not_that_of_restore():
     """The same seed for both must not make the sampler's noise that of the measurement."""
-    x = torch.full((1, 1, 64, 64), 0.5)
+    x = torch.full((1, 1, 1, 4096), 0.5)
     drawn = (degrade(x, Denoising(), 1.0, seed=3) - x).flatten()
-    first = ops.normal(ops.noise_keys(1, 3), 1, 64, 64, stream=0).flatten()
+    first = ops.normal(ops.noise_keys(1, 3), 1, 1, 4096, stream=0).flatten()
     assert abs(float((drawn * first).mean())) < 5 / 64
 
 
@@ -458,6 +458,24 @@ def test_every_kind_of_step_restores_the_same_picture(sampler, clip):
     for name, result in results.items():
         assert torch.allclose(result, results["pointwise"], atol=1e-4), name
     assert max(clean) <= 1 if clip else max(clean) > 2
+
+
+@pytest.mark.parametrize("name", PIXEL_BASED)
+def test_noise_may_be_given(name):
+    """k = 0 for the first state, k + 1 for step k: the numbers that would have been drawn."""
+    operator, shape = OPERATORS[name]
+    y = operator.H(torch.randn(2, *shape))
+    keys, asked = ops.noise_keys(2, 21, origin=(2, 3)), []
+
+    def noise(k):
+        asked.append(k)
+        return ops.normal(keys, *shape, iteration=k, stream=0)
+
+    sigma_y = torch.tensor([0.2], dtype=torch.float64)
+    drawn = run(operator, PIXELWISE, FAST, y, sigma_y, keys)
+    given = run(operator, PIXELWISE, FAST, y, sigma_y, keys, noise=noise)
+    assert asked == [0, 1, 2, 3, 4, 5]
+    assert torch.allclose(given, drawn, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", OPERATORS)

@@ -8,7 +8,7 @@ namespace ddrm_fast::DDRM_FAST_ISA {
 
 // Floats of one field in a tile of groups, so that the buffers stay in the first-level cache; but no
 // fewer columns than noise is made of at a time.
-constexpr int64_t kBlockTile = 1024;
+constexpr int64_t kBlockTile = 4096;
 constexpr int64_t kBlockColumns = 128;
 
 // The largest power of two that divides n, at most `limit`.
@@ -25,7 +25,7 @@ struct BlockGrid {
   int64_t tile;                // columns of the picture that are worked on at a time
   int64_t rows;                // rows of blocks in one task
 
-  BlockGrid(const Extent& extent, const BlockProfile& profile)
+  BlockGrid(const Extent& extent, const BlockProfile& profile, int threads)
       : factor(profile.factor),
         height(extent.height / factor),
         width(extent.width / factor),
@@ -36,8 +36,10 @@ struct BlockGrid {
     wanted = wanted < kBlockColumns ? kBlockColumns : wanted;
     tile = wanted >= vectors ? wanted / vectors * vectors : factor;
     if (tile > extent.width) tile = extent.width;
-    const int64_t floats = extent.width * factor * members;
-    rows = floats >= kTaskFloats ? 1 : kTaskFloats / (floats > 0 ? floats : 1);
+    const int64_t block_row = extent.width * factor * members;
+    const int64_t all = extent.batch * extent.channels * extent.height * extent.width;
+    rows = task_floats(all, threads) / (block_row > 0 ? block_row : 1);
+    if (rows < 1) rows = 1;
   }
 
   int64_t bands() const { return (height + rows - 1) / rows; }

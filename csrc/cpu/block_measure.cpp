@@ -16,7 +16,7 @@ void add_members(float* sums, const float* x, const MemberProfile& member, bool 
 // c = sum_j w_j x_j over the members of each group, w_j = weight_c mask_j / (s r^2).
 // x (B, C, H, W); c (B, G, H/r, W/r).
 void block_measure(const BlockArguments& a) {
-  const BlockGrid grid(a.extent, a.profile);
+  const BlockGrid grid(a.extent, a.profile, a.threads);
   const float area = static_cast<float>(grid.factor) * static_cast<float>(grid.factor);
   for_block_rows(a.extent, grid, a.threads,
                  [&](int64_t b, int64_t group, int64_t begin, int64_t end) {

@@ -125,15 +125,14 @@ class Groups {
         member_rows_(grid.members * grid.factor),
         room_(padded(grid.tile)) {
     const int64_t rows = member_rows_ < kRows ? member_rows_ : kRows;
-    const int64_t buffer = padded(grid.tile + 4 * kNoiseStep);
-    float* scratch = thread_scratch(4 * room_ + 2 * rows * buffer + member_rows_ * room_);
+    float* scratch = thread_scratch(3 * room_ + kTile + 2 * rows * kNoiseBuffer +
+                                    member_rows_ * room_);
     sums_ = {scratch, scratch + room_, scratch + 2 * room_};
     zero_ = scratch + 3 * room_;
-    noise_buffer_ = zero_ + room_;
-    out_buffer_ = noise_buffer_ + rows * buffer;
-    null_ = out_buffer_ + rows * buffer;
-    buffer_room_ = buffer;
-    std::memset(zero_, 0, room_ * sizeof(float));
+    noise_buffer_ = zero_ + kTile;
+    out_buffer_ = noise_buffer_ + rows * kNoiseBuffer;
+    null_ = out_buffer_ + rows * kNoiseBuffer;
+    std::memset(zero_, 0, kTile * sizeof(float));
   }
 
   void row_of_blocks(int64_t block) const {
@@ -146,9 +145,12 @@ class Groups {
 
  private:
   void tile(int64_t block, int64_t w, int64_t columns) const {
-    for (int64_t first = 0; first < member_rows_; first += kRows) {
-      const int64_t rows = member_rows_ - first < kRows ? member_rows_ - first : kRows;
-      sum_rows(block, first, rows, w, columns);
+    for (int64_t i = 0; i < columns; i += kTile) {
+      const int64_t n = columns - i < kTile ? columns - i : kTile;
+      for (int64_t first = 0; first < member_rows_; first += kRows) {
+        const int64_t rows = member_rows_ - first < kRows ? member_rows_ - first : kRows;
+        sum_rows(block, first, rows, w + i, n, i);
+      }
     }
     if (!measured_) return;
     change_groups(block, w, columns);
@@ -174,7 +176,8 @@ class Groups {
     return ((b_ * e.channels + c) * e.height + h) * e.width;
   }
 
-  void sum_rows(int64_t block, int64_t first, int64_t rows, int64_t w, int64_t columns) const {
+  void sum_rows(int64_t block, int64_t first, int64_t rows, int64_t w, int64_t columns,
+                int64_t in_tile) const {
     MemberRow members[kRows];
     for (int64_t k = 0; k < rows; ++k) {
       const int64_t j = first + k, c = channel(j), h = image_row(block, j);
@@ -182,24 +185,24 @@ class Groups {
       MemberRow& member = members[k];
       member.profile = MemberProfile(profile_, b_, c, h, w);
       member.x0 = step_.x0 == nullptr ? nullptr : step_.x0 + at;
-      member.n = measured_ ? null_ + j * room_ : step_.x_next + at;
+      member.n = measured_ ? null_ + j * room_ + in_tile : step_.x_next + at;
       member.x_t = member.out = zero_;
       if (step_.x_t != nullptr) {
         member.x_t = step_.x_t + at;
         member.out = OutputRow(step_.out, b_, c, h * step_.extent.width)
-                         .tile(w, columns, out_buffer_ + k * buffer_room_);
+                         .tile(w, columns, out_buffer_ + k * kNoiseBuffer);
       }
       member.z = nullptr;
       if (noise_) {
         member.z = step_.noise != nullptr
                        ? step_.noise + at
-                       : fill_noise(noise_buffer_ + k * buffer_room_,
+                       : fill_noise<true>(noise_buffer_ + k * kNoiseBuffer,
                                     step_noise_row(step_, b_, c, h),
-                                    static_cast<uint32_t>(step_.keys[b_].origin_w + w), columns);
+                                    static_cast<uint32_t>(step_.keys[b_].origin_w + w), columns, Ahead{{member.x_t, member.out, stream_ ? member.x_t : step_.x_next + at}});
       }
     }
-    with_row_traits(row_, noise_,
-                    NullAndSums{row_, members, rows, columns, first == 0, sums_});
+    const GroupSums sums{sums_.x0 + in_tile, sums_.eps + in_tile, sums_.z + in_tile};
+    with_row_traits(row_, noise_, NullAndSums{row_, members, rows, columns, first == 0, sums});
   }
 
   void change_groups(int64_t block, int64_t w, int64_t columns) const {
@@ -220,7 +223,7 @@ class Groups {
   Row row_;
   int64_t b_, group_;
   bool measured_, noise_, stream_;
-  int64_t member_rows_, room_, buffer_room_;
+  int64_t member_rows_, room_;
   GroupSums sums_;
   float *zero_, *noise_buffer_, *out_buffer_, *null_;
 };
@@ -233,7 +236,7 @@ class Groups {
 //   x_next_j = n_j + w_j ((a - a_null) <w, x0> + (b - b_null) <w, eps> + c u + (d - d_null) <w, z>)
 // x_next, x_t, out, z (B, C, H, W); u (B or 1, G, H/r, W/r); s: each dimension of that full or 1.
 void block_step(const StepArguments& a, const BlockProfile& profile) {
-  const BlockGrid grid(a.extent, profile);
+  const BlockGrid grid(a.extent, profile, a.threads);
   for_block_rows(a.extent, grid, a.threads,
                  [&](int64_t b, int64_t group, int64_t first, int64_t end) {
     const Groups groups(a, profile, grid, b, group);

@@ -193,7 +193,8 @@ void fwht(float* y, const float* x, int64_t planes, int64_t n, int threads) {
   }
   int done = bits < kChunkBits ? bits : kChunkBits;
   const int64_t chunk = int64_t{1} << done, chunks = planes * n / chunk;
-  const int64_t together = kTaskFloats / chunk > 0 ? kTaskFloats / chunk : 1;
+  const int64_t fitting = task_floats(planes * n, threads) / chunk;
+  const int64_t together = fitting > 0 ? fitting : 1;
   parallel((chunks + together - 1) / together, planes * n, threads, [&](int64_t task) {
     const int64_t end = (task + 1) * together < chunks ? (task + 1) * together : chunks;
     for (int64_t i = task * together; i < end; ++i) {

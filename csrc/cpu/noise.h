@@ -1,6 +1,9 @@
 // White noise by rows: Philox4x32-10 on eight counters at a time, Box-Muller on sixteen lanes.
 // The exact layout is specified in ddrm_fast/philox.h.
 #pragma once
+#ifndef HINT
+#define HINT 3
+#endif
 
 #include "ddrm_fast/philox.h"
 #include "simd.h"
@@ -80,10 +83,20 @@ DDRM_INLINE u64x8 counter_lanes() {
   return lanes;
 }
 
+// Lines of memory that are needed next, asked for while noise is made.
+struct Ahead {
+  const float* stream[3];
+  __attribute__((always_inline)) void fetch(int64_t i) const {
+    __builtin_prefetch(stream[0] + i, 0, HINT);
+    __builtin_prefetch(stream[1] + i, 0, HINT);
+    __builtin_prefetch(stream[2] + i, 0, HINT);
+  }
+};
+
 // Normals of the 32 kGroups pixels that belong to consecutive counters. Groups of eight counters are
 // worked on side by side: one chain of rounds alone would wait for its own multiplications.
-template <int kGroups>
-DDRM_INLINE void normals(const NoiseRow& row, u64x8 column, float* z) {
+template <int kGroups, bool kAhead = false>
+DDRM_INLINE void normals(const NoiseRow& row, u64x8 column, float* z, const Ahead& ahead = {}, int64_t at = 0) {
   const u64x8 m0 = splat64(kPhiloxM0), m1 = splat64(kPhiloxM1);
   u64x8 p0[kGroups], p1[kGroups], word0[kGroups], word1[kGroups], word2[kGroups], word3[kGroups];
 #pragma GCC unroll 8
@@ -97,6 +110,7 @@ DDRM_INLINE void normals(const NoiseRow& row, u64x8 column, float* z) {
   }
 #pragma GCC unroll 8
   for (int i = 2; i < kPhiloxRounds - 1; ++i) {
+    if (kAhead && i < 2 + 2 * kGroups) ahead.fetch(at + 16 * (i - 2));
 #pragma GCC unroll 8
     for (int g = 0; g < kGroups; ++g) {
       p0[g] = multiply_low(word0[g], m0);
@@ -120,6 +134,7 @@ DDRM_INLINE void normals(const NoiseRow& row, u64x8 column, float* z) {
   }
 #pragma GCC unroll 8
   for (int g = 0; g < kGroups; ++g) {
+    if (kAhead && g == 0 && kGroups == 4) ahead.fetch(at + 16 * 7);
     f32x16 cosine, sine, first, second;
     box_muller(radius_word[g], angle_word[g], cosine, sine);
     interleave_lanes(cosine, sine, first, second);
@@ -132,13 +147,14 @@ DDRM_INLINE void normals(const NoiseRow& row, u64x8 column, float* z) {
 // are independent chains already.
 constexpr int kNoiseGroups = kParts == 1 ? 4 : 1;
 constexpr int64_t kNoiseStep = 32;
-constexpr int64_t kNoiseTile = 256;
+constexpr int64_t kNoiseTile = 512;
 // A tile may begin inside a counter, and ends in a whole step.
 constexpr int64_t kNoiseBuffer = kNoiseTile + 4 * kNoiseStep;
 
 // Normals of n pixels from column w on; returns where in the buffer they begin. The buffer has room for
 // n + 4 kNoiseStep numbers.
-static inline const float* fill_noise(float* buffer, const NoiseRow& row, uint32_t w, int64_t n) {
+template <bool kAhead = false>
+static inline const float* fill_noise(float* buffer, const NoiseRow& row, uint32_t w, int64_t n, const Ahead& ahead = {}) {
   const int64_t lead = w & 3u;
   const int64_t total = lead + n;
   const u64x8 lanes = counter_lanes();
@@ -151,7 +167,7 @@ static inline const float* fill_noise(float* buffer, const NoiseRow& row, uint32
     u64x8 column = lanes + splat64(counter);
     int64_t i = done;
     for (; i + kNoiseStep * kNoiseGroups <= stop; i += kNoiseStep * kNoiseGroups) {
-      normals<kNoiseGroups>(row, column, buffer + i);
+      normals<kNoiseGroups, kAhead>(row, column, buffer + i, ahead, i);
       column = column + splat64(8 * kNoiseGroups);
     }
     for (; i < stop; i += kNoiseStep) {

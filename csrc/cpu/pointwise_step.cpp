@@ -3,8 +3,8 @@
 namespace ddrm_fast::DDRM_FAST_ISA {
 namespace {
 
-// How the singular values of a tile are met: none positive, all the same positive one, only one
-// positive one beside zeros, or any.
+// How the singular values of a tile are met: none positive, one for all, one positive one beside
+// zeros, or any.
 enum class Spectrum { kNull, kConstant, kTwoValued, kAny };
 
 struct Tile {
@@ -26,19 +26,22 @@ struct TileSpectrum {
 
 TileSpectrum classify(const float* s, int64_t stride, int64_t n) {
   if (stride == 0) return {s[0] > 0.0f ? Spectrum::kConstant : Spectrum::kNull, s[0]};
-  int64_t first = 0;
-  while (first < n && !(s[first] > 0.0f)) ++first;
-  if (first == n) return {Spectrum::kNull, 0.0f};
-  const f32x16 value(s[first]), zero(0.0f);
-  bool constant = first == 0, other = false;
+  const f32x16 zero(0.0f), infinity(__builtin_inff());
+  f32x16 largest = zero, smallest = infinity;
   for_lanes(n, [&](int64_t i, auto lanes) {
     const f32x16 here = load(s + i, lanes);
-    const mask16 positive = less(zero, here), differs_here = differs(here, value);
-    other |= any(positive & differs_here);
-    constant &= !any(differs_here);
+    largest = greater_of(here, largest);
+    smallest = lesser_of(select(less(zero, here), here, infinity), smallest);
   });
-  if (other) return {Spectrum::kAny, 0.0f};
-  return {constant ? Spectrum::kConstant : Spectrum::kTwoValued, s[first]};
+  float high[kLanes], low[kLanes];
+  store(high, largest);
+  store(low, smallest);
+  for (int i = 1; i < kLanes; ++i) {
+    high[0] = high[i] > high[0] ? high[i] : high[0];
+    low[0] = low[i] < low[0] ? low[i] : low[0];
+  }
+  if (!(high[0] > 0.0f)) return {Spectrum::kNull, 0.0f};
+  return {high[0] == low[0] ? Spectrum::kTwoValued : Spectrum::kAny, high[0]};
 }
 
 // x_next = ((a x0 + b eps) + c u) + d z
@@ -122,8 +125,8 @@ void step_band(const StepArguments& a, int64_t b, int64_t c, int64_t first, int6
       if (noise) {
         tile.z = a.noise != nullptr
                      ? a.noise + offset + w
-                     : fill_noise(buffers.noise, noise_keys,
-                                  static_cast<uint32_t>(a.keys[b].origin_w + w), tile.n);
+                     : fill_noise<true>(buffers.noise, noise_keys,
+                                  static_cast<uint32_t>(a.keys[b].origin_w + w), tile.n, Ahead{{tile.x_t, tile.out, tile.u == nullptr ? tile.x_t : tile.u}});
       }
       const TileSpectrum spectrum = a.u.data == nullptr
                                         ? TileSpectrum{Spectrum::kNull, 0.0f}

@@ -8,19 +8,27 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
-from . import train
+from . import bench, degrade, evaluate, info, restore, train
+from .errors import FAILURES, one_line
 
-COMMANDS = (train,)
+COMMANDS = (restore, degrade, evaluate, bench, info, train)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
-    parser = argparse.ArgumentParser(
-        prog="ddrm-fast", description="Restoration of pictures with diffusion models."
-    )
+    parser = _Parser(prog="ddrm-fast", description="Restoration of pictures with diffusion models.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add(commands)
@@ -35,14 +43,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         Exit status: 0 for success, 1 for a failure that is explained on standard error,
-        130 for Ctrl-C.
+        130 for Ctrl-C. (Arguments that do not parse end the process with status 2.)
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     parsed = build_parser().parse_args(arguments)
     try:
         return parsed.run(parsed)
-    except (ValueError, OSError, RuntimeError, ArithmeticError) as error:
-        print(f"ddrm-fast {parsed.command}: {error}", file=sys.stderr)
+    except BrokenPipeError:  # whoever read our output has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except FAILURES as error:
+        print(f"ddrm-fast {parsed.command}: {one_line(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"ddrm-fast {parsed.command}: interrupted", file=sys.stderr)

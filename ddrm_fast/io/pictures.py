@@ -70,7 +70,9 @@ def read_picture(path: str | Path) -> Picture:
     try:
         pixels, alpha, bits, icc = _decode(content)
     except Exception as error:  # decoders of foreign bytes raise anything
-        what = "is not a picture" if type(error).__name__ == "UnidentifiedImageError" else str(error)
+        what = (
+            "is not a picture" if type(error).__name__ == "UnidentifiedImageError" else str(error)
+        )
         raise ValueError(f"{path}: not readable as a picture ({what})") from error
     return Picture(pixels, alpha, bits, icc, digest(content))
 

@@ -27,7 +27,9 @@ def read_16bit(content: bytes) -> np.ndarray | None:
         return None
     if high[1] == "grey and alpha":
         bytes_ = high[0].astype(np.uint16)  # grey high, grey low, alpha high, alpha low
-        return np.stack((bytes_[..., 0] << 8 | bytes_[..., 1], bytes_[..., 2] << 8 | bytes_[..., 3]), -1)
+        return np.stack(
+            (bytes_[..., 0] << 8 | bytes_[..., 1], bytes_[..., 2] << 8 | bytes_[..., 3]), -1
+        )
     low = _unpack(content, swap=True)
     return None if low is None else high[0].astype(np.uint16) << 8 | low[0]
 

@@ -82,11 +82,10 @@ def _row(panels: Sequence[Panel]) -> Image.Image:
     scale = max(1, -(-_SMALLEST_SIDE // max(height, width))) if scale == 1 else scale
     size = max(1, round(width * scale)), max(1, round(height * scale))
     column = max(size[0], 160)
-    labels = [_text(panel.label, column, 15) for panel in panels]
+    letters = max(15, column // 22)
+    labels = [_text(panel.label, column, letters) for panel in panels]
     head = max(label.height for label in labels)
-    page = Image.new(
-        "RGB", (len(panels) * (column + _GAP) + _GAP, head + size[1] + _GAP), _PAPER
-    )
+    page = Image.new("RGB", (len(panels) * (column + _GAP) + _GAP, head + size[1] + _GAP), _PAPER)
     for index, (panel, label) in enumerate(zip(panels, labels, strict=True)):
         left = _GAP + index * (column + _GAP)
         page.paste(label, (left, head - label.height))

@@ -8,6 +8,7 @@ the full orthonormal basis (``V``, ``Vt``), and the fused sampling ``step``.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -94,7 +95,7 @@ class Operator(ABC):
             dtype = dtype.to_complex() if x.is_complex() else dtype.to_real()
         key = (name, dtype, like.device)
         if key not in self._cache:
-            self._cache[key] = x.to(device=like.device, dtype=dtype).contiguous()
+            self._cache[key] = kept(lambda: x.to(device=like.device, dtype=dtype).contiguous())
         return self._cache[key]
 
     def _keep(self, key: tuple, make) -> Tensor:
@@ -102,7 +103,7 @@ class Operator(ABC):
         if key not in self._cache:
             if len(self._cache) > 32:
                 self._cache.clear()
-            self._cache[key] = make()
+            self._cache[key] = kept(make)
         return self._cache[key]
 
     @abstractmethod
@@ -248,11 +249,26 @@ class Operator(ABC):
         if not x.is_floating_point() or x.dtype in (torch.float16, torch.bfloat16):
             raise ValueError(f"x: expected float32 or float64, got {x.dtype}")
         self.check_image(tuple(x.shape[1:]))
+        self._check_batch("x", x)
+
+    def _check_batch(self, name: str, x: Tensor) -> None:
+        """Operators with a mask for each image know how many images there are."""
         if self.batch > 1 and x.shape[0] not in (0, self.batch):
-            raise ValueError(f"x: this operator is for a batch of {self.batch}, got {x.shape[0]}")
+            raise ValueError(
+                f"{name}: this operator is for a batch of {self.batch}, got {x.shape[0]}"
+            )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
+
+
+def kept(make: Callable[[], Tensor]) -> Tensor:
+    """A tensor that outlives this call: autograd may need it later, also if it is made inside
+    ``torch.inference_mode()``."""
+    if torch.compiler.is_compiling() or not torch.is_inference_mode_enabled():
+        return make()
+    with torch.inference_mode(False):
+        return make()
 
 
 def expect_dims(name: str, x: Tensor, dims: int, layout: str) -> None:

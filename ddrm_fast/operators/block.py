@@ -80,6 +80,7 @@ class SuperResolution(Operator):
 
     def image_shape(self, y: Tensor) -> Shape:
         expect_dims("y", y, 4, "(B, C, H / factor, W / factor)")
+        self._check_batch("y", y)
         channels = y.shape[1]
         if self.weights is not None:
             if channels != 1:

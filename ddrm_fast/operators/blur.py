@@ -220,6 +220,8 @@ def gaussian_kernel(sigma: float | tuple[float, float], size: int | None = None)
     vertical, horizontal = sigma if isinstance(sigma, tuple) else (sigma, sigma)
     if not (vertical > 0 and horizontal > 0):
         raise ValueError(f"sigma: expected > 0, got {sigma}")
+    if size is not None and (not isinstance(size, int) or size < 1 or size % 2 == 0):
+        raise ValueError(f"size: expected an odd integer >= 1, got {size!r}")
     if size is None:
         size = 2 * int(3 * max(vertical, horizontal) + 0.5) + 1
     offset = torch.arange(size, dtype=torch.float64) - size // 2
@@ -237,8 +239,8 @@ def motion_kernel(length: int, angle: float = 0.0) -> Tensor:
         angle:
             Direction in degrees, counter-clockwise from the horizontal.
     """
-    if length < 1:
-        raise ValueError(f"length: expected >= 1, got {length}")
+    if not isinstance(length, int) or length < 1:
+        raise ValueError(f"length: expected an integer >= 1, got {length!r}")
     size = length + (length + 1) % 2
     kernel = torch.zeros(size, size, dtype=torch.float64)
     along = torch.linspace(-(length - 1) / 2, (length - 1) / 2, 16 * length, dtype=torch.float64)

@@ -129,8 +129,8 @@ class BlockCS(TransformOperator):
         if ratio is not None and not ratio >= 1:
             raise ValueError(f"ratio: expected >= 1, got {ratio}")
         self.keep = max(1, int(n / ratio)) if keep is None else keep
-        if not 1 <= self.keep <= n:
-            raise ValueError(f"keep: expected 1 to {n}, got {self.keep}")
+        if not isinstance(self.keep, int) or not 1 <= self.keep <= n:
+            raise ValueError(f"keep: expected an integer from 1 to {n}, got {self.keep!r}")
         if basis is None:
             generator = torch.Generator().manual_seed(seed)
             basis = torch.randn(n, n, generator=generator, dtype=torch.float64)
@@ -198,7 +198,10 @@ def _kept(n: int, ratio: float | None, kept: Tensor | None, seed: int) -> Tensor
     if (ratio is None) == (kept is None):
         raise ValueError("ratio, kept: give exactly one of them")
     if kept is not None:
-        kept = torch.as_tensor(kept).detach().cpu().long().flatten()
+        kept = torch.as_tensor(kept).detach().cpu().flatten()
+        if kept.numel() and (kept.is_floating_point() or kept.dtype == torch.bool):
+            raise ValueError(f"kept: expected indices as integers, got {kept.dtype}")
+        kept = kept.long()
         if not len(kept) or kept.min() < 0 or kept.max() >= n:
             raise ValueError(f"kept: expected indices from 0 to {n - 1}")
         if len(kept.unique()) != len(kept):

@@ -53,6 +53,7 @@ class Gain(Operator):
 
     def image_shape(self, y: Tensor) -> Shape:
         expect_dims("y", y, 4, "(B, C, H, W)")
+        self._check_batch("y", y)
         shape = tuple(y.shape[1:])
         self.check_image(shape)
         return shape

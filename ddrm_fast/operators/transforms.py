@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..ops import fwht
+from .base import kept
 
 
 class Fourier:
@@ -47,12 +48,15 @@ def _complex(dtype: torch.dtype) -> torch.dtype:
 @cache
 def _twiddle(length: int, dim: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """exp(-i pi k / 2N) times the orthonormal scale, for k = 0 .. N // 2 along ``dim``."""
-    k = torch.arange(length // 2 + 1, dtype=torch.float64, device=device)
-    scale = torch.full_like(k, (2.0 / length) ** 0.5)
-    scale[0] = (1.0 / length) ** 0.5
-    twiddle = torch.polar(scale, -torch.pi * k / (2 * length))
-    twiddle = twiddle.to(_complex(dtype))
-    return twiddle[(..., *[None] * (-1 - dim))]
+
+    def make() -> Tensor:
+        k = torch.arange(length // 2 + 1, dtype=torch.float64, device=device)
+        scale = torch.full_like(k, (2.0 / length) ** 0.5)
+        scale[0] = (1.0 / length) ** 0.5
+        twiddle = torch.polar(scale, -torch.pi * k / (2 * length)).to(_complex(dtype))
+        return twiddle[(..., *[None] * (-1 - dim))]
+
+    return kept(make)
 
 
 def _dct(x: Tensor, dim: int) -> Tensor:

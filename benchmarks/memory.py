@@ -1,0 +1,54 @@
+"""Memory that a step takes beyond what it is given: ``python benchmarks/memory.py [--size N]`` (Linux).
+
+Peak resident memory while steps run, less that before them, in units of one picture (B, C, H, W) of float32. The
+loop's two state buffers, the network's output, y and the operator's constants exist before the step and are not
+counted; a transform operator's carried spectrum is, and so are the transforms' own temporaries.
+"""
+
+import argparse
+import gc
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+import cases as registry
+
+
+def resident(field: str) -> int:
+    """VmRSS (now) or VmHWM (peak) of this process in bytes."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"/proc/self/status has no {field}")
+
+
+def extra(name: str, size: int) -> float:
+    """Pictures' worth of memory that steps of this operator take."""
+    x = registry.picture(1, 3, size, size)
+    run = registry.step_function(registry.operator(name, size), x, start=False)
+    gc.collect()
+    before = resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    for _ in range(3):
+        run()
+    return (resident("VmHWM") - before) / x.nbytes
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, default=2048, help="height and width (default 2048)")
+    size = parser.parse_args().size
+    print("| step | pictures of memory beyond its arguments |\n|---|---:|")
+    for name in [*registry.POINTWISE, *registry.OTHERS, "blur (FFT)"]:
+        print(f"| {name} | {extra(name, size):.2f} |", flush=True)
+    x = registry.picture(1, 3, size, size)
+    before = resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")
+    torch.fft.irfft2(torch.fft.rfft2(x), s=(size, size))
+    print(f"| bare rfft2 + irfft2 | {(resident('VmHWM') - before) / x.nbytes:.2f} |")
+
+
+if __name__ == "__main__":
+    main()

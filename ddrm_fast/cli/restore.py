@@ -1,0 +1,193 @@
+"""`ddrm-fast restore`: restored pictures from degraded ones."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+import ddrm_fast
+
+from .. import restoration
+from ..io import OutputError, write_json
+from ..ops.dispatch import choose
+from ..priors import Prior
+from ..samplers import Sampler
+from . import results, specs
+from .errors import FAILURES, one_line
+from .inputs import Input, find_inputs
+from .jobs import read_job, read_truth
+from .sampling import (
+    add_sampling_options,
+    for_channels,
+    make_sampler,
+    prior_digest,
+    read_prior,
+    use_machine,
+)
+from .tasks import add_task_options, task_options, task_table
+
+FORMAT = "ddrm_fast.restoration/1"
+EXAMPLE = """\
+examples:
+  A noisy photograph; the noise level is estimated from the picture:
+
+    ddrm-fast restore noisy.jpg --task noise --samples 4 --out restored
+
+  A folder of small pictures, four times as large; again after an interruption, and only what is
+  missing is computed:
+
+    ddrm-fast restore small/ --task sr --factor 4 --sigma 5/255 --out large
+
+  Scratches, marked black in a mask of the same size:
+
+    ddrm-fast restore photo.png --task inpaint --mask mask.png --sigma 0.01
+
+  A measurement file of `ddrm-fast degrade`, which knows its task, and the clean picture to compare:
+
+    ddrm-fast restore degraded/photo.npz --truth photo.jpg --samples 8
+
+files in the output folder, for photo.png:
+  photo-sample-1.png ...   draws from the posterior, with the alpha and the bit depth of the input
+  photo-mean.png           their mean: the estimate with the smallest squared error
+  photo-uncertainty.png    their standard deviation, dark 0, bright `uncertainty_bright` of the .json
+  photo-sheet.png          all side by side
+  photo.json               parameters, seed, versions, time, residual ||y - Hx|| / sqrt(m)
+                           (written last: without it, or with other parameters, a rerun starts over)
+"""
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    """Add the parser of this command."""
+    parser = commands.add_parser(
+        "restore",
+        help="restore degraded pictures",
+        description="Draw restored pictures from the posterior of a diffusion model, given degraded "
+        "ones and how they were degraded.",
+        epilog=f"{task_table()}\n\n{EXAMPLE}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="ddrm-fast restore INPUT ... --task TASK [options]",
+    )
+    parser.add_argument(
+        "inputs", nargs="+", metavar="INPUT", help="pictures, .npz files of `degrade`, or folders"
+    )
+    parser.add_argument("--out", default="restored", metavar="DIR", help="(restored)")
+    add_task_options(parser, required=False)
+    parser.add_argument(
+        "--sigma", metavar="S",
+        help="noise of the input, 0.1 or 25/255, or auto: estimated "
+        "(default: that of the .npz file, else auto)",
+    )  # fmt: skip
+    parser.add_argument("--truth", metavar="PATH", help="clean picture, or a folder of them")
+    parser.add_argument(
+        "--arrays", action="store_true", help="also write samples, mean and std as photo-arrays.npz"
+    )
+    add_sampling_options(parser, samples=4)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Restore; returns the exit status."""
+    options = task_options(arguments)
+    sampler = make_sampler(arguments)
+    if arguments.sigma not in (None, "auto"):
+        specs.noise_level("--sigma", arguments.sigma)
+    arguments.samples = specs.whole("--samples", arguments.samples)
+    arguments.seed = specs.whole("--seed", arguments.seed, 0)
+    out = Path(arguments.out)
+    inputs = find_inputs(arguments.inputs, out, measurements=True)
+    many, failed = len(inputs) > 1, 0
+    with use_machine(arguments):
+        prior = read_prior(arguments.prior, sampler)
+        weights = prior_digest(arguments.prior)
+        quiet = True if arguments.quiet or not many else None
+        for item in tqdm(inputs, unit="picture", disable=quiet):
+            try:
+                line = _restore(item, options, arguments, sampler, prior, weights)
+            except OutputError:
+                raise
+            except FAILURES as error:
+                failed += 1
+                tqdm.write(f"ddrm-fast restore: {one_line(error, item.path)}", file=sys.stderr)
+                continue
+            if not arguments.quiet:
+                tqdm.write(line, file=sys.stdout)
+    if failed and many:
+        print(f"ddrm-fast restore: {failed} of {len(inputs)} inputs failed", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _restore(
+    item: Input,
+    options: dict[str, str],
+    arguments: argparse.Namespace,
+    sampler: Sampler,
+    prior: Prior,
+    weights: str | None,
+) -> str:
+    """Restore one input and write its files; what to print."""
+    target = Path(arguments.out) / item.name
+    job = read_job(item.path, arguments.task, options, arguments.sigma)
+    truth = read_truth(item, arguments.truth, job)
+    parameters = {
+        **job.record,
+        "truth": None if truth is None else truth.sha256,
+        "sigma": arguments.sigma,
+        "sampler": repr(sampler),
+        "samples": arguments.samples,
+        "seed": arguments.seed,
+        "end_on_measurement": arguments.end_on_measurement,
+        "clip_x0": arguments.clip_x0,
+        "arrays": arguments.arrays,
+        "prior": arguments.prior,
+        "prior_sha256": weights,
+    }
+    if results.finished(target, parameters):
+        return f"{item.path} -> {target}*  is finished already"
+    start = time.perf_counter()
+    result = restoration.restore(
+        job.y,
+        job.operator,
+        job.sigma_y,
+        for_channels(prior, job.image_shape[0]),
+        sampler,
+        num_samples=arguments.samples,
+        seed=arguments.seed,
+        clip_x0=arguments.clip_x0,
+        end_on_measurement=arguments.end_on_measurement,
+        progress=False if arguments.quiet else None,
+    )
+    seconds = time.perf_counter() - start
+    found = results.measure(job, result, truth)
+    files = results.write(target, job, result, truth, found, arguments.arrays)
+    record = {
+        "format": FORMAT,
+        "parameters": parameters,
+        "operator": repr(job.operator),
+        "sigma_y": job.sigma_y,
+        "sigma_y_from": job.sigma_from,
+        **found,
+        "seconds": round(seconds, 3),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "backend": choose("cpu", torch.float32).__name__.rpartition(".")[2],
+        "threads": torch.get_num_threads(),
+        "versions": {
+            "ddrm_fast": ddrm_fast.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+        "files": files,
+    }
+    write_json(f"{target}.json", record)
+    residual = found["residual"]["samples"][0]
+    quality = f", mean {found['psnr']['mean']} dB" if truth is not None else ""
+    return (
+        f"{item.path} -> {target}*  noise {job.sigma_y:.4f} ({job.sigma_from}), "
+        f"residual {residual:.4f}{quality}, {seconds:.1f} s"
+    )

@@ -1,0 +1,110 @@
+"""Options that say how restored pictures are drawn: sampler, prior, backend, threads."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .. import ops
+from ..priors import DenoiserPrior, Prior, load_prior
+from ..priors.load import DEFAULT
+from ..samplers import DDNM, DDRM, DDNMPlus, Sampler
+from . import specs
+
+SAMPLERS = {"ddrm": DDRM, "ddnm": DDNM, "ddnm+": DDNMPlus}
+
+
+def add_sampling_options(parser: argparse.ArgumentParser, samples: int) -> None:
+    """Add the options of everything that draws."""
+    group = parser.add_argument_group("drawing")
+    group.add_argument("--samples", default=samples, metavar="N", help=f"per picture ({samples})")
+    group.add_argument(
+        "--steps", metavar="N", help="network calls per sample (20; ddnm, ddnm+: 100)"
+    )
+    group.add_argument("--seed", default=0, metavar="N", help="of the noise (0)")
+    group.add_argument("--sampler", choices=SAMPLERS, default="ddrm", help="(ddrm)")
+    group.add_argument("--eta", metavar="X", help="share of fresh noise, 0 to 1 (0.85)")
+    group.add_argument("--eta-b", metavar="X", help="ddrm: trust in the measurement, 0 to 1 (1)")
+    group.add_argument(
+        "--end-on-measurement",
+        action="store_true",
+        help="pull the result to the measurement as far as its noise allows",
+    )
+    group.add_argument("--clip-x0", action="store_true", help="clip predictions to [0, 1]")
+    group.add_argument(
+        "--prior",
+        default="default",
+        metavar="PRIOR",
+        help="default, gaussian, a .safetensors file of `ddrm-fast train`, or a diffusers folder",
+    )
+    add_machine_options(group)
+
+
+def add_machine_options(group: argparse._ActionsContainer) -> None:
+    """Add backend and threads."""
+    group.add_argument(
+        "--backend",
+        metavar="NAME",
+        help="cpp, reference, ... (chosen by itself; see ddrm-fast info)",
+    )
+    group.add_argument("--threads", metavar="N", help="CPU threads (all)")
+    group.add_argument("--quiet", action="store_true", help="no progress bars, errors only")
+
+
+def use_machine(arguments: argparse.Namespace) -> ops.use_backend:
+    """The threads and the backend that were asked for, for a ``with`` block.
+
+    Raises:
+        ValueError, BackendError: No such thing, or it cannot run here.
+    """
+    if arguments.threads is not None:
+        torch.set_num_threads(specs.whole("--threads", arguments.threads))
+    return ops.use_backend(arguments.backend)
+
+
+def make_sampler(arguments: argparse.Namespace) -> Sampler:
+    """The sampler that was asked for."""
+    settings: dict = {}
+    if arguments.steps is not None:
+        settings["steps"] = specs.whole("--steps", arguments.steps)
+    if arguments.eta is not None:
+        settings["eta"] = specs.number("--eta", arguments.eta, 0, 1)
+    if arguments.eta_b is not None:
+        if arguments.sampler != "ddrm":
+            raise ValueError(f"--eta-b: sampler {arguments.sampler} does not take it")
+        settings["eta_b"] = specs.number("--eta-b", arguments.eta_b, 0, 1)
+    return SAMPLERS[arguments.sampler](**settings)
+
+
+def prior_digest(name: str) -> str | None:
+    """SHA-256 of a weights file; None for a prior in closed form and for folders."""
+    path = DEFAULT if name == "default" else Path(name)
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+def read_prior(name: str, steps: Sampler) -> Prior:
+    """The prior, with the sampler's steps checked against its schedule."""
+    prior = load_prior(name)
+    prior.schedule.steps(steps.steps)
+    return prior
+
+
+def for_channels(prior: Prior, channels: int) -> Prior:
+    """A prior for pictures of so many channels: one for colours serves grey pictures too.
+
+    A grey picture with noise sigma, shown to a colour network as three equal channels, has noise of
+    sqrt(3) sigma along the grey axis and none across it; so the network is told sqrt(3) sigma, and the
+    mean of its channels is taken. (Told sigma it would leave a third of the noise: 5 dB at 25/255.)
+    """
+    if channels != 1 or prior.channels != 3:
+        return prior
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        return prior.denoise(x.expand(-1, 3, -1, -1), math.sqrt(3) * sigma).mean(1, keepdim=True)
+
+    return DenoiserPrior(denoise, (-1.0, 1.0), channels=1, name=f"{prior.name} (grey)")
