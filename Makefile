@@ -6,6 +6,8 @@ PYTHON ?= python3
 VENV ?= .venv
 # the pinned version; on a machine without a GPU choose a CPU build of it
 TORCH ?= torch==2.13.0
+# weights for make demo: those of the package, or a file of `ddrm-fast train`
+PRIOR ?= default
 BIN = $(VENV)/bin
 SOURCES = $(shell git ls-files csrc ddrm_fast triton_kernels setup.py pyproject.toml CMakeLists.txt)
 
@@ -20,7 +22,7 @@ lint: $(VENV)/linters
 	git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'csrc/*.cuh' | xargs $(BIN)/clang-format --dry-run --Werror
 
 demo: $(VENV)/installed
-	$(BIN)/python examples/demo.py
+	$(BIN)/python examples/demo.py --prior $(PRIOR)
 
 bench: $(VENV)/installed
 	$(BIN)/pip install --quiet '.[bench]'

@@ -1,8 +1,9 @@
-"""Memory that a step takes beyond what it is given: ``python benchmarks/memory.py [--size N]`` (Linux).
+"""Memory that a step takes beyond what it is given: ``python benchmarks/memory.py [--size N]``.
 
-Peak resident memory while steps run, less that before them, in units of one picture (B, C, H, W) of float32. The
-loop's two state buffers, the network's output, y and the operator's constants exist before the step and are not
-counted; a transform operator's carried spectrum is, and so are the transforms' own temporaries.
+Peak resident memory (Linux) while steps run, less that before them, in units of one picture (B, C, H, W)
+of float32. The loop's two state buffers, the network's output, y and the operator's constants exist before
+the step and are not counted; a transform operator's carried spectrum is, and so are the transforms' own
+temporaries.
 """
 
 import argparse

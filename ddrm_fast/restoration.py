@@ -341,7 +341,9 @@ def _check_prior(prior: Prior, channels: int) -> None:
 
 
 def _check_sampler(sampler: Sampler) -> None:
-    if not (hasattr(sampler, "steps") and hasattr(sampler, "start") and hasattr(sampler, "weights")):
+    if not (
+        hasattr(sampler, "steps") and hasattr(sampler, "start") and hasattr(sampler, "weights")
+    ):
         raise ValueError(
             f"sampler: expected steps, start() and weights() as DDRM() has, got {sampler!r}"
         )

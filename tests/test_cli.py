@@ -140,6 +140,9 @@ def test_finished_results_are_skipped(here, capsys):
     assert "already" not in capsys.readouterr().out
     assert main([*line, "--seed", "1"]) == 0  # other parameters
     assert "already" not in capsys.readouterr().out
+    assert main([*line, "--seed", "1", "--samples", "1"]) == 0
+    assert "a-sample-2.png" not in files(results), "nothing of the earlier run is left"
+    assert main([*line, "--seed", "1"]) == 0
     (results / "a.json").write_text("{ not json")
     assert main([*line, "--seed", "1"]) == 0
     assert capsys.readouterr().out.count("is finished already") == 1
@@ -309,7 +312,11 @@ BAD_ARGUMENTS = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "message"), BAD_ARGUMENTS, ids=lambda x: " ".join(x)[:60])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    BAD_ARGUMENTS,
+    ids=lambda x: "-" if isinstance(x, str) else " ".join(x)[2:],
+)
 def test_bad_arguments_are_explained(here, capsys, arguments, message):
     """One line, no traceback, a non-zero status."""
     os.mkdir("in")

@@ -30,25 +30,23 @@ def _instruction_sets():
     return importlib.import_module("ddrm_fast._C").available_isas()
 
 
-def _device(name):
-    """A device where this backend takes float32, and the reason why there is none."""
+def _devices(name):
+    """Devices of this machine where a backend takes float32, and why there is none."""
     backend = dispatch._BACKENDS[name]
-    reason = backend.unavailable()
-    if reason is not None:
-        return None, reason
+    reason, devices = backend.unavailable(), []
     for device in ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]:
-        reason = backend.refuses(device, torch.float32)
-        if reason is None:
-            return device, None
-    return None, reason
+        if reason is None and backend.refuses(device, torch.float32) is None:
+            devices.append(device)
+    return devices, reason or backend.refuses("cpu", torch.float32)
 
 
 def _variants():
-    """Every backend that can run here, the compiled one once for each instruction set."""
+    """Every backend on every device that it runs on, once for each of its instruction sets."""
     for name in dispatch._BACKENDS:
-        if _device(name)[0] is not None:
+        for device in _devices(name)[0]:
             for isa in _instruction_sets() if name == "cpp" else [None]:
-                yield pytest.param((name, isa), id=f"{name}-{isa}" if isa else name)
+                parts = [name, isa, device if device != "cpu" else None]
+                yield pytest.param((name, isa, device), id="-".join(filter(None, parts)))
 
 
 # what is fast enough for large pictures
@@ -58,8 +56,8 @@ NATIVE = [variant for variant in _variants() if variant.values[0][0] != "referen
 @pytest.mark.parametrize("name", dispatch._BACKENDS)
 def test_backend_is_in_the_matrix(name):
     """A backend that cannot run is skipped here, once, with its reason."""
-    device, reason = _device(name)
-    if device is None:
+    devices, reason = _devices(name)
+    if not devices:
         pytest.skip(f"{name}: {reason}")
     assert name in [variant.values[0][0] for variant in _variants()]
 
@@ -67,8 +65,7 @@ def test_backend_is_in_the_matrix(name):
 @pytest.fixture(params=_variants())
 def device(request):
     """The device of a backend that is in use for the whole test."""
-    name, isa = request.param
-    device, _ = _device(name)
+    name, isa, device = request.param
     with contextlib.ExitStack() as stack:
         stack.enter_context(ops.use_backend(name))
         if isa is not None:
@@ -1037,14 +1034,17 @@ def test_thread_counts_agree_bit_for_bit(device):
         assert_close(expected, _oracle(operation, arguments), STEP, absolute)
 
 
-@pytest.mark.parametrize("operation", [ops.pointwise_step, ops.block_step])
+@pytest.mark.parametrize(
+    "operation, width",
+    [(ops.pointwise_step, 1024), (ops.block_step, 1024), (ops.pointwise_step, 1028)],
+)
 @pytest.mark.parametrize("device", NATIVE, indirect=True)
-def test_large_states_do_not_depend_on_alignment(device, operation):
-    """64 MiB: such a state may be written past the caches where it is aligned. Same numbers.
+def test_large_states_do_not_depend_on_alignment(device, operation, width):
+    """64 MiB: such a state may be written past the caches where its rows are aligned.
 
-    The last rows of the last image are checked against the oracle.
+    Same numbers; the last rows of the last image are checked against the oracle.
     """
-    one, shape, kept = (1, 1, 1024, 1024), (16, 1, 1024, 1024), 8
+    one, shape, kept = (1, 1, 1024, width), (16, 1, 1024, width), 8
     if operation is ops.pointwise_step:
         s, rows_of_u = (torch.rand(one) > 0.5).float() * torch.rand(one), kept
         call = _pointwise(one, s=s)
@@ -1058,6 +1058,8 @@ def test_large_states_do_not_depend_on_alignment(device, operation):
     _, buffer = _guarded(aligned, device)
     assert buffer.data_ptr() % 64 != 0
     assert torch.equal(_run(device, operation, {**call, "x_next": buffer}), aligned)
+    state = call["x_t"].to(device)
+    assert torch.equal(_run(device, operation, {**call, "x_t": state, "x_next": state}), aligned)
 
     for name in ("x_t", "out", "s") if operation is ops.pointwise_step else ("x_t", "out"):
         small[name] = small[name][:, :, -kept:].contiguous()

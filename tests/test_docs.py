@@ -41,7 +41,9 @@ def test_sampler_example():
     torch.testing.assert_close(operator.H(result.mean), operator.H(x), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("path", sorted(DOCS.parent.glob("docs/*.md")) + [DOCS.parent / "README.md"])
+@pytest.mark.parametrize(
+    "path", sorted(DOCS.parent.glob("docs/*.md")) + [DOCS.parent / "README.md"]
+)
 def test_links_lead_somewhere(path):
     for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
         if "://" not in target:

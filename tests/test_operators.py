@@ -199,7 +199,7 @@ def test_first_frequency_of_an_alias_group_is_the_measured_one():
 
 
 def test_project_is_the_gaussian_posterior_mean(case):
-    """With prior N(x0, sigma^2) the projection is x0 + sigma^2 H^T (sigma^2 H H^T + sigma_y^2)^-1 (y - H x0)."""
+    """For N(x0, sigma^2) it is x0 + sigma^2 H^T (sigma^2 H H^T + sigma_y^2)^-1 (y - H x0)."""
     operator, shape = case
     x0, y = images(shape, 1), measurement_like(operator, shape, 1)
     H = dense(operator.H, shape)

@@ -6,10 +6,14 @@
 
 namespace ddrm_fast::DDRM_FAST_ISA {
 
-// Floats of one field in a tile of groups, so that the buffers stay in the first-level cache; but no
-// fewer columns than noise is made of at a time.
+// Floats of one field in a tile of groups, which stay in the nearest caches; but no fewer columns than
+// noise is made of at a time.
 constexpr int64_t kBlockTile = 4096;
 constexpr int64_t kBlockColumns = 128;
+
+// Sums over long groups are sums of sums of this many: shorter chains of roundings, and the inner sums
+// stay in registers.
+constexpr int64_t kMemberRows = 16;
 
 // The largest power of two that divides n, at most `limit`.
 DDRM_INLINE int64_t common_power_of_two(int64_t n, int64_t limit) {
@@ -76,10 +80,19 @@ static inline void fold_columns(float* columns, int64_t n, int64_t r) {
     return;
   }
   for (int64_t g = 0; g < n / r; ++g) {
-    float total = columns[g * r];
-    for (int64_t j = 1; j < r; ++j) total += columns[g * r + j];
+    float total = 0.0f;
+    for (int64_t first = 0; first < r; first += kMemberRows) {
+      const int64_t end = first + kMemberRows < r ? first + kMemberRows : r;
+      float part = columns[g * r + first];
+      for (int64_t j = first + 1; j < end; ++j) part += columns[g * r + j];
+      total += part;
+    }
     columns[g] = total;
   }
+}
+
+DDRM_INLINE void add_sum(float* total, f32x16 part, bool first) {
+  store(total, first ? part : load(total) + part);
 }
 
 // The way back: each of the n columns receives its group's number.

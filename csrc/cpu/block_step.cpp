@@ -4,9 +4,6 @@
 namespace ddrm_fast::DDRM_FAST_ISA {
 namespace {
 
-// Rows of members that are worked on together; their sums stay in registers.
-constexpr int64_t kRows = 16;
-
 // One member row of a tile: its sources, and where its null part n and its prediction go.
 struct MemberRow {
   const float* x_t;
@@ -32,11 +29,6 @@ void null_and_sums(const Row& row, const MemberRow* members, int64_t rows, int64
   const Weights<f32x16> null = null_weights<f32x16>(row);
   for_lanes(columns, [&](int64_t i, auto lanes) __attribute__((always_inline)) {
     f32x16 sum_x0(0.0f), sum_eps(0.0f), sum_z(0.0f);
-    if (!first) {
-      sum_x0 = load(sums.x0 + i);
-      sum_eps = load(sums.eps + i);
-      if (kNoise) sum_z = load(sums.z + i);
-    }
     for (int64_t j = 0; j < rows; ++j) {
       const MemberRow& member = members[j];
       const Prediction<f32x16> p =
@@ -53,9 +45,9 @@ void null_and_sums(const Row& row, const MemberRow* members, int64_t rows, int64
       if (member.x0 != nullptr) store(member.x0 + i, p.x0, lanes);
       store(member.n + i, n, lanes);
     }
-    store(sums.x0 + i, sum_x0);
-    store(sums.eps + i, sum_eps);
-    if (kNoise) store(sums.z + i, sum_z);
+    add_sum(sums.x0 + i, sum_x0, first);
+    add_sum(sums.eps + i, sum_eps, first);
+    if (kNoise) add_sum(sums.z + i, sum_z, first);
   });
 }
 
@@ -124,7 +116,7 @@ class Groups {
         stream_(measured_ && streams(step)),
         member_rows_(grid.members * grid.factor),
         room_(padded(grid.tile)) {
-    const int64_t rows = member_rows_ < kRows ? member_rows_ : kRows;
+    const int64_t rows = member_rows_ < kMemberRows ? member_rows_ : kMemberRows;
     float* scratch = thread_scratch(3 * room_ + kTile + 2 * rows * kNoiseBuffer +
                                     member_rows_ * room_);
     sums_ = {scratch, scratch + room_, scratch + 2 * room_};
@@ -147,8 +139,8 @@ class Groups {
   void tile(int64_t block, int64_t w, int64_t columns) const {
     for (int64_t i = 0; i < columns; i += kTile) {
       const int64_t n = columns - i < kTile ? columns - i : kTile;
-      for (int64_t first = 0; first < member_rows_; first += kRows) {
-        const int64_t rows = member_rows_ - first < kRows ? member_rows_ - first : kRows;
+      for (int64_t first = 0; first < member_rows_; first += kMemberRows) {
+        const int64_t rows = member_rows_ - first < kMemberRows ? member_rows_ - first : kMemberRows;
         sum_rows(block, first, rows, w + i, n, i);
       }
     }
@@ -178,7 +170,7 @@ class Groups {
 
   void sum_rows(int64_t block, int64_t first, int64_t rows, int64_t w, int64_t columns,
                 int64_t in_tile) const {
-    MemberRow members[kRows];
+    MemberRow members[kMemberRows];
     for (int64_t k = 0; k < rows; ++k) {
       const int64_t j = first + k, c = channel(j), h = image_row(block, j);
       const int64_t at = offset(c, h) + w;
@@ -192,17 +184,19 @@ class Groups {
         member.out = OutputRow(step_.out, b_, c, h * step_.extent.width)
                          .tile(w, columns, out_buffer_ + k * kNoiseBuffer);
       }
-      member.z = nullptr;
-      if (noise_) {
-        member.z = step_.noise != nullptr
-                       ? step_.noise + at
-                       : fill_noise<true>(noise_buffer_ + k * kNoiseBuffer,
-                                    step_noise_row(step_, b_, c, h),
-                                    static_cast<uint32_t>(step_.keys[b_].origin_w + w), columns, Ahead{{member.x_t, member.out, stream_ ? member.x_t : step_.x_next + at}});
-      }
+      member.z = noise_ ? noise_row_of(c, h, w, columns, member, at, k) : nullptr;
     }
     const GroupSums sums{sums_.x0 + in_tile, sums_.eps + in_tile, sums_.z + in_tile};
     with_row_traits(row_, noise_, NullAndSums{row_, members, rows, columns, first == 0, sums});
+  }
+
+  const float* noise_row_of(int64_t c, int64_t h, int64_t w, int64_t columns,
+                            const MemberRow& member, int64_t at, int64_t k) const {
+    if (step_.noise != nullptr) return step_.noise + at;
+    // A streaming store wants its line in no cache.
+    const Ahead ahead{{member.x_t, member.out, stream_ ? member.x_t : step_.x_next + at}};
+    return fill_noise(noise_buffer_ + k * kNoiseBuffer, step_noise_row(step_, b_, c, h),
+                      static_cast<uint32_t>(step_.keys[b_].origin_w + w), columns, ahead);
   }
 
   void change_groups(int64_t block, int64_t w, int64_t columns) const {

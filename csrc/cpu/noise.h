@@ -1,9 +1,6 @@
 // White noise by rows: Philox4x32-10 on eight counters at a time, Box-Muller on sixteen lanes.
 // The exact layout is specified in ddrm_fast/philox.h.
 #pragma once
-#ifndef HINT
-#define HINT 3
-#endif
 
 #include "ddrm_fast/philox.h"
 #include "simd.h"
@@ -83,20 +80,28 @@ DDRM_INLINE u64x8 counter_lanes() {
   return lanes;
 }
 
-// Lines of memory that are needed next, asked for while noise is made.
+// Three streams that are read or written right after the noise: their lines are asked for between the
+// rounds. Measured: a fifth less time for block steps, whose rows the processor's own read-ahead misses;
+// nothing for steps that run along one row.
 struct Ahead {
   const float* stream[3];
-  __attribute__((always_inline)) void fetch(int64_t i) const {
-    __builtin_prefetch(stream[0] + i, 0, HINT);
-    __builtin_prefetch(stream[1] + i, 0, HINT);
-    __builtin_prefetch(stream[2] + i, 0, HINT);
+
+  __attribute__((always_inline)) void fetch_line(int64_t at) const {
+    for (const float* p : stream) __builtin_prefetch(p + at);
   }
+};
+
+struct NothingAhead {
+  __attribute__((always_inline)) void fetch_line(int64_t) const {}
 };
 
 // Normals of the 32 kGroups pixels that belong to consecutive counters. Groups of eight counters are
 // worked on side by side: one chain of rounds alone would wait for its own multiplications.
-template <int kGroups, bool kAhead = false>
-DDRM_INLINE void normals(const NoiseRow& row, u64x8 column, float* z, const Ahead& ahead = {}, int64_t at = 0) {
+template <int kGroups, class Streams>
+DDRM_INLINE void normals(const NoiseRow& row, u64x8 column, float* buffer, int64_t at,
+                         const Streams& ahead) {
+  constexpr int kLines = 2 * kGroups, kRoundLines = kPhiloxRounds - 3;
+  static_assert(kLines <= kRoundLines + 1, "every line of the streams is asked for once");
   const u64x8 m0 = splat64(kPhiloxM0), m1 = splat64(kPhiloxM1);
   u64x8 p0[kGroups], p1[kGroups], word0[kGroups], word1[kGroups], word2[kGroups], word3[kGroups];
 #pragma GCC unroll 8
@@ -110,7 +115,7 @@ DDRM_INLINE void normals(const NoiseRow& row, u64x8 column, float* z, const Ahea
   }
 #pragma GCC unroll 8
   for (int i = 2; i < kPhiloxRounds - 1; ++i) {
-    if (kAhead && i < 2 + 2 * kGroups) ahead.fetch(at + 16 * (i - 2));
+    if (i - 2 < kLines) ahead.fetch_line(at + kLanes * (i - 2));
 #pragma GCC unroll 8
     for (int g = 0; g < kGroups; ++g) {
       p0[g] = multiply_low(word0[g], m0);
@@ -134,12 +139,12 @@ DDRM_INLINE void normals(const NoiseRow& row, u64x8 column, float* z, const Ahea
   }
 #pragma GCC unroll 8
   for (int g = 0; g < kGroups; ++g) {
-    if (kAhead && g == 0 && kGroups == 4) ahead.fetch(at + 16 * 7);
+    if (g == 0 && kLines > kRoundLines) ahead.fetch_line(at + kLanes * kRoundLines);
     f32x16 cosine, sine, first, second;
     box_muller(radius_word[g], angle_word[g], cosine, sine);
     interleave_lanes(cosine, sine, first, second);
-    store(z + 32 * g, first);
-    store(z + 32 * g + kLanes, second);
+    store(buffer + at + 32 * g, first);
+    store(buffer + at + 32 * g + kLanes, second);
   }
 }
 
@@ -153,8 +158,9 @@ constexpr int64_t kNoiseBuffer = kNoiseTile + 4 * kNoiseStep;
 
 // Normals of n pixels from column w on; returns where in the buffer they begin. The buffer has room for
 // n + 4 kNoiseStep numbers.
-template <bool kAhead = false>
-static inline const float* fill_noise(float* buffer, const NoiseRow& row, uint32_t w, int64_t n, const Ahead& ahead = {}) {
+template <class Streams = NothingAhead>
+static inline const float* fill_noise(float* buffer, const NoiseRow& row, uint32_t w, int64_t n,
+                                      const Streams& ahead = {}) {
   const int64_t lead = w & 3u;
   const int64_t total = lead + n;
   const u64x8 lanes = counter_lanes();
@@ -167,11 +173,11 @@ static inline const float* fill_noise(float* buffer, const NoiseRow& row, uint32
     u64x8 column = lanes + splat64(counter);
     int64_t i = done;
     for (; i + kNoiseStep * kNoiseGroups <= stop; i += kNoiseStep * kNoiseGroups) {
-      normals<kNoiseGroups, kAhead>(row, column, buffer + i, ahead, i);
+      normals<kNoiseGroups>(row, column, buffer, i, ahead);
       column = column + splat64(8 * kNoiseGroups);
     }
     for (; i < stop; i += kNoiseStep) {
-      normals<1>(row, column, buffer + i);
+      normals<1>(row, column, buffer, i, ahead);
       column = column + splat64(8);
     }
     done = stop;

@@ -125,8 +125,8 @@ void step_band(const StepArguments& a, int64_t b, int64_t c, int64_t first, int6
       if (noise) {
         tile.z = a.noise != nullptr
                      ? a.noise + offset + w
-                     : fill_noise<true>(buffers.noise, noise_keys,
-                                  static_cast<uint32_t>(a.keys[b].origin_w + w), tile.n, Ahead{{tile.x_t, tile.out, tile.u == nullptr ? tile.x_t : tile.u}});
+                     : fill_noise(buffers.noise, noise_keys,
+                                  static_cast<uint32_t>(a.keys[b].origin_w + w), tile.n);
       }
       const TileSpectrum spectrum = a.u.data == nullptr
                                         ? TileSpectrum{Spectrum::kNull, 0.0f}

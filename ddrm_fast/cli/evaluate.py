@@ -18,20 +18,12 @@ from tqdm import tqdm
 import ddrm_fast
 
 from .. import metrics, restoration
-from ..io import OutputError, Panel, read_picture, sheet, write_json
-from ..priors import Prior
-from ..samplers import Sampler
+from ..io import OutputError, Panel, check_writable, read_picture, sheet, write_json
+from ..operators import Operator
 from . import specs
 from .errors import FAILURES, one_line
 from .inputs import find_inputs
-from .sampling import (
-    add_sampling_options,
-    for_channels,
-    make_sampler,
-    prior_digest,
-    read_prior,
-    use_machine,
-)
+from .sampling import Drawing, add_sampling_options, read_drawing, use_machine
 from .tasks import TASKS, degradation, multiples, pad
 
 FORMAT = "ddrm_fast.evaluation/1"
@@ -79,11 +71,7 @@ baselines:
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Add the parser of this command."""
-    cases = "\n".join(
-        f"  {name:13}{case.task} {' '.join(f'--{k} {v}' for k, v in case.options.items())}"
-        f"{' ' * bool(case.options)}--sigma {case.sigma:.4g}"
-        for name, case in CASES.items()
-    )
+    cases = "\n".join(f"  {describe(name)}" for name in CASES)
     parser = commands.add_parser(
         "evaluate",
         help="PSNR, SSIM and residuals on clean pictures",
@@ -107,31 +95,25 @@ def add(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=run)
 
 
+def describe(name: str) -> str:
+    """A case in the words of `ddrm-fast degrade`."""
+    case = CASES[name]
+    options = "".join(f" --{option} {value}" for option, value in case.options.items())
+    return f"{name:13}--task {case.task}{options} --sigma {case.sigma:.4g}"
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate; returns the exit status."""
     names = _case_names(arguments.cases)
     crop = specs.whole("--crop", arguments.crop, 0)
-    samples = specs.whole("--samples", arguments.samples)
-    seed = specs.whole("--seed", arguments.seed, 0)
-    sampler = make_sampler(arguments)
     inputs = find_inputs(arguments.inputs, Path(arguments.sheets or ".no-sheets"))
     if arguments.limit is not None:
         inputs = inputs[: specs.whole("--limit", arguments.limit)]
     out = Path(arguments.out)
     failed: set[str] = set()
     with use_machine(arguments):
-        prior = read_prior(arguments.prior, sampler)
-        settings = {
-            "crop": crop,
-            "samples": samples,
-            "seed": seed,
-            "sampler": repr(sampler),
-            "end_on_measurement": arguments.end_on_measurement,
-            "clip_x0": arguments.clip_x0,
-            "prior": arguments.prior,
-            "prior_sha256": prior_digest(arguments.prior),
-        }
-        record = _open(out, settings)
+        drawing = read_drawing(arguments)
+        record = _open(out, {"crop": crop, **drawing.settings()})
         work = [(item, name) for item in inputs for name in names]
         for item, name in tqdm(work, unit="case", disable=True if arguments.quiet else None):
             if item.name in failed:
@@ -145,13 +127,17 @@ def run(arguments: argparse.Namespace) -> int:
                 if TASKS[CASES[name].task].grey and x.shape[0] != 3:
                     continue
                 panels = [] if arguments.sheets else None
-                found = evaluate(CASES[name], x, prior, sampler, samples, seed, arguments, panels)
+                found = evaluate(CASES[name], x, drawing, panels)
             except FAILURES as error:
                 failed.add(item.name)
                 tqdm.write(f"ddrm-fast evaluate: {one_line(error, item.path)}", file=sys.stderr)
                 continue
             if panels:
-                sheet(Path(arguments.sheets) / f"{item.name}-{name}.png", [panels])
+                sheet(
+                    Path(arguments.sheets) / f"{item.name}-{name}.png",
+                    [panels],
+                    " ".join(describe(name).split()),
+                )
             known[item.name] = {"sha256": picture.sha256, **found}
             write_json(out, record)
     done = {item.name for item in inputs} - failed
@@ -159,7 +145,7 @@ def run(arguments: argparse.Namespace) -> int:
     record["table"] = [row for row in rows if row]
     record["ddrm_fast"], record["torch"] = ddrm_fast.__version__, torch.__version__
     write_json(out, record)
-    print(table(record["table"], samples))
+    print(table(record["table"], drawing.samples))
     if failed:
         print(
             f"ddrm-fast evaluate: {len(failed)} of {len(inputs)} pictures failed", file=sys.stderr
@@ -167,31 +153,18 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def evaluate(
-    case: Case,
-    x: Tensor,
-    prior: Prior,
-    sampler: Sampler,
-    samples: int,
-    seed: int,
-    arguments: argparse.Namespace,
-    panels: list[Panel] | None,
-) -> dict:
+def evaluate(case: Case, x: Tensor, drawing: Drawing, panels: list[Panel] | None) -> dict:
     """One case on one clean picture (C, H, W): a dictionary of figures. Fills ``panels``."""
     size = tuple(x.shape[1:])
     padded = multiples(case.task, case.options, size)
-    made = degradation(case.task, case.options, (x.shape[0], *padded), seed, crop=size)
+    shape = (x.shape[0], *padded)
+    made = degradation(case.task, case.options, shape, drawing.seed, crop=size)
     operator = made.operator()
-    y = restoration.degrade(pad(x, padded)[None], operator, case.sigma, seed)
+    y = restoration.degrade(pad(x, padded)[None], operator, case.sigma, drawing.seed)
     start = time.perf_counter()
-    result = restoration.restore(
-        y, operator, case.sigma, for_channels(prior, x.shape[0]), sampler,
-        num_samples=samples, seed=seed, clip_x0=arguments.clip_x0,
-        end_on_measurement=arguments.end_on_measurement,
-        progress=False if arguments.quiet else None,
-    )  # fmt: skip
+    result = drawing.restore(y, operator, case.sigma, x.shape[0])
     seconds = time.perf_counter() - start
-    estimates = _baselines(y, operator, (x.shape[0], *padded))
+    estimates = _baselines(y, operator, shape)
     estimates |= {"sample": result.samples[0], "mean": result.mean}
     figures: dict = {"sigma": case.sigma, "seconds": round(seconds, 2)}
     for method, estimate in estimates.items():
@@ -207,13 +180,15 @@ def evaluate(
     }
     if panels is not None:
         for method, estimate in estimates.items():
+            if method == "pinv" and figures["pinv"] == figures.get("input"):
+                continue
             label = f"{method}\n{figures[method]['psnr']:.2f} dB"
             panels.append(Panel(estimate[0, :, : size[0], : size[1]], label))
         panels.append(Panel(x, "truth\n"))
     return figures
 
 
-def _baselines(y: Tensor, operator, shape: tuple[int, int, int]) -> dict[str, Tensor]:
+def _baselines(y: Tensor, operator: Operator, shape: tuple[int, int, int]) -> dict[str, Tensor]:
     found = {}
     if tuple(y.shape[1:]) == shape:
         found["input"] = y
@@ -254,6 +229,7 @@ def _open(path: Path, settings: dict) -> dict:
     fresh = {"format": FORMAT, "settings": settings, "results": {}}
     if path.is_dir():
         raise OutputError(f"--out: {path} is a folder, expected the name of a .json file")
+    check_writable(path)
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         same = record["format"] == FORMAT and record["settings"] == settings

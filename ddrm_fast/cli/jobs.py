@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -33,6 +33,7 @@ class Job:
         like: Alpha, depth and profile of the results.
         preview: The measurement as a picture, for the sheet.
         record: What defines the measurement, for the .json.
+        margin: Rows and columns by which a blurred picture still has to be continued.
     """
 
     y: Tensor
@@ -44,6 +45,14 @@ class Job:
     like: Picture
     preview: Tensor
     record: dict
+    margin: int = 0
+
+    def continued(self) -> Job:
+        """The job with y continued to the operator's size."""
+        if not self.margin:
+            return self
+        y = continue_blurred(self.y[0], self.operator, self.margin, self.sigma_y)[None]
+        return replace(self, y=y.contiguous(), margin=0)
 
 
 def read_job(path: Path, task: str | None, options: dict[str, str], sigma: str | None) -> Job:
@@ -120,11 +129,11 @@ def _picture_job(path: Path, task: str, options: dict[str, str], sigma: str | No
         y = y * known
     if TASKS[task].grey and channels == 3:
         grey = torch.tensor(made.parameters["weights"], dtype=torch.float64)
-        y = (y * (grey / grey.sum()).float().view(3, 1, 1)).sum(0, keepdim=True)
+        y = (y * grey.float().view(3, 1, 1)).sum(0, keepdim=True)
     level, origin = _noise_of(picture, y, known, sigma)
-    preview = y
+    margin = 0
     if "kernel" in options and "boundary" not in options:
-        y, made = _without_edges(y, made, factor, level)
+        margin, made = _without_edges(made, factor)
     operator = made.operator()
     operator.check_image(made.image_shape)
     record = {
@@ -141,15 +150,14 @@ def _picture_job(path: Path, task: str, options: dict[str, str], sigma: str | No
         made.image_shape,
         crop,
         picture,
-        preview,
+        y,
         record,
+        margin,
     )
 
 
-def _without_edges(
-    y: Tensor, made: Degradation, factor: int, sigma_y: float
-) -> tuple[Tensor, Degradation]:
-    """A blurred picture continued, and the periodic blur of that size."""
+def _without_edges(made: Degradation, factor: int) -> tuple[int, Degradation]:
+    """How far a blurred picture is continued, and the periodic blur of that size."""
     taps = made.arrays["kernel"].shape
     if max(taps) > min(made.image_shape[1:]):
         raise ValueError(
@@ -157,10 +165,9 @@ def _without_edges(
             f"{made.image_shape[1]} x {made.image_shape[2]}"
         )
     margin = -(-max(taps) // factor)
-    shape = (made.image_shape[0], *((n + margin) * factor for n in y.shape[1:]))
+    shape = (made.image_shape[0], *(n + margin * factor for n in made.image_shape[1:]))
     parameters = {**made.parameters, "boundary": "periodic", "margin": margin}
-    made = Degradation(made.task, parameters, made.arrays, shape)
-    return continue_blurred(y, made.operator(), margin, sigma_y), made
+    return margin, Degradation(made.task, parameters, made.arrays, shape)
 
 
 def _floor(bits: int) -> float:

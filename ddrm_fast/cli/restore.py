@@ -14,23 +14,13 @@ from tqdm import tqdm
 
 import ddrm_fast
 
-from .. import restoration
-from ..io import OutputError, write_json
+from ..io import OutputError, check_writable, write_json
 from ..ops.dispatch import choose
-from ..priors import Prior
-from ..samplers import Sampler
 from . import results, specs
 from .errors import FAILURES, one_line
 from .inputs import Input, find_inputs
 from .jobs import read_job, read_truth
-from .sampling import (
-    add_sampling_options,
-    for_channels,
-    make_sampler,
-    prior_digest,
-    read_prior,
-    use_machine,
-)
+from .sampling import Drawing, add_sampling_options, read_drawing, use_machine
 from .tasks import add_task_options, task_options, task_table
 
 FORMAT = "ddrm_fast.restoration/1"
@@ -95,21 +85,17 @@ def add(commands: argparse._SubParsersAction) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Restore; returns the exit status."""
     options = task_options(arguments)
-    sampler = make_sampler(arguments)
     if arguments.sigma not in (None, "auto"):
         specs.noise_level("--sigma", arguments.sigma)
-    arguments.samples = specs.whole("--samples", arguments.samples)
-    arguments.seed = specs.whole("--seed", arguments.seed, 0)
     out = Path(arguments.out)
     inputs = find_inputs(arguments.inputs, out, measurements=True)
     many, failed = len(inputs) > 1, 0
     with use_machine(arguments):
-        prior = read_prior(arguments.prior, sampler)
-        weights = prior_digest(arguments.prior)
+        drawing = read_drawing(arguments)
         quiet = True if arguments.quiet or not many else None
         for item in tqdm(inputs, unit="picture", disable=quiet):
             try:
-                line = _restore(item, options, arguments, sampler, prior, weights)
+                line = _restore(item, options, arguments, drawing)
             except OutputError:
                 raise
             except FAILURES as error:
@@ -124,12 +110,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _restore(
-    item: Input,
-    options: dict[str, str],
-    arguments: argparse.Namespace,
-    sampler: Sampler,
-    prior: Prior,
-    weights: str | None,
+    item: Input, options: dict[str, str], arguments: argparse.Namespace, drawing: Drawing
 ) -> str:
     """Restore one input and write its files; what to print."""
     target = Path(arguments.out) / item.name
@@ -139,31 +120,17 @@ def _restore(
         **job.record,
         "truth": None if truth is None else truth.sha256,
         "sigma": arguments.sigma,
-        "sampler": repr(sampler),
-        "samples": arguments.samples,
-        "seed": arguments.seed,
-        "end_on_measurement": arguments.end_on_measurement,
-        "clip_x0": arguments.clip_x0,
         "arrays": arguments.arrays,
-        "prior": arguments.prior,
-        "prior_sha256": weights,
+        **drawing.settings(),
     }
     if results.finished(target, parameters):
         return f"{item.path} -> {target}*  is finished already"
+    check_writable(f"{target}.json")
     start = time.perf_counter()
-    result = restoration.restore(
-        job.y,
-        job.operator,
-        job.sigma_y,
-        for_channels(prior, job.image_shape[0]),
-        sampler,
-        num_samples=arguments.samples,
-        seed=arguments.seed,
-        clip_x0=arguments.clip_x0,
-        end_on_measurement=arguments.end_on_measurement,
-        progress=False if arguments.quiet else None,
-    )
+    job = job.continued()
+    result = drawing.restore(job.y, job.operator, job.sigma_y, job.image_shape[0])
     seconds = time.perf_counter() - start
+    results.clear(target)
     found = results.measure(job, result, truth)
     files = results.write(target, job, result, truth, found, arguments.arrays)
     record = {

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from .. import metrics
-from ..io import Panel, Picture, heat, sheet, write_atomically, write_picture
+from ..io import OutputError, Panel, Picture, heat, sheet, write_atomically, write_picture
+from ..io.files import reason
 from ..restoration import Restoration
 from .jobs import Job
 
@@ -23,6 +24,22 @@ def finished(target: Path, parameters: dict) -> bool:
         return same and all((target.parent / name).is_file() for name in record["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def clear(target: Path) -> None:
+    """Remove the record and the files of an earlier run with other parameters, the record first."""
+    record = Path(f"{target}.json")
+    try:
+        names = json.loads(record.read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        names = []
+    try:
+        record.unlink(missing_ok=True)
+        for name in names:
+            if str(name).startswith(f"{target.name}-") and "/" not in name:
+                (target.parent / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{record}: cannot be replaced ({reason(error)})") from error
 
 
 def measure(job: Job, result: Restoration, truth: Picture | None) -> dict:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from .. import ops
+from .. import ops, restoration
+from ..io.files import digest
+from ..operators import Operator
 from ..priors import DenoiserPrior, Prior, load_prior
 from ..priors.load import DEFAULT
 from ..samplers import DDNM, DDRM, DDNMPlus, Sampler
@@ -67,7 +69,7 @@ def use_machine(arguments: argparse.Namespace) -> ops.use_backend:
     return ops.use_backend(arguments.backend)
 
 
-def make_sampler(arguments: argparse.Namespace) -> Sampler:
+def _sampler(arguments: argparse.Namespace) -> Sampler:
     """The sampler that was asked for."""
     settings: dict = {}
     if arguments.steps is not None:
@@ -81,17 +83,79 @@ def make_sampler(arguments: argparse.Namespace) -> Sampler:
     return SAMPLERS[arguments.sampler](**settings)
 
 
-def prior_digest(name: str) -> str | None:
-    """SHA-256 of a weights file; None for a prior in closed form and for folders."""
-    path = DEFAULT if name == "default" else Path(name)
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+@dataclass(frozen=True)
+class Drawing:
+    """How restored pictures are drawn.
+
+    Attributes:
+        prior: The prior, and ``prior_name`` and ``prior_sha256``: where it comes from.
+        sampler, samples, seed, end_on_measurement, clip_x0: See :func:`ddrm_fast.restore`.
+        quiet: No progress bar.
+    """
+
+    prior: Prior
+    prior_name: str
+    prior_sha256: str | None
+    sampler: Sampler
+    samples: int
+    seed: int
+    end_on_measurement: bool
+    clip_x0: bool
+    quiet: bool
+
+    def settings(self) -> dict:
+        """Everything that the pictures depend on, as JSON values."""
+        return {
+            "sampler": repr(self.sampler),
+            "samples": self.samples,
+            "seed": self.seed,
+            "end_on_measurement": self.end_on_measurement,
+            "clip_x0": self.clip_x0,
+            "prior": self.prior_name,
+            "prior_sha256": self.prior_sha256,
+        }
+
+    def restore(
+        self, y: Tensor, operator: Operator, sigma_y: float, channels: int
+    ) -> restoration.Restoration:
+        """Restored pictures of so many channels."""
+        return restoration.restore(
+            y,
+            operator,
+            sigma_y,
+            for_channels(self.prior, channels),
+            self.sampler,
+            num_samples=self.samples,
+            seed=self.seed,
+            clip_x0=self.clip_x0,
+            end_on_measurement=self.end_on_measurement,
+            progress=False if self.quiet else None,
+        )
 
 
-def read_prior(name: str, steps: Sampler) -> Prior:
-    """The prior, with the sampler's steps checked against its schedule."""
-    prior = load_prior(name)
-    prior.schedule.steps(steps.steps)
-    return prior
+def read_drawing(arguments: argparse.Namespace) -> Drawing:
+    """Check the options and read the prior.
+
+    Raises:
+        ValueError, OSError, ImportError: An option or the prior is not what it should be.
+    """
+    sampler = _sampler(arguments)
+    samples = specs.whole("--samples", arguments.samples)
+    seed = specs.whole("--seed", arguments.seed, 0)
+    prior = load_prior(arguments.prior)
+    prior.schedule.steps(sampler.steps)
+    path = DEFAULT if arguments.prior == "default" else Path(arguments.prior)
+    return Drawing(
+        prior,
+        arguments.prior,
+        digest(path.read_bytes()) if path.is_file() else None,
+        sampler,
+        samples,
+        seed,
+        arguments.end_on_measurement,
+        arguments.clip_x0,
+        arguments.quiet,
+    )
 
 
 def for_channels(prior: Prior, channels: int) -> Prior:

@@ -59,13 +59,14 @@ def noise_level(option: str, text: str) -> float:
 
 
 def weights(option: str, text: str) -> tuple[float, ...]:
-    """Three grey weights, such as 0.299,0.587,0.114."""
+    """Three grey weights, such as 0.299,0.587,0.114; divided by their sum."""
     values = tuple(number(option, word, -10, 10) for word in text.split(","))
-    if len(values) != 3 or not any(values):
+    if len(values) != 3 or not sum(values) > 0:
         raise ValueError(
-            f"{option}: got {text!r}, expected three numbers, not all 0, such as 0.299,0.587,0.114"
+            f"{option}: got {text!r}, expected three numbers with a sum above 0, such as "
+            "0.299,0.587,0.114"
         )
-    return values
+    return tuple(value / sum(values) for value in values)
 
 
 def mask(option: str, text: str, size: tuple[int, int], seed: int | None) -> Tensor:

@@ -156,7 +156,9 @@ def add_task_options(parser: argparse.ArgumentParser, required: bool) -> None:
         help="what a blur saw beyond the edges (a picture: default unknown, continued smoothly; "
         "degrade: default reflect where the kernel is symmetric)",
     )
-    group.add_argument("--weights", metavar="R,G,B", help="grey weights (a third each)")
+    group.add_argument(
+        "--weights", metavar="R,G,B", help="grey weights, divided by their sum (a third each)"
+    )
     group.add_argument("--ratio", metavar="N", help="keep one coefficient of N")
     group.add_argument("--block", metavar="N", help="side of a block (16)")
     group.add_argument("--gain", metavar="GAIN", help=f"brightness of each pixel: {specs.GAINS}")

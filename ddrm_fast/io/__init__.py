@@ -1,6 +1,6 @@
 """Pictures and measurements in files: reading, atomic writing, sheets to look at."""
 
-from .files import OutputError, write_atomically, write_json
+from .files import OutputError, check_writable, write_atomically, write_json
 from .measurements import StoredMeasurement, read_measurement, write_measurement
 from .pictures import SUFFIXES, Picture, read_picture, write_picture
 from .sheets import Panel, heat, sheet
@@ -11,6 +11,7 @@ __all__ = [
     "Panel",
     "Picture",
     "StoredMeasurement",
+    "check_writable",
     "heat",
     "read_measurement",
     "read_picture",

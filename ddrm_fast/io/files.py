@@ -38,6 +38,18 @@ def write_atomically(path: str | Path, content: bytes) -> None:
         raise OutputError(f"{path}: cannot be written ({reason(error)})") from error
 
 
+def check_writable(path: str | Path) -> None:
+    """Raises OutputError where a file could not be written, before any work is done for it."""
+    path = Path(path)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.touch()
+        part.unlink()
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({reason(error)})") from error
+
+
 def write_json(path: str | Path, value: object) -> None:
     """:func:`write_atomically` a value as indented JSON."""
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)

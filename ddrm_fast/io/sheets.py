@@ -67,8 +67,8 @@ def sheet(path: str | Path, rows: Sequence[Sequence[Panel]], title: str = "") ->
     width = max(row.width for row in drawn)
     page = Image.new("RGB", (width, sum(row.height for row in drawn)), _PAPER)
     top = 0
-    for row in drawn:
-        page.paste(row, (0, top))
+    for index, row in enumerate(drawn):
+        page.paste(row, (_GAP if title and index == 0 else 0, top))
         top += row.height
     buffer = BytesIO()
     page.save(buffer, "PNG")

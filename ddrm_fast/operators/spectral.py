@@ -52,6 +52,9 @@ class TransformOperator(Operator):
         like = x_next if x_t is None else x_t
         if like is None:
             raise ValueError("x_next: has to be given where x_t and out are None")
+        for name, buffer in (("x_next", x_next), ("x0", x0)):
+            if buffer is not None:
+                guard.same(name, buffer, like)
         if x_t is None:
             shape, dtype = self._coefficient_space(like.shape[0], u)
             carry.coefficients = torch.empty(shape, dtype=dtype, device=like.device)
