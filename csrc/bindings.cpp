@@ -1,9 +1,11 @@
-// The Python module ddrm_fast._C: pointers, shapes, strides and a thread count in, nothing of torch.
+// The Python module ddrm_fast._C: pointers, shapes, strides and a thread count in, nothing of
+// torch.
 //
-// Tensors arrive as addresses (0: not given). Broadcast fields arrive with their shape; their strides
-// follow from it, 0 where a dimension is 1.
+// Tensors arrive as addresses (0: not given). Broadcast fields arrive with their shape; their
+// strides follow from it, 0 where a dimension is 1.
 #include <pybind11/pybind11.h>
 
+#include <cstdlib>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -62,8 +64,8 @@ const Row* rows_of_step(Address table, int64_t steps, int64_t row_batch, int64_t
   return pointer<const Row>(table) + step * row_batch;
 }
 
-// (x_next, shape, x_t, out, out type, out batch stride, out channel stride, u, shape of u, s, shape of
-// s, table, its steps, its batch, step, keys, noise, threads, x0): what every step shares.
+// (x_next, shape, x_t, out, out type, out batch stride, out channel stride, u, shape of u, s, shape
+// of s, table, its steps, its batch, step, keys, noise, threads, x0): what every step shares.
 template <int kParts>
 StepArguments step_of(const py::tuple& t) {
   if (t.size() != 19) throw std::invalid_argument("step: expected 19 entries");
@@ -141,6 +143,13 @@ py::tuple philox(const py::tuple& counter, const py::tuple& key) {
 }  // namespace
 
 PYBIND11_MODULE(_C, m) {
+  if (const char* wanted = std::getenv("DDRM_FAST_ISA"); wanted != nullptr && *wanted != 0) {
+    if (!set_isa(wanted)) {
+      throw py::import_error("DDRM_FAST_ISA: this processor runs " + isa_list() + ", got '" +
+                             wanted + "'");
+    }
+  }
+
   m.doc() = "CPU kernels of ddrm_fast; called by ddrm_fast.ops.cpp with checked arguments.";
 
   m.def("get_isa", [] { return std::string(kernels().name); }, "Instruction set in use.");
@@ -158,8 +167,9 @@ PYBIND11_MODULE(_C, m) {
 
   m.def("normal", [](Address z, const py::tuple& shape, Address keys, int64_t iteration,
                      int64_t stream, int threads) {
-    const NormalArguments a{extent_of(shape), pointer<float>(z), pointer<const NoiseKey>(keys),
-                            iteration, stream, threads};
+    const NormalArguments a{
+        extent_of(shape), pointer<float>(z), pointer<const NoiseKey>(keys), iteration, stream,
+        threads};
     py::gil_scoped_release release;
     kernels().normal(a);
   });
@@ -215,10 +225,9 @@ PYBIND11_MODULE(_C, m) {
     kernels().fwht(pointer<float>(y), pointer<const float>(x), planes, length, threads);
   });
 
-  m.def("predict_x0", [](Address x0, const py::tuple& shape, Address x_t, Address out,
-                         int out_type, int64_t out_batch_stride, int64_t out_channel_stride,
-                         Address table, int64_t steps, int64_t row_batch, Address step,
-                         int threads) {
+  m.def("predict_x0", [](Address x0, const py::tuple& shape, Address x_t, Address out, int out_type,
+                         int64_t out_batch_stride, int64_t out_channel_stride, Address table,
+                         int64_t steps, int64_t row_batch, Address step, int threads) {
     PredictArguments a;
     a.extent = extent_of(shape);
     a.x0 = pointer<float>(x0);

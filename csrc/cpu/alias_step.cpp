@@ -5,8 +5,8 @@ namespace {
 
 constexpr int kFields = 3;  // x0, eps, z
 
-// Rows p and -p of the measured grid and all rows of the picture's spectrum that alias onto them: with
-// the half spectrum's conjugate mirror this set is closed, so one task needs no other.
+// Rows p and -p of the measured grid and all rows of the picture's spectrum that alias onto them:
+// with the half spectrum's conjugate mirror this set is closed, so one task needs no other.
 class AliasRows {
  public:
   AliasRows(const StepArguments& step, const AliasArguments& alias, int64_t b, int64_t c, int64_t p)
@@ -80,7 +80,8 @@ class AliasRows {
     return 2 * (((b_ * e.channels + c_) * e.height + h) * e.width);
   }
 
-  // Writes N = (a_null X0 + b_null EPS) + d_null Z, and the products of X0, EPS and Z with the kernel.
+  // Writes N = (a_null X0 + b_null EPS) + d_null Z, and the products of X0, EPS and Z with the
+  // kernel.
   template <bool kNoise>
   void null_and_products(int64_t h, int64_t k, int64_t n, bool measured,
                          TileBuffers& buffers) const {
@@ -136,8 +137,8 @@ class AliasRows {
     }
   }
 
-  // Change of each group, ((a - a_null) <w, X0> + (b - b_null) <w, EPS> + c U + (d - d_null) <w, Z>),
-  // times 1 / (s r); 0 where nothing is measured.
+  // Change of each group, ((a - a_null) <w, X0> + (b - b_null) <w, EPS> + c U + (d - d_null) <w,
+  // Z>), times 1 / (s r); 0 where nothing is measured.
   void group_changes(int side) const {
     const Weights<f32x16> null = null_weights<f32x16>(row_);
     const int64_t p = side_[side], stride = step_.s.stride[3];
@@ -208,13 +209,14 @@ class AliasRows {
 
 }  // namespace
 
-// One affine step for a blur followed by decimation by r: the r^2 frequencies that alias form a group
-// with unit direction w_j = kernel_j / (s r), <w, V> = sum_j w_j V_j:
+// One affine step for a blur followed by decimation by r: the r^2 frequencies that alias form a
+// group with unit direction w_j = kernel_j / (s r), <w, V> = sum_j w_j V_j:
 //   N_j = a_null X0_j + b_null EPS_j + d_null Z_j
 //   X_next_j = N_j + conj(w_j) ((a - a_null) <w, X0> + (b - b_null) <w, EPS> + c U
 //                               + (d - d_null) <w, Z>)
-// X (B, C, H, width / 2 + 1) and kernel (1 or B, 1 or C, H, width / 2 + 1) complex64; on the measured
-// half grid (H / r, width / r / 2 + 1): U (B or 1, C, ...) complex64 and s (1 or B, 1 or C, ...).
+// X (B, C, H, width / 2 + 1) and kernel (1 or B, 1 or C, H, width / 2 + 1) complex64; on the
+// measured half grid (H / r, width / r / 2 + 1): U (B or 1, C, ...) complex64 and s (1 or B, 1 or
+// C, ...).
 void alias_step(const StepArguments& a, const AliasArguments& alias) {
   const Extent& e = a.extent;
   const int64_t measured_height = e.height / alias.factor, pairs = measured_height / 2 + 1;

@@ -6,13 +6,13 @@
 
 namespace ddrm_fast::DDRM_FAST_ISA {
 
-// Floats of one field in a tile of groups, which stay in the nearest caches; but no fewer columns than
-// noise is made of at a time.
+// Floats of one field in a tile of groups, which stay in the nearest caches; but no fewer columns
+// than noise is made of at a time.
 constexpr int64_t kBlockTile = 4096;
 constexpr int64_t kBlockColumns = 128;
 
-// Sums over long groups are sums of sums of this many: shorter chains of roundings, and the inner sums
-// stay in registers.
+// Sums over long groups are sums of sums of this many: shorter chains of roundings, and the inner
+// sums stay in registers.
 constexpr int64_t kMemberRows = 16;
 
 // The largest power of two that divides n, at most `limit`.
@@ -24,10 +24,10 @@ DDRM_INLINE int64_t common_power_of_two(int64_t n, int64_t limit) {
 
 struct BlockGrid {
   int64_t factor;
-  int64_t height, width;       // of the measured grid
-  int64_t groups, members;     // channels that have groups of their own; channels in a group
-  int64_t tile;                // columns of the picture that are worked on at a time
-  int64_t rows;                // rows of blocks in one task
+  int64_t height, width;    // of the measured grid
+  int64_t groups, members;  // channels that have groups of their own; channels in a group
+  int64_t tile;             // columns of the picture that are worked on at a time
+  int64_t rows;             // rows of blocks in one task
 
   BlockGrid(const Extent& extent, const BlockProfile& profile, int threads)
       : factor(profile.factor),
@@ -37,7 +37,7 @@ struct BlockGrid {
         members(profile.weights == nullptr ? 1 : extent.channels) {
     const int64_t vectors = factor * (kLanes / common_power_of_two(factor, kLanes));
     int64_t wanted = kBlockTile / (factor * members);
-    wanted = wanted < kBlockColumns ? kBlockColumns : wanted;
+    wanted = wanted < kBlockColumns ? kBlockColumns : wanted / kBlockColumns * kBlockColumns;
     tile = wanted >= vectors ? wanted / vectors * vectors : factor;
     if (tile > extent.width) tile = extent.width;
     const int64_t block_row = extent.width * factor * members;
@@ -113,7 +113,6 @@ static inline void spread_columns(float* columns, int64_t n, int64_t r) {
     for (int64_t j = r - 1; j >= 0; --j) columns[g * r + j] = value;
   }
 }
-
 
 // Component of the unit direction, up to the factor 1 / (s r^2) of its group: weight_c mask_j.
 struct MemberProfile {

@@ -49,24 +49,24 @@ void sum_columns(const BlockArguments& a, const BlockGrid& grid, int64_t b, int6
 void block_measure(const BlockArguments& a) {
   const BlockGrid grid(a.extent, a.profile, a.threads);
   const float area = static_cast<float>(grid.factor) * static_cast<float>(grid.factor);
-  for_block_rows(a.extent, grid, a.threads,
-                 [&](int64_t b, int64_t group, int64_t begin, int64_t end) {
-    float* sums = thread_scratch(padded(grid.tile));
-    for (int64_t block = begin; block < end; ++block) {
-      for (int64_t w = 0; w < a.extent.width; w += grid.tile) {
-        const int64_t n = a.extent.width - w < grid.tile ? a.extent.width - w : grid.tile;
-        sum_columns(a, grid, b, group, block, w, n, sums);
-        fold_columns(sums, n, grid.factor);
-        const int64_t g = w / grid.factor, stride = a.s.stride[3];
-        const float* s = row_of(a.s, b, group, block) + g * stride;
-        float* c = a.c + ((b * grid.groups + group) * grid.height + block) * grid.width + g;
-        for_lanes(n / grid.factor, [&](int64_t i, auto lanes) {
-          const f32x16 scale = direction_scale(load_strided(s, stride, i, lanes), area);
-          store(c + i, scale * load(sums + i), lanes);
-        });
-      }
-    }
-  });
+  for_block_rows(
+      a.extent, grid, a.threads, [&](int64_t b, int64_t group, int64_t begin, int64_t end) {
+        float* sums = thread_scratch(padded(grid.tile));
+        for (int64_t block = begin; block < end; ++block) {
+          for (int64_t w = 0; w < a.extent.width; w += grid.tile) {
+            const int64_t n = a.extent.width - w < grid.tile ? a.extent.width - w : grid.tile;
+            sum_columns(a, grid, b, group, block, w, n, sums);
+            fold_columns(sums, n, grid.factor);
+            const int64_t g = w / grid.factor, stride = a.s.stride[3];
+            const float* s = row_of(a.s, b, group, block) + g * stride;
+            float* c = a.c + ((b * grid.groups + group) * grid.height + block) * grid.width + g;
+            for_lanes(n / grid.factor, [&](int64_t i, auto lanes) {
+              const f32x16 scale = direction_scale(load_strided(s, stride, i, lanes), area);
+              store(c + i, scale * load(sums + i), lanes);
+            });
+          }
+        }
+      });
 }
 
 }  // namespace ddrm_fast::DDRM_FAST_ISA

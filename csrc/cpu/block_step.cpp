@@ -21,8 +21,8 @@ struct GroupSums {
   float* z;
 };
 
-// n_j = (a_null x0_j + b_null eps_j) + d_null z_j, and the sums of profile_j times x0, eps and z over
-// some rows, added to the sums so far.
+// n_j = (a_null x0_j + b_null eps_j) + d_null z_j, and the sums of profile_j times x0, eps and z
+// over some rows, added to the sums so far.
 template <bool kClip, bool kNoise, bool kMask>
 void null_and_sums(const Row& row, const MemberRow* members, int64_t rows, int64_t columns,
                    bool first, const GroupSums& sums) {
@@ -91,8 +91,8 @@ void group_changes(const Row& row, float area, const float* s, int64_t s_stride,
 
 // x_next_j = n_j + profile_j times the change of its group.
 template <bool kMask>
-void add_change(float* x_next, const float* null, const float* change,
-                const MemberProfile& profile, int64_t columns, bool stream) {
+void add_change(float* x_next, const float* null, const float* change, const MemberProfile& profile,
+                int64_t columns, bool stream) {
   for_lanes(columns, [&](int64_t i, auto lanes) {
     const f32x16 x =
         load(null + i, lanes) + member_profile<kMask>(profile, i, lanes) * load(change + i);
@@ -117,8 +117,8 @@ class Groups {
         member_rows_(grid.members * grid.factor),
         room_(padded(grid.tile)) {
     const int64_t rows = member_rows_ < kMemberRows ? member_rows_ : kMemberRows;
-    float* scratch = thread_scratch(3 * room_ + kTile + 2 * rows * kNoiseBuffer +
-                                    member_rows_ * room_);
+    float* scratch =
+        thread_scratch(3 * room_ + kTile + 2 * rows * kNoiseBuffer + member_rows_ * room_);
     sums_ = {scratch, scratch + room_, scratch + 2 * room_};
     zero_ = scratch + 3 * room_;
     noise_buffer_ = zero_ + kTile;
@@ -140,7 +140,8 @@ class Groups {
     for (int64_t i = 0; i < columns; i += kTile) {
       const int64_t n = columns - i < kTile ? columns - i : kTile;
       for (int64_t first = 0; first < member_rows_; first += kMemberRows) {
-        const int64_t rows = member_rows_ - first < kMemberRows ? member_rows_ - first : kMemberRows;
+        const int64_t rows =
+            member_rows_ - first < kMemberRows ? member_rows_ - first : kMemberRows;
         sum_rows(block, first, rows, w + i, n, i);
       }
     }
@@ -233,9 +234,9 @@ void block_step(const StepArguments& a, const BlockProfile& profile) {
   const BlockGrid grid(a.extent, profile, a.threads);
   for_block_rows(a.extent, grid, a.threads,
                  [&](int64_t b, int64_t group, int64_t first, int64_t end) {
-    const Groups groups(a, profile, grid, b, group);
-    for (int64_t block = first; block < end; ++block) groups.row_of_blocks(block);
-  });
+                   const Groups groups(a, profile, grid, b, group);
+                   for (int64_t block = first; block < end; ++block) groups.row_of_blocks(block);
+                 });
 }
 
 }  // namespace ddrm_fast::DDRM_FAST_ISA

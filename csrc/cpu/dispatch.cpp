@@ -1,6 +1,5 @@
 // Chooses the instruction set at run time.
 #include <atomic>
-#include <cstdlib>
 #include <cstring>
 
 #include "kernels.h"
@@ -8,10 +7,10 @@
 namespace ddrm_fast {
 namespace {
 
-#define DDRM_KERNEL_TABLE(ISA)                                                                  \
-  Kernels {                                                                                     \
-    #ISA, ISA::normal, ISA::pointwise_step, ISA::block_step, ISA::spectral_step,                \
-        ISA::alias_step, ISA::block_measure, ISA::block_lift, ISA::fwht, ISA::predict_x0        \
+#define DDRM_KERNEL_TABLE(ISA)                                                                    \
+  Kernels {                                                                                       \
+    #ISA, ISA::normal, ISA::pointwise_step, ISA::block_step, ISA::spectral_step, ISA::alias_step, \
+        ISA::block_measure, ISA::block_lift, ISA::fwht, ISA::predict_x0                           \
   }
 
 const Kernels kTables[] = {
@@ -33,14 +32,6 @@ bool supported(const char* name) {
   }
 #endif
   return std::strcmp(name, "portable") == 0;
-}
-
-const Kernels* initial() {
-  if (const char* wanted = std::getenv("DDRM_FAST_ISA")) {
-    if (const Kernels* found = find_isa(wanted)) return found;
-  }
-  const char* names[3];
-  return find_isa(names[available_isas(names) - 1]);
 }
 
 std::atomic<const Kernels*> current{nullptr};
@@ -71,7 +62,8 @@ bool set_isa(const char* name) {
 const Kernels& kernels() {
   const Kernels* table = current.load(std::memory_order_relaxed);
   if (table == nullptr) {
-    table = initial();
+    const char* names[3];
+    table = find_isa(names[available_isas(names) - 1]);
     current.store(table);
   }
   return *table;

@@ -4,8 +4,8 @@
 namespace ddrm_fast::DDRM_FAST_ISA {
 namespace {
 
-// Levels are done from the lowest bit of the index to the highest, so that every instruction set adds
-// the same numbers in the same order.
+// Levels are done from the lowest bit of the index to the highest, so that every instruction set
+// adds the same numbers in the same order.
 
 // Levels of the 32 numbers a, b: five times the constant-geometry stage (even + odd, even - odd).
 // Pease, "An adaptation of the fast Fourier transform for parallel processing", JACM 1968.
@@ -80,8 +80,8 @@ void row_levels(float* to, int64_t to_stride, const float* from, int64_t from_st
   for (int64_t block = 0; block < rows; block += span * kCount) {
     for (int64_t row = block; row < block + span; ++row) {
       for (int64_t c = 0; c < columns; c += kLanes) {
-        butterfly<kCount>(to + row * to_stride + c, span * to_stride,
-                          from + row * from_stride + c, span * from_stride, scale);
+        butterfly<kCount>(to + row * to_stride + c, span * to_stride, from + row * from_stride + c,
+                          span * from_stride, scale);
       }
     }
   }
@@ -108,12 +108,13 @@ int sweep_bits(int total) {
 }
 
 constexpr int kRunBits = 8;     // levels in registers
-constexpr int kChunkBits = 12;  // numbers that stay in the first-level cache: 16 KiB
-constexpr int kStripBits = 8;   // rows of a strip: 256 x 32 numbers, 32 KiB
-constexpr int64_t kStripColumns = 32;
+constexpr int kNearBits = 12;   // numbers that stay in the first-level cache: 16 KiB
+constexpr int kChunkBits = 16;  // and in the second-level cache: 256 KiB
+constexpr int kStripBits = 8;   // levels of one strip of columns
+constexpr int64_t kStripFloats = 8192;
 
-// The lowest levels of one chunk of 2^bits numbers.
-void transform_chunk(float* y, const float* x, int bits, f32x16 scale) {
+// The lowest levels of 2^bits numbers.
+void transform_near(float* y, const float* x, int bits, f32x16 scale) {
   const int64_t n = int64_t{1} << bits;
   const f32x16 one(1.0f);
   const f32x16 run_scale = bits <= kRunBits ? scale : one;
@@ -136,11 +137,21 @@ void transform_chunk(float* y, const float* x, int bits, f32x16 scale) {
   }
 }
 
-// `bits` levels over rows at distance `stride`, for one strip of columns: gathered into a contiguous
-// buffer by the first sweep and written back by the last one, because rows at distances of a power of
-// two compete for the same few cache lines.
+void transform_chunk(float* y, const float* x, int bits, f32x16 scale) {
+  if (bits <= kNearBits) return transform_near(y, x, bits, scale);
+  constexpr int64_t kNear = 1 << kNearBits;
+  const int64_t blocks = int64_t{1} << (bits - kNearBits);
+  for (int64_t i = 0; i < blocks; ++i) {
+    transform_near(y + i * kNear, x + i * kNear, kNearBits, f32x16(1.0f));
+  }
+  row_levels(bits - kNearBits, y, kNear, y, kNear, blocks, kNear, 0, scale);
+}
+
+// `bits` levels over rows at distance `stride`, for one strip of columns: gathered into a
+// contiguous buffer by the first sweep and written back by the last one, because rows at distances
+// of a power of two compete for the same few cache lines.
 void transform_strip(float* y, int64_t stride, int64_t columns, int bits, f32x16 scale) {
-  alignas(64) float strip[(1 << kStripBits) * kStripColumns];
+  alignas(64) float strip[kStripFloats];
   const int64_t rows = int64_t{1} << bits;
   const f32x16 one(1.0f);
   int bit = 0;
@@ -180,8 +191,8 @@ int log2_of(int64_t n) {
 
 }  // namespace
 
-// y = (H_2 x ... x H_2) x / sqrt(n), H_2 = [[1, 1], [1, -1]]: the orthonormal Walsh-Hadamard transform
-// in natural order of each of the planes of n = 2^m numbers. y may be x.
+// y = (H_2 x ... x H_2) x / sqrt(n), H_2 = [[1, 1], [1, -1]]: the orthonormal Walsh-Hadamard
+// transform in natural order of each of the planes of n = 2^m numbers. y may be x.
 void fwht(float* y, const float* x, int64_t planes, int64_t n, int threads) {
   const int bits = log2_of(n);
   const float scale = static_cast<float>(1.0 / __builtin_sqrt(static_cast<double>(n)));
@@ -204,12 +215,13 @@ void fwht(float* y, const float* x, int64_t planes, int64_t n, int threads) {
   while (done < bits) {
     const int passes = (bits - done + kStripBits - 1) / kStripBits;
     const int now = (bits - done + passes - 1) / passes;
-    const int64_t stride = int64_t{1} << done, strips = stride / kStripColumns;
+    const int64_t stride = int64_t{1} << done, columns = kStripFloats >> now;
+    const int64_t strips = stride / columns;
     const int64_t blocks = planes * (n >> (done + now));
     const bool last = done + now == bits;
     parallel(blocks * strips, planes * n, threads, [&](int64_t task) {
-      float* start = y + (task / strips << (done + now)) + task % strips * kStripColumns;
-      transform_strip(start, stride, kStripColumns, now, f32x16(last ? scale : 1.0f));
+      float* start = y + (task / strips << (done + now)) + task % strips * columns;
+      transform_strip(start, stride, columns, now, f32x16(last ? scale : 1.0f));
     });
     done += now;
   }

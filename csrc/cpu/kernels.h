@@ -9,27 +9,28 @@
 
 namespace ddrm_fast {
 
-// What every step shares. The state is float32 (B, C, H, W); for spectra, complex64 stored as pairs.
+// What every step shares. The state is float32 (B, C, H, W); for spectra, complex64 stored as
+// pairs.
 struct StepArguments {
   Extent extent;
   float* x_next;
-  float* x0;               // or null: not wanted
-  const float* x_t;        // or null: initial state, x0 = eps = 0
+  float* x0;         // or null: not wanted
+  const float* x_t;  // or null: initial state, x0 = eps = 0
   NetworkOutput out;
-  FloatField u;            // data null: nothing is measured, every s counts as 0
+  FloatField u;  // data null: nothing is measured, every s counts as 0
   FloatField s;
-  const Row* rows;         // the rows of this step, one or one for each image
-  int64_t row_stride;      // 0 or 1
-  int64_t iteration;       // index of the step: the noise counter
+  const Row* rows;     // the rows of this step, one or one for each image
+  int64_t row_stride;  // 0 or 1
+  int64_t iteration;   // index of the step: the noise counter
   const NoiseKey* keys;
-  const float* noise;      // or null: made inside
+  const float* noise;  // or null: made inside
   int threads;
 };
 
 // Groups of r x r pixels of one channel, or of all channels if weights are given.
 struct BlockProfile {
-  const float* weights;    // [C] or null
-  FloatField mask;         // data null: no mask
+  const float* weights;  // [C] or null
+  FloatField mask;       // data null: no mask
   int64_t factor;
 };
 
@@ -62,9 +63,9 @@ struct BlockArguments {
 };
 
 struct AliasArguments {
-  FloatField kernel;       // complex64 as pairs
+  FloatField kernel;  // complex64 as pairs
   int64_t factor;
-  int64_t width;           // of the picture
+  int64_t width;  // of the picture
 };
 
 struct Kernels {
@@ -80,24 +81,24 @@ struct Kernels {
   void (*predict_x0)(const PredictArguments&);
 };
 
-#define DDRM_DECLARE_KERNELS(ISA)                                                              \
-  namespace ISA {                                                                              \
-  void normal(const NormalArguments&);                                                         \
-  void pointwise_step(const StepArguments&);                                                   \
-  void block_step(const StepArguments&, const BlockProfile&);                                  \
-  void spectral_step(const StepArguments&, int64_t width);                                     \
-  void alias_step(const StepArguments&, const AliasArguments&);                                \
-  void block_measure(const BlockArguments&);                                                   \
-  void block_lift(const BlockArguments&);                                                      \
-  void fwht(float* y, const float* x, int64_t planes, int64_t length, int threads);            \
-  void predict_x0(const PredictArguments&);                                                    \
+#define DDRM_DECLARE_KERNELS(ISA)                                                   \
+  namespace ISA {                                                                   \
+  void normal(const NormalArguments&);                                              \
+  void pointwise_step(const StepArguments&);                                        \
+  void block_step(const StepArguments&, const BlockProfile&);                       \
+  void spectral_step(const StepArguments&, int64_t width);                          \
+  void alias_step(const StepArguments&, const AliasArguments&);                     \
+  void block_measure(const BlockArguments&);                                        \
+  void block_lift(const BlockArguments&);                                           \
+  void fwht(float* y, const float* x, int64_t planes, int64_t length, int threads); \
+  void predict_x0(const PredictArguments&);                                         \
   }
 DDRM_DECLARE_KERNELS(portable)
 DDRM_DECLARE_KERNELS(avx2)
 DDRM_DECLARE_KERNELS(avx512)
 #undef DDRM_DECLARE_KERNELS
 
-// The kernels in use: the best that this processor runs, or DDRM_FAST_ISA, or the last set_isa.
+// The kernels in use: those of the last set_isa, else the best that this processor runs.
 const Kernels& kernels();
 // Null where the name is unknown or this processor cannot run it.
 const Kernels* find_isa(const char* name);

@@ -7,13 +7,13 @@
 
 namespace ddrm_fast::DDRM_FAST_ISA {
 
-// Box-Muller: Box, Muller 1958. -ln u = -(e ln 2 + 2 atanh((m - 1) / (m + 1))) with u = 2^e m and m in
-// [sqrt(1/2), sqrt(2)); the polynomials are least-maximum fits on the reduced ranges.
+// Box-Muller: Box, Muller 1958. -ln u = -(e ln 2 + 2 atanh((m - 1) / (m + 1))) with u = 2^e m and m
+// in [sqrt(1/2), sqrt(2)); the polynomials are least-maximum fits on the reduced ranges.
 //
 // The angle 2 pi u is pi/4 (2 q + 1) + pi/2 t with q the top two bits and t in (-1/2, 1/2). With
 // C = cos(pi/2 t), S = sin(pi/2 t) of t (negated in odd quadrants), cos and sin of the angle are
-// sqrt(1/2) (C - S) and sqrt(1/2) (C + S) up to signs that are bits of the word, and the factor turns
-// sqrt(-2 ln u) into sqrt(-ln u).
+// sqrt(1/2) (C - S) and sqrt(1/2) (C + S) up to signs that are bits of the word, and the factor
+// turns sqrt(-2 ln u) into sqrt(-ln u).
 DDRM_INLINE void box_muller(u32x16 radius_word, u32x16 angle_word, f32x16& cosine, f32x16& sine) {
   const u32x16 one = splat(0x3F800000u), sign = splat(0x80000000u);
 
@@ -71,8 +71,8 @@ DDRM_INLINE NoiseRow noise_row(int64_t seed, uint32_t h, uint32_t plane, uint32_
   return row;
 }
 
-// Lane order of the eight counters: with it, an interleave inside 128-bit lanes puts the 32 normals in
-// the order of their pixels.
+// Lane order of the eight counters: with it, an interleave inside 128-bit lanes puts the 32 normals
+// in the order of their pixels.
 DDRM_INLINE u64x8 counter_lanes() {
   static const uint64_t order[8] = {0, 4, 1, 5, 2, 6, 3, 7};
   u64x8 lanes;
@@ -80,9 +80,9 @@ DDRM_INLINE u64x8 counter_lanes() {
   return lanes;
 }
 
-// Three streams that are read or written right after the noise: their lines are asked for between the
-// rounds. Measured: a fifth less time for block steps, whose rows the processor's own read-ahead misses;
-// nothing for steps that run along one row.
+// Three streams that are read or written right after the noise: their lines are asked for between
+// the rounds. Measured: a fifth less time for block steps, whose rows the processor's own
+// read-ahead misses; nothing for steps that run along one row.
 struct Ahead {
   const float* stream[3];
 
@@ -95,8 +95,8 @@ struct NothingAhead {
   __attribute__((always_inline)) void fetch_line(int64_t) const {}
 };
 
-// Normals of the 32 kGroups pixels that belong to consecutive counters. Groups of eight counters are
-// worked on side by side: one chain of rounds alone would wait for its own multiplications.
+// Normals of the 32 kGroups pixels that belong to consecutive counters. Groups of eight counters
+// are worked on side by side: one chain of rounds alone would wait for its own multiplications.
 template <int kGroups, class Streams>
 DDRM_INLINE void normals(const NoiseRow& row, u64x8 column, float* buffer, int64_t at,
                          const Streams& ahead) {
@@ -156,8 +156,8 @@ constexpr int64_t kNoiseTile = 512;
 // A tile may begin inside a counter, and ends in a whole step.
 constexpr int64_t kNoiseBuffer = kNoiseTile + 4 * kNoiseStep;
 
-// Normals of n pixels from column w on; returns where in the buffer they begin. The buffer has room for
-// n + 4 kNoiseStep numbers.
+// Normals of n pixels from column w on; returns where in the buffer they begin. The buffer has room
+// for n + 4 kNoiseStep numbers.
 template <class Streams = NothingAhead>
 static inline const float* fill_noise(float* buffer, const NoiseRow& row, uint32_t w, int64_t n,
                                       const Streams& ahead = {}) {

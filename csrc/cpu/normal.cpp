@@ -13,8 +13,8 @@ void normal(const NormalArguments& a) {
     const uint64_t plane = static_cast<uint64_t>(key.sample) * extent.channels + c;
     for (int64_t h = first; h < end; ++h) {
       const NoiseRow row =
-          noise_row(key.seed, static_cast<uint32_t>(key.origin_h + h),
-                    static_cast<uint32_t>(plane), noise_iteration_word(a.iteration, a.stream));
+          noise_row(key.seed, static_cast<uint32_t>(key.origin_h + h), static_cast<uint32_t>(plane),
+                    noise_iteration_word(a.iteration, a.stream));
       float* z = a.z + ((b * extent.channels + c) * extent.height + h) * extent.width;
       for (int64_t w = 0; w < extent.width; w += kNoiseTile) {
         const int64_t n = extent.width - w < kNoiseTile ? extent.width - w : kNoiseTile;

@@ -1,15 +1,15 @@
 #include "parallel.h"
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdlib>
 #include <mutex>
 #include <new>
 #include <thread>
 
-#if defined(__unix__) || defined(__APPLE__)
+#include <dlfcn.h>
 #include <pthread.h>
-#endif
 
 namespace ddrm_fast {
 namespace {
@@ -20,10 +20,11 @@ struct Job {
   int64_t tasks;
   std::atomic<int64_t> next{0};
 
-  void work() {
-    for (;;) {
+  // Returns how many tasks this thread has done.
+  int64_t work() {
+    for (int64_t done = 0;; ++done) {
       const int64_t task = next.fetch_add(1, std::memory_order_relaxed);
-      if (task >= tasks) return;
+      if (task >= tasks) return done;
       function(context, task);
     }
   }
@@ -108,9 +109,20 @@ class Pool {
 };
 
 std::atomic<Pool*> shared_pool{nullptr};
+std::atomic<bool> forked{false};
 
-// Never destroyed: its threads sleep in it when the process ends. After a fork the child has no
-// workers and makes a pool of its own.
+// The child of a fork has neither the pool's workers nor the team's.
+void watch_forks() {
+  static std::once_flag registered;
+  std::call_once(registered, [] {
+    pthread_atfork(nullptr, nullptr, [] {
+      shared_pool.store(nullptr);
+      forked.store(true);
+    });
+  });
+}
+
+// Never destroyed: its threads sleep in it when the process ends.
 Pool& pool() {
   Pool* current = shared_pool.load(std::memory_order_acquire);
   if (current != nullptr) return *current;
@@ -119,13 +131,63 @@ Pool& pool() {
     delete made;
     return *current;
   }
-#if defined(__unix__) || defined(__APPLE__)
-  static std::once_flag registered;
-  std::call_once(registered,
-                 [] { pthread_atfork(nullptr, nullptr, [] { shared_pool.store(nullptr); }); });
-#endif
   return *made;
 }
+
+int64_t now() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+// The OpenMP runtime that the process has loaded, by the entry point that GCC's compiled code
+// calls; LLVM's and Intel's runtimes have it too. Not linked: a second runtime would bring a second
+// team.
+class Team {
+ public:
+  Team() : parallel_(reinterpret_cast<Parallel>(dlsym(RTLD_DEFAULT, "GOMP_parallel"))) {}
+
+  // False if there is no team, or if it was late not long ago.
+  bool run(Job& job, int threads) {
+    if (parallel_ == nullptr || forked.load(std::memory_order_relaxed)) return false;
+    const int64_t start = now();
+    if (start < avoid_until_.load(std::memory_order_relaxed)) return false;
+    Shared shared{&job, pthread_self(), 0, 0};
+    parallel_(&Team::work, &shared, static_cast<unsigned>(threads), 0);
+    const int64_t waited = now() - shared.finished;
+    const int64_t task = (shared.finished - start) / (shared.done > 0 ? shared.done : 1);
+    if (waited > kLate + 2 * task) {
+      avoid_until_.store(start + waited + pause_.load());
+      pause_.store(pause_ * 2 < kLongestPause ? pause_ * 2 : kLongestPause);
+    } else {
+      pause_.store(kFirstPause);
+    }
+    return true;
+  }
+
+ private:
+  using Parallel = void (*)(void (*function)(void*), void* data, unsigned threads, unsigned flags);
+
+  struct Shared {
+    Job* job;
+    pthread_t caller;
+    int64_t finished, done;
+  };
+
+  static void work(void* data) {
+    Shared& shared = *static_cast<Shared*>(data);
+    const int64_t done = shared.job->work();
+    if (!pthread_equal(pthread_self(), shared.caller)) return;
+    shared.finished = now();
+    shared.done = done;
+  }
+
+  static constexpr int64_t kLate = 500'000;  // nanoseconds
+  static constexpr int64_t kFirstPause = 20'000'000, kLongestPause = 1'000'000'000;
+
+  Parallel parallel_;
+  std::atomic<int64_t> avoid_until_{0}, pause_{kFirstPause};
+};
 
 struct Scratch {
   float* data = nullptr;
@@ -137,8 +199,12 @@ struct Scratch {
 
 void run_tasks(int64_t tasks, int threads, TaskFunction function, const void* context) {
   Job job{function, context, tasks};
-  const int64_t helpers = (threads < tasks ? threads : tasks) - 1;
-  if (helpers > 0 && pool().run(job, static_cast<int>(helpers))) return;
+  const int used = static_cast<int>(threads < tasks ? threads : tasks);
+  if (used > 1) {
+    static Team team;
+    watch_forks();
+    if (team.run(job, used) || pool().run(job, used - 1)) return;
+  }
   job.work();
 }
 

@@ -128,9 +128,8 @@ void step_band(const StepArguments& a, int64_t b, int64_t c, int64_t first, int6
                      : fill_noise(buffers.noise, noise_keys,
                                   static_cast<uint32_t>(a.keys[b].origin_w + w), tile.n);
       }
-      const TileSpectrum spectrum = a.u.data == nullptr
-                                        ? TileSpectrum{Spectrum::kNull, 0.0f}
-                                        : classify(tile.s, s_stride, tile.n);
+      const TileSpectrum spectrum = a.u.data == nullptr ? TileSpectrum{Spectrum::kNull, 0.0f}
+                                                        : classify(tile.s, s_stride, tile.n);
       with_row_traits(row, noise, UpdateTile{row, spectrum, tile});
     }
   }

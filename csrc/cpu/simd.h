@@ -1,8 +1,8 @@
 // Sixteen float lanes on every instruction set.
 //
 // A value is one, two or four native vectors (AVX-512, AVX2, 128 bits), so that the same source and
-// the same order of operations give the same bits everywhere. Included once for each instruction set,
-// inside a namespace of its own.
+// the same order of operations give the same bits everywhere. Included once for each instruction
+// set, inside a namespace of its own.
 #pragma once
 
 #include <cstdint>
@@ -56,11 +56,11 @@ struct mask16 {
 };
 #endif
 
-#define DDRM_BINARY(TYPE, OP)                                           \
-  DDRM_INLINE TYPE operator OP(TYPE a, TYPE b) {                        \
-    TYPE r;                                                             \
+#define DDRM_BINARY(TYPE, OP)                                            \
+  DDRM_INLINE TYPE operator OP(TYPE a, TYPE b) {                         \
+    TYPE r;                                                              \
     for (int i = 0; i < kParts; ++i) r.part[i] = a.part[i] OP b.part[i]; \
-    return r;                                                           \
+    return r;                                                            \
   }
 DDRM_BINARY(f32x16, +)
 DDRM_BINARY(f32x16, -)
@@ -228,7 +228,8 @@ DDRM_INLINE f32x16 greater_of(f32x16 a, f32x16 b) {
 #elif defined(__x86_64__)
     a.part[i] = (NativeF)_mm_max_ps((__m128)a.part[i], (__m128)b.part[i]);
 #else
-    for (int j = 0; j < 4; ++j) a.part[i][j] = a.part[i][j] > b.part[i][j] ? a.part[i][j] : b.part[i][j];
+    for (int j = 0; j < 4; ++j)
+      a.part[i][j] = a.part[i][j] > b.part[i][j] ? a.part[i][j] : b.part[i][j];
 #endif
   }
   return a;
@@ -243,7 +244,8 @@ DDRM_INLINE f32x16 lesser_of(f32x16 a, f32x16 b) {
 #elif defined(__x86_64__)
     a.part[i] = (NativeF)_mm_min_ps((__m128)a.part[i], (__m128)b.part[i]);
 #else
-    for (int j = 0; j < 4; ++j) a.part[i][j] = a.part[i][j] < b.part[i][j] ? a.part[i][j] : b.part[i][j];
+    for (int j = 0; j < 4; ++j)
+      a.part[i][j] = a.part[i][j] < b.part[i][j] ? a.part[i][j] : b.part[i][j];
 #endif
   }
   return a;
@@ -257,17 +259,10 @@ DDRM_INLINE mask16 differs(f32x16 a, f32x16 b) {
   return {_mm512_cmp_ps_mask((__m512)a.part[0], (__m512)b.part[0], _CMP_NEQ_UQ)};
 }
 DDRM_INLINE f32x16 select(mask16 condition, f32x16 yes, f32x16 no) {
-  no.part[0] = (NativeF)_mm512_mask_blend_ps(condition.bits, (__m512)no.part[0],
-                                             (__m512)yes.part[0]);
+  no.part[0] =
+      (NativeF)_mm512_mask_blend_ps(condition.bits, (__m512)no.part[0], (__m512)yes.part[0]);
   return no;
 }
-DDRM_INLINE mask16 operator|(mask16 a, mask16 b) {
-  return {static_cast<__mmask16>(a.bits | b.bits)};
-}
-DDRM_INLINE mask16 operator&(mask16 a, mask16 b) {
-  return {static_cast<__mmask16>(a.bits & b.bits)};
-}
-DDRM_INLINE bool any(mask16 a) { return a.bits != 0; }
 #else
 DDRM_INLINE mask16 less(f32x16 a, f32x16 b) {
   mask16 r;
@@ -286,21 +281,6 @@ DDRM_INLINE f32x16 select(mask16 condition, f32x16 yes, f32x16 no) {
   }
   return no;
 }
-DDRM_INLINE mask16 operator|(mask16 a, mask16 b) {
-  for (int i = 0; i < kParts; ++i) a.part[i] |= b.part[i];
-  return a;
-}
-DDRM_INLINE mask16 operator&(mask16 a, mask16 b) {
-  for (int i = 0; i < kParts; ++i) a.part[i] &= b.part[i];
-  return a;
-}
-DDRM_INLINE bool any(mask16 a) {
-  NativeI total = a.part[0];
-  for (int i = 1; i < kParts; ++i) total |= a.part[i];
-  bool found = false;
-  for (int j = 0; j < kNativeBytes / 4; ++j) found |= total[j] != 0;
-  return found;
-}
 #endif
 
 // Sixteen lanes of memory, or the first few of them (the rest reads as 0 and is not written).
@@ -309,15 +289,19 @@ struct FirstLanes {
   int64_t count;
 };
 
+// Part by part: a copy of the whole value would go through the stack.
 DDRM_INLINE f32x16 load(const float* p, AllLanes = {}) {
   f32x16 r;
-  std::memcpy(&r, p, sizeof(r));
+  for (int i = 0; i < kParts; ++i) std::memcpy(&r.part[i], p + i * kLanes / kParts, kNativeBytes);
   return r;
 }
 
-DDRM_INLINE void store(float* p, f32x16 a, AllLanes = {}) { std::memcpy(p, &a, sizeof(a)); }
+DDRM_INLINE void store(float* p, f32x16 a, AllLanes = {}) {
+  for (int i = 0; i < kParts; ++i) std::memcpy(p + i * kLanes / kParts, &a.part[i], kNativeBytes);
+}
 
-// Writes past the caches; p is a multiple of 64 bytes. finish_stream() before another thread may read.
+// Writes past the caches; p is a multiple of 64 bytes. finish_stream() before another thread may
+// read.
 DDRM_INLINE void store_streaming(float* p, f32x16 a) {
 #if defined(__x86_64__)
   for (int i = 0; i < kParts; ++i) {
@@ -439,8 +423,7 @@ DDRM_INLINE void interleave_lanes(f32x16 a, f32x16 b, f32x16& first, f32x16& sec
 DDRM_INLINE void duplicate_lanes(f32x16 a, f32x16& first, f32x16& second) {
 #if defined(__AVX512F__)
   const NativeF x = a.part[0];
-  first.part[0] =
-      __builtin_shufflevector(x, x, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+  first.part[0] = __builtin_shufflevector(x, x, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
   second.part[0] =
       __builtin_shufflevector(x, x, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15);
 #else
@@ -490,9 +473,8 @@ DDRM_INLINE void split_pairs(f32x16 a, f32x16 b, f32x16& even, f32x16& odd) {
 }
 
 #if defined(__AVX512F__)
-#define DDRM_LANES(A, B, C, D)                                                               \
-  A, B, C, D, 4 + A, 4 + B, 4 + C, 4 + D, 8 + A, 8 + B, 8 + C, 8 + D, 12 + A, 12 + B, 12 + C, \
-      12 + D
+#define DDRM_LANES(A, B, C, D) \
+  A, B, C, D, 4 + A, 4 + B, 4 + C, 4 + D, 8 + A, 8 + B, 8 + C, 8 + D, 12 + A, 12 + B, 12 + C, 12 + D
 #elif defined(__AVX2__)
 #define DDRM_LANES(A, B, C, D) A, B, C, D, 4 + A, 4 + B, 4 + C, 4 + D
 #else
@@ -500,12 +482,12 @@ DDRM_INLINE void split_pairs(f32x16 a, f32x16 b, f32x16& even, f32x16& odd) {
 #endif
 
 // Complex numbers as pairs (re, im): (re re), (im im) and (im re) of each pair.
-#define DDRM_PERMUTE(NAME, ...)                                                        \
-  DDRM_INLINE f32x16 NAME(f32x16 a) {                                                  \
-    for (int i = 0; i < kParts; ++i) {                                                 \
+#define DDRM_PERMUTE(NAME, ...)                                                           \
+  DDRM_INLINE f32x16 NAME(f32x16 a) {                                                     \
+    for (int i = 0; i < kParts; ++i) {                                                    \
       a.part[i] = __builtin_shufflevector(a.part[i], a.part[i], DDRM_LANES(__VA_ARGS__)); \
-    }                                                                                  \
-    return a;                                                                          \
+    }                                                                                     \
+    return a;                                                                             \
   }
 DDRM_PERMUTE(real_parts, 0, 0, 2, 2)
 DDRM_PERMUTE(imaginary_parts, 1, 1, 3, 3)

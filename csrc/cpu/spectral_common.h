@@ -18,8 +18,8 @@ DDRM_INLINE FirstLanes second_half(FirstLanes pairs) {
 }
 
 // Hermitian white noise, the unitary transform of real white noise. Coefficient (h, k) takes the
-// normals of columns 2k and 2k + 1 as (re, im) / sqrt(2). In a column that is its own mirror (k = 0,
-// and k = width / 2 where width is even) a row with 2h > H is the conjugate of row H - h, and a
+// normals of columns 2k and 2k + 1 as (re, im) / sqrt(2). In a column that is its own mirror (k =
+// 0, and k = width / 2 where width is even) a row with 2h > H is the conjugate of row H - h, and a
 // coefficient that is its own mirror is real, the first normal alone.
 class SpectralNoise {
  public:

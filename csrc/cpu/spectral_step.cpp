@@ -70,8 +70,7 @@ void spectral_step(const StepArguments& a, int64_t width) {
             2 * (((b * a.extent.channels + c) * a.extent.height + h) * a.extent.width + k);
         tile.x_next = a.x_next + at;
         tile.x_t = a.x_t == nullptr ? buffers.zero : a.x_t + at;
-        tile.out =
-            a.x_t == nullptr ? buffers.zero : static_cast<const float*>(a.out.data) + at;
+        tile.out = a.x_t == nullptr ? buffers.zero : static_cast<const float*>(a.out.data) + at;
         tile.u = measured ? row_of(a.u, b, c, h) + 2 * k : nullptr;
         tile.s_stride = a.s.stride[3];
         tile.s = row_of(a.s, b, c, h) + k * tile.s_stride;

@@ -6,8 +6,8 @@
 
 namespace ddrm_fast::DDRM_FAST_ISA {
 
-// Floats of one task: a few tasks for each thread, to share out evenly, but long runs of memory, which
-// the processor reads ahead.
+// Floats of one task: a few tasks for each thread, to share out evenly, but long runs of memory,
+// which the processor reads ahead.
 constexpr int64_t kLeastTask = 16384;
 constexpr int64_t kMostTask = 262144;
 constexpr int64_t kTasksPerThread = 8;
@@ -28,8 +28,8 @@ static inline void parallel(int64_t tasks, int64_t floats, int threads, const Fu
       &function);
 }
 
-// Bands of whole rows of every plane: function(b, c, first row, end row). The channels of a band come
-// one after the other, so that what they share (masks) is still in a cache.
+// Bands of whole rows of every plane: function(b, c, first row, end row). The channels of a band
+// come one after the other, so that what they share (masks) is still in a cache.
 template <class Function>
 static inline void for_bands(const Extent& extent, int threads, const Function& function) {
   const int64_t floats = extent.batch * extent.channels * extent.height * extent.width;

@@ -35,7 +35,8 @@ DDRM_HD Prediction<T> predict(const Row& row, T x_t, T out) {
   T eps = broadcast<T>(row.q_x) * x_t + broadcast<T>(row.q_out) * out;
   if (kClip) {
     // NaN passes through.
-    const T clipped = lesser_of(broadcast<T>(row.clip_hi), greater_of(broadcast<T>(row.clip_lo), x0));
+    const T clipped =
+        lesser_of(broadcast<T>(row.clip_hi), greater_of(broadcast<T>(row.clip_lo), x0));
     const T edited = broadcast<T>(row.r_x) * x_t + broadcast<T>(row.r_x0) * clipped;
     eps = select(differs(clipped, x0), edited, eps);
     x0 = clipped;
@@ -58,7 +59,7 @@ DDRM_HD Weights<T> null_weights(const Row& row) {
 template <class T>
 DDRM_HD Weights<T> measured_weights(const Row& row, T s) {
   const auto low = less(s, broadcast<T>(row.thr));
-  auto pick = [&](float Branch::*member) __attribute__((always_inline)) {
+  auto pick = [&](float Branch::* member) __attribute__((always_inline)) {
     return select(low, broadcast<T>(row.low.*member), broadcast<T>(row.high.*member));
   };
   const T inverse = broadcast<T>(1.0f) / s;
@@ -66,8 +67,8 @@ DDRM_HD Weights<T> measured_weights(const Row& row, T s) {
   w.a = pick(&Branch::a0) + s * (pick(&Branch::a1) + s * pick(&Branch::a2));
   w.b = pick(&Branch::b0);
   w.c = (pick(&Branch::c0) + pick(&Branch::c1) * inverse) + pick(&Branch::c2) * s;
-  const T variance = (pick(&Branch::d0) + pick(&Branch::d1) * (inverse * inverse)) +
-                     pick(&Branch::d2) * (s * s);
+  const T variance =
+      (pick(&Branch::d0) + pick(&Branch::d1) * (inverse * inverse)) + pick(&Branch::d2) * (s * s);
   w.d = square_root(greater_of(broadcast<T>(0.0f), variance));
   return w;
 }

@@ -1,5 +1,5 @@
-// Philox4x32-10, a counter-based generator: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as
-// easy as 1, 2, 3", SC 2011.
+// Philox4x32-10, a counter-based generator: Salmon, Moraes, Dror, Shaw, "Parallel random numbers:
+// as easy as 1, 2, 3", SC 2011.
 //
 // Normal of pixel (h, w) of plane p = sample * C + c, in the coordinates of the whole image:
 //   key     = (low, high 32 bits of the seed)

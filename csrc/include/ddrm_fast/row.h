@@ -13,12 +13,12 @@ struct Branch {
 };
 
 struct Row {
-  float p_x, p_out;          // x0 = p_x x_t + p_out out
-  float q_x, q_out;          // eps = q_x x_t + q_out out
-  float r_x, r_x0;           // eps = r_x x_t + r_x0 x0, after an edit of x0
-  float clip_lo, clip_hi;    // range of x0; -inf and inf: no clipping
-  float thr;                 // low: s < thr; high: s >= thr
-  float root_abar_next;      // sqrt(abar_next)
+  float p_x, p_out;              // x0 = p_x x_t + p_out out
+  float q_x, q_out;              // eps = q_x x_t + q_out out
+  float r_x, r_x0;               // eps = r_x x_t + r_x0 x0, after an edit of x0
+  float clip_lo, clip_hi;        // range of x0; -inf and inf: no clipping
+  float thr;                     // low: s < thr; high: s >= thr
+  float root_abar_next;          // sqrt(abar_next)
   float null_a, null_b, null_d;  // s <= 0
   Branch low, high;
 };
