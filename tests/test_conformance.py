@@ -923,6 +923,14 @@ def test_fwht_of_few_numbers(device, bits):
     assert_close(_run(device, ops.fwht, {"x": result}), x.double(), transform(n))
 
 
+def test_fwht_out_matches(device):
+    """Into a buffer, and in place."""
+    x = _move(_images((2, 3, 8, 16)), device)
+    expected = ops.fwht(x)
+    assert torch.equal(ops.fwht(x, out=torch.zeros_like(x)), expected)
+    assert torch.equal(ops.fwht(x, out=x), expected)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_fwht_matches_for_layouts(device, layout):
     call = {"x": _layouts((2, 3, 8, 16))[layout]}

@@ -300,7 +300,7 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_has_threads_of_its_own():
-    subprocess.run([sys.executable, "-c", FORK], check=True, timeout=120)
+    subprocess.run([sys.executable, "-P", "-c", FORK], check=True, timeout=120)
 
 
 def test_instruction_sets_by_name():
@@ -312,7 +312,7 @@ def test_instruction_sets_by_name():
         _C.set_isa("mmx")
     environment = {**os.environ, "DDRM_FAST_ISA": "mmx"}
     failed = subprocess.run(
-        [sys.executable, "-c", "import ddrm_fast._C"],
+        [sys.executable, "-P", "-c", "import ddrm_fast._C"],
         env=environment,
         capture_output=True,
         text=True,

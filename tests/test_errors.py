@@ -830,7 +830,9 @@ def test_the_environment_of_a_process():
     code = "import torch, ddrm_fast; ddrm_fast.ops.fwht(torch.zeros(1, 1, 2, 2))"
     search = os.pathsep.join(p for p in sys.path if p)
     env = {**os.environ, "DDRM_FAST_BACKEND": "jax", "PYTHONPATH": search}
-    run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", code], env=env, capture_output=True, text=True
+    )
     assert run.returncode != 0 and "unknown name 'jax'" in run.stderr
 
 

@@ -80,6 +80,7 @@ def _samples():
             (torch.randn(2, 3, 8, 4).mT.requires_grad_(),),
             (torch.empty(0, 3, 4, 8),),
         ],
+        "fwht_out": [(torch.zeros(2, 3, 4, 8), torch.randn(2, 3, 4, 8))],
         "block_measure": [
             (image.clone().requires_grad_(), one, None, None, 2),
             (image.to(memory_format=torch.channels_last), one, weights, mask, 2),

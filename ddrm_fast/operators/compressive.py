@@ -90,7 +90,7 @@ class WalshHadamardCS(TransformOperator):
         return WalshHadamard.forward(x)
 
     def _inverse(self, c: Tensor, shape: Shape, out: Tensor | None) -> Tensor:
-        return into(WalshHadamard.inverse(c), out)
+        return WalshHadamard.inverse(c, out)
 
     def __repr__(self) -> str:
         return f"WalshHadamardCS({self.size[0]} x {self.size[1]}, {len(self.kept)} kept)"

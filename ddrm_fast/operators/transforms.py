@@ -103,8 +103,13 @@ class Cosine:
 class WalshHadamard:
     """Walsh-Hadamard transform of the plane flattened row by row; its own inverse."""
 
-    forward = staticmethod(fwht)
-    inverse = staticmethod(fwht)
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return fwht(x)
+
+    @staticmethod
+    def inverse(c: Tensor, out: Tensor | None = None) -> Tensor:
+        return fwht(c, out=out)
 
 
 class Kronecker:

@@ -126,9 +126,9 @@ def choose(device_type: str, dtype: torch.dtype) -> ModuleType:
     for backend in _BACKENDS.values():
         reason = backend.unavailable() or backend.refuses(device_type, dtype)
         if reason is None:
-            if backend.name == "reference" and dtype == torch.float32:
-                log.info("the reference backend runs on %s", device_type)
             return backend.load()
+        if backend.name == "cpp" and device_type == "cpu" and dtype == torch.float32:
+            log.warning("the slow reference backend runs on the CPU: %s", reason)
         log.debug("backend %s is passed over on %s: %s", backend.name, device_type, reason)
     raise BackendError(f"no backend runs {dtype} on {device_type}")
 

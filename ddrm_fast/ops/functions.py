@@ -211,24 +211,31 @@ def alias_step(
     return x_next
 
 
-def fwht(x: Tensor) -> Tensor:
+def fwht(x: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Orthonormal Walsh-Hadamard transform, natural order, of planes flattened row by row.
 
     Args:
         x:
             (B, C, H, W), H and W powers of two.
+        out:
+            Buffer for the result, contiguous; may be ``x``. With it, nothing is differentiable.
 
     Returns:
         The transform, of the same shape. It is its own inverse and its own adjoint.
 
     Raises:
-        ValueError: a side is not a power of two.
+        ValueError: a side is not a power of two, or the buffer does not fit.
     """
     guard.state(x, contiguous=False, name="x")
     for side in x.shape[-2:]:
         if side < 1 or side & (side - 1):
             raise ValueError(f"x: sides must be powers of two, got {tuple(x.shape[-2:])}")
-    return _registered.fwht(x)
+    if out is None:
+        return _registered.fwht(x)
+    guard.same("out", out, x)
+    guard.not_differentiable(x, out)
+    _registered.fwht_out(out, x)
+    return out
 
 
 def block_measure(

@@ -79,6 +79,16 @@ def _fwht(x: Tensor) -> Tensor:
 
 
 _define("fwht", "Tensor x", _fwht, _like)
+
+
+def _fwht_out(y: Tensor, x: Tensor) -> None:
+    if x.numel():
+        dispatch.choose(x.device.type, x.dtype).fwht(y, _dense(x))
+
+
+_library.define("fwht_out(Tensor(a!) y, Tensor x) -> ()")
+_library.impl("fwht_out", _fwht_out, "CompositeExplicitAutograd")
+torch.library.register_fake("ddrm_fast::fwht_out", lambda y, x: None, lib=_library)
 torch.library.register_autograd(
     "ddrm_fast::fwht",
     lambda ctx, grad: torch.ops.ddrm_fast.fwht(grad),
