@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=2048, help="height and width (default 2048)")
     size = parser.parse_args().size
-    # every large block comes from the system and goes back at once, so that the peak shows it (M_MMAP_THRESHOLD)
+    # M_MMAP_THRESHOLD: large blocks go back to the system at once, so that the peak shows each
     ctypes.CDLL(None).mallopt(-3, 65536)
     print("| step | pictures of memory beyond its arguments |\n|---|---:|")
     for name in [*registry.POINTWISE, *registry.OTHERS, "blur (FFT)"]:
