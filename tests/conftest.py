@@ -1,4 +1,7 @@
-"""Shared by all tests: memory that the package allocates starts as NaN, the seed is fixed."""
+"""Shared by all tests: memory that the package allocates starts as NaN, the seed is fixed.
+
+Helpers that tests import by name are plain modules of this folder.
+"""
 
 import sys
 from pathlib import Path
@@ -6,7 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))  # for `tolerances`, with --import-mode=importlib
+sys.path.insert(0, str(Path(__file__).parent))  # for helpers, with --import-mode=importlib
+pytest.register_assert_rewrite("conformance", "tolerances")
+
+from conformance import in_use, variants  # noqa: E402
 
 
 def _asked_by_package() -> bool:
@@ -52,3 +58,10 @@ def _same_start():
     torch.manual_seed(0)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(params=variants())
+def device(request):
+    """The device of a backend that is in use for the whole test."""
+    with in_use(request.param) as device:
+        yield device

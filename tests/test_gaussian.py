@@ -8,6 +8,7 @@ import math
 
 import pytest
 import torch
+from small_cases import seeded
 
 from ddrm_fast import DDIM, DDNM, DDPM, DDRM, DDNMPlus, Prior, Schedule, ops
 from ddrm_fast import operators as O
@@ -15,10 +16,6 @@ from ddrm_fast.samplers import run
 
 MEAN, POWER, SAMPLES = 0.2, 0.3, 12000
 TIMES = [900, 700, 500, 350, 200, 120, 60, 20]
-
-
-def seeded(*shape):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
 
 
 OPERATORS = {

@@ -5,9 +5,10 @@ import copy
 import pytest
 import torch
 import torch._dynamo
+from conformance import registered_operations, sampler_rows
 from torch.autograd import gradcheck, gradgradcheck
 
-from ddrm_fast import DDRM, Schedule, ops
+from ddrm_fast import DDRM, ops
 from ddrm_fast.operators import (
     BicubicDownscaling,
     BlockCS,
@@ -25,18 +26,12 @@ from ddrm_fast.operators import (
     transforms,
 )
 from ddrm_fast.ops import Noise, rows
-from ddrm_fast.priors.schedule import pairs
-from ddrm_fast.samplers.table import build_rows
 
-SCHEDULE = Schedule.linear()
 STEP = torch.ones(1, dtype=torch.int64)
 
 
-def _rows(sampler=None, clip=None):
-    sampler = DDRM(steps=10) if sampler is None else sampler
-    visited = SCHEDULE.steps(sampler.steps)
-    sigma_y = torch.tensor([0.2], dtype=torch.float64)
-    return build_rows(sampler, SCHEDULE, pairs(visited), sigma_y, "eps", clip)
+def _rows(clip=None):
+    return sampler_rows(DDRM(steps=10), 0.2, clip=clip)
 
 
 def _samples():
@@ -108,9 +103,7 @@ CASES = [
 
 
 def test_samples_cover_every_registered_operation():
-    prefix = "ddrm_fast::"
-    names = {n.removeprefix(prefix) for n in torch._C._dispatch_get_all_op_names() if prefix in n}
-    assert names == set(_samples())
+    assert registered_operations() == set(_samples())
 
 
 @pytest.mark.parametrize("name, index", CASES)

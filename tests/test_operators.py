@@ -4,13 +4,10 @@ import math
 
 import pytest
 import torch
+from small_cases import seeded
 
 from ddrm_fast import operators as O
 from ddrm_fast.operators.separable import filter_matrix
-
-
-def seeded(*shape):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
 
 
 def mask(*shape):
@@ -86,13 +83,12 @@ def dense(function, shape):
 
 
 def images(shape, batch=2, salt=0):
-    generator = torch.Generator().manual_seed(11 + salt)
-    return torch.randn(batch, *shape, generator=generator, dtype=torch.float64)
+    return seeded(batch, *shape, seed=11 + salt)
 
 
 def measurement_like(operator, shape, batch=2):
     y = operator.H(images(shape, batch))
-    return torch.randn(y.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    return seeded(*y.shape, seed=5)
 
 
 def inner(a, b):
