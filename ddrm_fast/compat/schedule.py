@@ -1,0 +1,63 @@
+"""The published schedule: abar in float32, and the path of time travel."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .degradations.base import whole
+
+
+def compute_alpha(beta: Tensor, t: Tensor) -> Tensor:
+    """abar_t of each timestep, (B, 1, 1, 1); 1 for t = -1.
+
+    Args:
+        beta:
+            Variances of the forward process, [T].
+        t:
+            Timesteps, int64 [B], -1 to T - 1.
+    """
+    return _table(beta).index_select(0, t + 1).view(-1, 1, 1, 1)
+
+
+def _table(beta: Tensor) -> Tensor:
+    """(1, abar_0, ..., abar_(T-1)), the cumulative product in the precision of ``beta``."""
+    return torch.cat((beta.new_ones(1), 1 - beta)).cumprod(dim=0)
+
+
+def alphas_cumprod(beta: Tensor) -> Tensor:
+    """abar_t for t = 0 .. T - 1, in the precision of ``beta``, on the CPU.
+
+    Raises:
+        ValueError: not one-dimensional, or not between 0 and 1.
+    """
+    beta = torch.as_tensor(beta).detach()
+    if beta.dim() != 1 or not beta.numel() or not beta.is_floating_point():
+        raise ValueError(f"b: expected betas [T], got {beta.dtype} {tuple(beta.shape)}")
+    if not bool(((beta >= 0) & (beta < 1)).all()):
+        raise ValueError("b: expected betas from 0 to 1")
+    return _table(beta)[1:].cpu()
+
+
+def get_schedule_jump(T_sampling: int, travel_length: int, travel_repeat: int) -> list[int]:
+    """Times of a run with time travel (Wang et al. 2023, section 3.3; Lugmayr et al. 2022).
+
+    From T - 1 down to -1; at times 0, l, 2 l, ... below T - l the path goes up l steps again, ``travel_repeat``
+    - 1 times each.
+
+    Args:
+        T_sampling, travel_length, travel_repeat:
+            T, l and the number of passes, integers >= 1.
+    """
+    whole("T_sampling", T_sampling)
+    whole("travel_length", travel_length)
+    whole("travel_repeat", travel_repeat)
+    left = dict.fromkeys(range(0, T_sampling - travel_length, travel_length), travel_repeat - 1)
+    times = [T_sampling - 1]
+    while times[-1] >= 0:
+        t = times[-1]
+        if left.get(t, 0):
+            left[t] -= 1
+            times += range(t + 1, t + travel_length + 1)
+        times.append(times[-1] - 1)
+    return times
