@@ -84,6 +84,20 @@ def test_block_step_matches_for_singular_values(device, pattern):
     check_step(device, ops.block_step, block_call(shape, profile, s=torch.zeros_like(s)))
 
 
+@pytest.mark.parametrize("shape", [(2, 3, 3, 37), (1, 3, 2, 4133), (2, 3, 2, 2048), (2, 4, 3, 50)])
+@pytest.mark.parametrize("pattern", ["....", "B.H."])
+@free_and_clipped
+def test_block_step_matches_for_colours_made_grey(device, shape, pattern, clip):
+    """Channels alone as groups, with as few singular values as colour pictures have."""
+    profile = block_profile(shape, 1, True, "none")
+    s = torch.rand(broadcastable(profile.grid, pattern)) + 0.1
+    for table in (random_table(threshold=0.2, clip=clip), sampler_table(DDRM(), clip=clip)):
+        arguments = block_call(shape, profile, s=s, table=table)
+        check_step(device, ops.block_step, arguments, wants_x0=True)
+        arguments = block_call(shape, profile, s=torch.zeros_like(s), table=table)
+        check_step(device, ops.block_step, arguments)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_block_step_matches_for_network_outputs(device, layout):
     shape = (2, 3, 6, 38)
@@ -135,9 +149,11 @@ def test_block_step_matches_with_one_or_no_measurement(device):
 
 def test_block_step_in_place(device):
     shape = (2, 3, 8, 44)
-    for weighted in (False, True):
-        arguments = block_call(shape, block_profile(shape, 4, weighted, "shared"))
-        check_in_place(device, ops.block_step, arguments)
+    for factor, weighted, mask in ((4, False, "shared"), (4, True, "shared"), (1, True, "none")):
+        profile = block_profile(shape, factor, weighted, mask)
+        check_in_place(device, ops.block_step, block_call(shape, profile))
+        one = block_call(shape, profile, s=profile.s[:1, :1, :1, :1].clone())
+        check_in_place(device, ops.block_step, one)
 
 
 @each_block_shape

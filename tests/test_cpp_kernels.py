@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from conformance import sampler_table
 
+from ddrm_fast import DDRM
 from ddrm_fast.ops import philox, rows
 
 _C = pytest.importorskip("ddrm_fast._C")
@@ -172,6 +174,26 @@ def test_block_step_measure_and_lift(factor, grey, masked):
         left = (c.double() * u).sum()
         right = (x_t.double() * x).sum()
         assert abs(left - right) <= 1e-6 * (c.double().norm() * u.norm() * 2 + 1)
+
+
+@pytest.mark.parametrize("prediction", ["eps", "x0"])
+def test_one_singular_value_gives_the_bits_of_a_plane_of_them(prediction):
+    """Colours made grey have a kernel of their own where one value holds for a row."""
+    shape = (2, 3, 3, 2100)
+    x_t, out, u = torch.randn(shape), torch.randn(shape), torch.randn(1, 1, *shape[2:])
+    weights, one = torch.rand(3) + 0.2, torch.tensor(0.7).view(1, 1, 1, 1)
+    table = sampler_table(DDRM(), prediction=prediction)
+
+    def step_once(s=one):
+        x_next = _nan(*shape)
+        cpp.block_step(
+            *(x_next, None, x_t, out, u, s, weights, None, 1),
+            *(table, torch.tensor([7]), _keys(2), None),
+        )
+        return x_next
+
+    plane = one.expand(u.shape).contiguous()
+    assert torch.equal(_everywhere(step_once), _everywhere(lambda: step_once(plane)))
 
 
 @pytest.mark.parametrize("height, width", [(1, 1), (6, 7), (9, 2200), (128, 128)])

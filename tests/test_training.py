@@ -240,6 +240,31 @@ def test_crops_depend_on_seed_and_step_alone():
     assert not np.array_equal(first, crops.batch(8, 4))
 
 
+def test_magnified_crops_are_smooth():
+    def roughness(**smooth):
+        crops = CropSource(photographs(), pack([]), 0.0, CropConfig(patch=16, **smooth), 0)
+        pixels = crops.batch(0, 40).astype(float)
+        return np.abs(np.diff(pixels, axis=2)).mean()
+
+    sharp = roughness(smooth_share=0.0)
+    assert roughness(smooth_share=1.0, smooth_high=1.0) > 0.9 * sharp
+    assert roughness(smooth_share=1.0, smooth_high=2.0) < 0.7 * sharp
+
+
+def test_a_run_starts_from_given_weights(tmp_path):
+    first = run(tmp_path / "first")
+    weights = load_denoiser(tmp_path / "first" / training.WEIGHTS)
+    config = replace(TINY, start_from=weights.sha256, seed=5, steps=1, decay_steps=0)
+    started = training.Trainer(config, source(config))
+    started.start_from(weights)
+    for (name, value), mean in zip(started.model.state_dict().items(), first.ema, strict=True):
+        assert torch.equal(value, mean.half().float()), name
+    second = run(tmp_path / "second", config, start_from=weights)
+    assert second.step == 1
+    with pytest.raises(ValueError, match="weights: got some at step 1"):
+        second.start_from(weights)
+
+
 def test_kept_leaves_are_the_drawn_leaves(tmp_path, monkeypatch):
     config = replace(TINY, leaves_share=1.0)
     drawn = training.build_source(config, [], cache=tmp_path)
@@ -260,6 +285,12 @@ def test_crop_source_refusals():
         CropSource(photographs(), empty, 0.5, CropConfig(), 0)
     with pytest.raises(ValueError, match="leaves_share"):
         CropSource(photographs(), photographs(), 1.5, CropConfig(), 0)
+
+
+def test_crop_config_refusals():
+    for values in ({"smooth_share": 1.5}, {"smooth_high": 0.5}, {"patch": 4}):
+        with pytest.raises(ValueError, match=next(iter(values))):
+            CropConfig(**values)
 
 
 @pytest.mark.parametrize(
@@ -299,6 +330,16 @@ def test_command_line(tmp_path, capsys):
     assert state["step"] == 6
     assert main(["train", "--out", out, "--resume", "--batch", "3", "--quiet"]) == 1
     assert "batch: 3, checkpoint has 2" in capsys.readouterr().err
+    weights = str(tmp_path / "run" / training.WEIGHTS)
+    second = [argument for argument in start if argument not in ("--channels", "4,6")]
+    second += ["--start-from", weights, "--out"]
+    assert main([*second, str(tmp_path / "second")]) == 0
+    state = training.read_checkpoint(tmp_path / "second" / training.CHECKPOINT)
+    assert training.config_from_json(state["config"]).start_from == load_denoiser(weights).sha256
+    assert main([*second, str(tmp_path / "third"), "--channels", "4,6"]) == 1
+    assert "--channels" in capsys.readouterr().err
+    assert main(["train", "--out", out, "--resume", "--start-from", weights]) == 1
+    assert "--start-from" in capsys.readouterr().err
     assert main(["train", "--out", str(tmp_path / "new"), "--quiet"]) == 1
     assert "folders: got none" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()

@@ -94,7 +94,8 @@ class AliasRows {
     const float* kernel = row_of(alias_.kernel, b_, c_, h) + 2 * k;
     float* x_next = step_.x_next + at;
     for_lanes(2 * n, [&](int64_t i, auto lanes) {
-      const Prediction<f32x16> p = predict<false>(row_, load(x_t + i, lanes), load(out + i, lanes));
+      const Prediction<f32x16> p =
+          predict<Predict::kAny>(row_, load(x_t + i, lanes), load(out + i, lanes));
       f32x16 x = null.a * p.x0 + null.b * p.eps;
       f32x16 noise;
       if (kNoise) {

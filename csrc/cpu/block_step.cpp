@@ -9,7 +9,7 @@ struct MemberRow {
   const float* x_t;
   const float* out;
   const float* z;
-  float* n;
+  float* n;   // or x_next
   float* x0;  // or null
   MemberProfile profile;
 };
@@ -21,29 +21,38 @@ struct GroupSums {
   float* z;
 };
 
-// n_j = (a_null x0_j + b_null eps_j) + d_null z_j, and the sums of profile_j times x0, eps and z
-// over some rows, added to the sums so far.
-template <bool kClip, bool kNoise, bool kMask>
+// Returns n_j = (a_null x0_j + b_null eps_j) + d_null z_j of one member row, and adds its profile
+// times x0, eps and z to the sums.
+template <Predict kPredict, bool kNoise, bool kMask, class Lanes>
+DDRM_INLINE f32x16 null_and_sum(const Row& row, const Weights<f32x16>& null,
+                                const MemberRow& member, int64_t i, Lanes lanes, f32x16& sum_x0,
+                                f32x16& sum_eps, f32x16& sum_z) {
+  const Prediction<f32x16> p =
+      predict<kPredict>(row, load(member.x_t + i, lanes), load(member.out + i, lanes));
+  const f32x16 profile = member_profile<kMask>(member.profile, i, lanes);
+  f32x16 n = null.a * p.x0 + null.b * p.eps;
+  if (kNoise) {
+    const f32x16 z = load(member.z + i, lanes);
+    n = n + null.d * z;
+    sum_z = sum_z + profile * z;
+  }
+  sum_x0 = sum_x0 + profile * p.x0;
+  sum_eps = sum_eps + profile * p.eps;
+  if (member.x0 != nullptr) store(member.x0 + i, p.x0, lanes);
+  return n;
+}
+
+// The null parts of some rows, and their sums over the rows, added to the sums so far.
+template <Predict kPredict, bool kNoise, bool kMask>
 void null_and_sums(const Row& row, const MemberRow* members, int64_t rows, int64_t columns,
                    bool first, const GroupSums& sums) {
   const Weights<f32x16> null = null_weights<f32x16>(row);
   for_lanes(columns, [&](int64_t i, auto lanes) __attribute__((always_inline)) {
     f32x16 sum_x0(0.0f), sum_eps(0.0f), sum_z(0.0f);
     for (int64_t j = 0; j < rows; ++j) {
-      const MemberRow& member = members[j];
-      const Prediction<f32x16> p =
-          predict<kClip>(row, load(member.x_t + i, lanes), load(member.out + i, lanes));
-      const f32x16 profile = member_profile<kMask>(member.profile, i, lanes);
-      f32x16 n = null.a * p.x0 + null.b * p.eps;
-      if (kNoise) {
-        const f32x16 z = load(member.z + i, lanes);
-        n = n + null.d * z;
-        sum_z = sum_z + profile * z;
-      }
-      sum_x0 = sum_x0 + profile * p.x0;
-      sum_eps = sum_eps + profile * p.eps;
-      if (member.x0 != nullptr) store(member.x0 + i, p.x0, lanes);
-      store(member.n + i, n, lanes);
+      const f32x16 n = null_and_sum<kPredict, kNoise, kMask>(row, null, members[j], i, lanes,
+                                                             sum_x0, sum_eps, sum_z);
+      store(members[j].n + i, n, lanes);
     }
     add_sum(sums.x0 + i, sum_x0, first);
     add_sum(sums.eps + i, sum_eps, first);
@@ -58,34 +67,42 @@ struct NullAndSums {
   bool first;
   const GroupSums& sums;
 
-  template <bool kClip, bool kNoise>
+  template <Predict kPredict, bool kNoise>
   void run() {
     if (members->profile.mask != nullptr) {
-      null_and_sums<kClip, kNoise, true>(row, members, rows, columns, first, sums);
+      null_and_sums<kPredict, kNoise, true>(row, members, rows, columns, first, sums);
     } else {
-      null_and_sums<kClip, kNoise, false>(row, members, rows, columns, first, sums);
+      null_and_sums<kPredict, kNoise, false>(row, members, rows, columns, first, sums);
     }
   }
 };
 
-// Puts into sums.x0, for each of n groups,
+// What the measured direction of a group adds to each member, up to the member's profile:
 //   ((a - a_null) rho_x0 + (b - b_null) rho_eps + c u + (d - d_null) rho_z) / (s r^2)
 // with rho_v = sum_j w_j v_j; 0 where nothing is measured.
+template <bool kNoise>
+DDRM_INLINE f32x16 group_change(const Weights<f32x16>& w, const Weights<f32x16>& null, f32x16 s,
+                                f32x16 scale, f32x16 u, f32x16 sum_x0, f32x16 sum_eps,
+                                f32x16 sum_z) {
+  f32x16 change = (w.a - null.a) * (scale * sum_x0) + (w.b - null.b) * (scale * sum_eps);
+  change = change + w.c * u;
+  if (kNoise) change = change + (w.d - null.d) * (scale * sum_z);
+  return select(less(f32x16(0.0f), s), scale * change, f32x16(0.0f));
+}
+
+// Puts into sums.x0 the changes of n groups.
+template <bool kNoise>
 void group_changes(const Row& row, float area, const float* s, int64_t s_stride, const float* u,
-                   int64_t n, bool noise, const GroupSums& sums) {
+                   int64_t n, const GroupSums& sums) {
   const Weights<f32x16> null = null_weights<f32x16>(row);
   Weights<f32x16> constant = null;
   if (s_stride == 0) constant = measured_weights(row, f32x16(*s));
   for_lanes(n, [&](int64_t i, auto lanes) {
     const f32x16 here = load_strided(s, s_stride, i, lanes);
     const Weights<f32x16> w = s_stride == 0 ? constant : measured_weights(row, here);
-    const f32x16 scale = direction_scale(here, area);
-    f32x16 change = (w.a - null.a) * (scale * load(sums.x0 + i)) +
-                    (w.b - null.b) * (scale * load(sums.eps + i));
-    change = change + w.c * load(u + i, lanes);
-    if (noise) change = change + (w.d - null.d) * (scale * load(sums.z + i));
-    change = select(less(f32x16(0.0f), here), scale * change, f32x16(0.0f));
-    store(sums.x0 + i, change);
+    store(sums.x0 + i,
+          group_change<kNoise>(w, null, here, direction_scale(here, area), load(u + i, lanes),
+                               load(sums.x0 + i), load(sums.eps + i), load(sums.z + i)));
   });
 }
 
@@ -99,6 +116,41 @@ void add_change(float* x_next, const float* null, const float* change, const Mem
     store_result(x_next + i, x, lanes, stream);
   });
 }
+
+// The whole step of pixels whose few channels are one group with one singular value everywhere, as
+// in colour pictures made grey: nothing is stored in between, with the same sums in the same order.
+struct StepOfChannels {
+  const Row& row;
+  const MemberRow* members;
+  const float* s;
+  const float* u;
+  int64_t columns;
+  bool stream;
+  static constexpr int kMembers = 3;
+  // Longer runs than elsewhere: rows of several planes alternate, and memory likes that rarely.
+  static constexpr int64_t kColumns = 2048;
+
+  template <Predict kPredict, bool kNoise>
+  void run() {
+    const f32x16 s_here(*s), zero(0.0f), scale = direction_scale(s_here, 1.0f);
+    const Weights<f32x16> null = null_weights<f32x16>(row), w = measured_weights(row, s_here);
+    for_lanes(columns, [&](int64_t i, auto lanes) __attribute__((always_inline)) {
+      f32x16 n[kMembers], sum_x0 = zero, sum_eps = zero, sum_z = zero;
+#pragma GCC unroll 8
+      for (int j = 0; j < kMembers; ++j) {
+        n[j] = null_and_sum<kPredict, kNoise, false>(row, null, members[j], i, lanes, sum_x0,
+                                                     sum_eps, sum_z);
+      }
+      const f32x16 change =
+          group_change<kNoise>(w, null, s_here, scale, load(u + i, lanes), sum_x0, sum_eps, sum_z);
+#pragma GCC unroll 8
+      for (int j = 0; j < kMembers; ++j) {
+        const f32x16 profile = member_profile<false>(members[j].profile, i, lanes);
+        store_result(members[j].n + i, n[j] + profile * change, lanes, stream);
+      }
+    });
+  }
+};
 
 // The groups of one image and one group of channels.
 class Groups {
@@ -115,22 +167,31 @@ class Groups {
         noise_(draws_noise(row_)),
         stream_(measured_ && streams(step)),
         member_rows_(grid.members * grid.factor),
-        room_(padded(grid.tile)) {
+        at_once_(measured_ && grid.factor == 1 && member_rows_ == StepOfChannels::kMembers &&
+                 profile.mask.data == nullptr && step.s.stride[3] == 0),
+        room_(at_once_ ? 0 : padded(grid.tile)),
+        columns_(at_once_ ? StepOfChannels::kColumns : kTile),
+        buffer_(columns_ + kNoiseBuffer - kNoiseTile) {
     const int64_t rows = member_rows_ < kMemberRows ? member_rows_ : kMemberRows;
     float* scratch =
-        thread_scratch(3 * room_ + kTile + 2 * rows * kNoiseBuffer + member_rows_ * room_);
+        thread_scratch(3 * room_ + columns_ + 2 * rows * buffer_ + member_rows_ * room_);
     sums_ = {scratch, scratch + room_, scratch + 2 * room_};
     zero_ = scratch + 3 * room_;
-    noise_buffer_ = zero_ + kTile;
-    out_buffer_ = noise_buffer_ + rows * kNoiseBuffer;
-    null_ = out_buffer_ + rows * kNoiseBuffer;
-    std::memset(zero_, 0, kTile * sizeof(float));
+    noise_buffer_ = zero_ + columns_;
+    out_buffer_ = noise_buffer_ + rows * buffer_;
+    null_ = out_buffer_ + rows * buffer_;
+    std::memset(zero_, 0, columns_ * sizeof(float));
   }
 
   void row_of_blocks(int64_t block) const {
-    const int64_t width = step_.extent.width;
-    for (int64_t w = 0; w < width; w += grid_.tile) {
-      tile(block, w, width - w < grid_.tile ? width - w : grid_.tile);
+    const int64_t width = step_.extent.width, wide = at_once_ ? columns_ : grid_.tile;
+    for (int64_t w = 0; w < width; w += wide) {
+      const int64_t columns = width - w < wide ? width - w : wide;
+      if (at_once_) {
+        step_of_channels(block, w, columns);
+      } else {
+        tile(block, w, columns);
+      }
     }
     if (stream_) finish_stream();
   }
@@ -169,23 +230,38 @@ class Groups {
     return ((b_ * e.channels + c) * e.height + h) * e.width;
   }
 
+  // Row j of the members as the k-th of those that are worked on together.
+  MemberRow member_row(int64_t block, int64_t j, int64_t k, int64_t w, int64_t columns) const {
+    const int64_t c = channel(j), h = image_row(block, j);
+    const int64_t at = offset(c, h) + w;
+    MemberRow member;
+    member.profile = MemberProfile(profile_, b_, c, h, w);
+    member.x0 = step_.x0 == nullptr ? nullptr : step_.x0 + at;
+    member.n = step_.x_next + at;
+    member.x_t = member.out = zero_;
+    if (step_.x_t != nullptr) {
+      member.x_t = step_.x_t + at;
+      member.out = OutputRow(step_.out, b_, c, h * step_.extent.width)
+                       .tile(w, columns, out_buffer_ + k * buffer_);
+    }
+    member.z = noise_ ? noise_row_of(c, h, w, columns, member, at, k) : nullptr;
+    return member;
+  }
+
+  void step_of_channels(int64_t h, int64_t w, int64_t columns) const {
+    MemberRow members[StepOfChannels::kMembers];
+    for (int64_t j = 0; j < member_rows_; ++j) members[j] = member_row(h, j, j, w, columns);
+    const float* s = row_of(step_.s, b_, group_, h);
+    const float* u = row_of(step_.u, b_, group_, h) + w;
+    with_row_traits(row_, noise_, StepOfChannels{row_, members, s, u, columns, stream_});
+  }
+
   void sum_rows(int64_t block, int64_t first, int64_t rows, int64_t w, int64_t columns,
                 int64_t in_tile) const {
     MemberRow members[kMemberRows];
     for (int64_t k = 0; k < rows; ++k) {
-      const int64_t j = first + k, c = channel(j), h = image_row(block, j);
-      const int64_t at = offset(c, h) + w;
-      MemberRow& member = members[k];
-      member.profile = MemberProfile(profile_, b_, c, h, w);
-      member.x0 = step_.x0 == nullptr ? nullptr : step_.x0 + at;
-      member.n = measured_ ? null_ + j * room_ + in_tile : step_.x_next + at;
-      member.x_t = member.out = zero_;
-      if (step_.x_t != nullptr) {
-        member.x_t = step_.x_t + at;
-        member.out = OutputRow(step_.out, b_, c, h * step_.extent.width)
-                         .tile(w, columns, out_buffer_ + k * kNoiseBuffer);
-      }
-      member.z = noise_ ? noise_row_of(c, h, w, columns, member, at, k) : nullptr;
+      members[k] = member_row(block, first + k, k, w, columns);
+      if (measured_) members[k].n = null_ + (first + k) * room_ + in_tile;
     }
     const GroupSums sums{sums_.x0 + in_tile, sums_.eps + in_tile, sums_.z + in_tile};
     with_row_traits(row_, noise_, NullAndSums{row_, members, rows, columns, first == 0, sums});
@@ -196,7 +272,7 @@ class Groups {
     if (step_.noise != nullptr) return step_.noise + at;
     // A streaming store wants its line in no cache.
     const Ahead ahead{{member.x_t, member.out, stream_ ? member.x_t : step_.x_next + at}};
-    return fill_noise(noise_buffer_ + k * kNoiseBuffer, step_noise_row(step_, b_, c, h),
+    return fill_noise(noise_buffer_ + k * buffer_, step_noise_row(step_, b_, c, h),
                       static_cast<uint32_t>(step_.keys[b_].origin_w + w), columns, ahead);
   }
 
@@ -207,8 +283,9 @@ class Groups {
     if (noise_) fold_columns(sums_.z, columns, r);
     const float* s = row_of(step_.s, b_, group_, block) + g * step_.s.stride[3];
     const float* u = row_of(step_.u, b_, group_, block) + g;
-    group_changes(row_, static_cast<float>(r) * static_cast<float>(r), s, step_.s.stride[3], u,
-                  columns / r, noise_, sums_);
+    const auto changes = noise_ ? group_changes<true> : group_changes<false>;
+    changes(row_, static_cast<float>(r) * static_cast<float>(r), s, step_.s.stride[3], u,
+            columns / r, sums_);
     spread_columns(sums_.x0, columns, r);
   }
 
@@ -218,7 +295,9 @@ class Groups {
   Row row_;
   int64_t b_, group_;
   bool measured_, noise_, stream_;
-  int64_t member_rows_, room_;
+  int64_t member_rows_;
+  bool at_once_;
+  int64_t room_, columns_, buffer_;
   GroupSums sums_;
   float *zero_, *noise_buffer_, *out_buffer_, *null_;
 };

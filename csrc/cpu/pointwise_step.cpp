@@ -45,7 +45,7 @@ TileSpectrum classify(const float* s, int64_t stride, int64_t n) {
 }
 
 // x_next = ((a x0 + b eps) + c u) + d z
-template <bool kClip, bool kNoise, Spectrum kSpectrum>
+template <Predict kPredict, bool kNoise, Spectrum kSpectrum>
 void update(const Row& row, float value, const Tile& tile) {
   const Weights<f32x16> null = null_weights<f32x16>(row);
   Weights<f32x16> weights = null;
@@ -54,7 +54,7 @@ void update(const Row& row, float value, const Tile& tile) {
   }
   for_lanes(tile.n, [&](int64_t i, auto lanes) __attribute__((always_inline)) {
     const Prediction<f32x16> p =
-        predict<kClip>(row, load(tile.x_t + i, lanes), load(tile.out + i, lanes));
+        predict<kPredict>(row, load(tile.x_t + i, lanes), load(tile.out + i, lanes));
     Weights<f32x16> w = weights;
     mask16 measured;
     if (kSpectrum == Spectrum::kTwoValued || kSpectrum == Spectrum::kAny) {
@@ -82,17 +82,17 @@ struct UpdateTile {
   TileSpectrum spectrum;
   const Tile& tile;
 
-  template <bool kClip, bool kNoise>
+  template <Predict kPredict, bool kNoise>
   void run() {
     switch (spectrum.kind) {
       case Spectrum::kNull:
-        return update<kClip, kNoise, Spectrum::kNull>(row, 0.0f, tile);
+        return update<kPredict, kNoise, Spectrum::kNull>(row, 0.0f, tile);
       case Spectrum::kConstant:
-        return update<kClip, kNoise, Spectrum::kConstant>(row, spectrum.value, tile);
+        return update<kPredict, kNoise, Spectrum::kConstant>(row, spectrum.value, tile);
       case Spectrum::kTwoValued:
-        return update<kClip, kNoise, Spectrum::kTwoValued>(row, spectrum.value, tile);
+        return update<kPredict, kNoise, Spectrum::kTwoValued>(row, spectrum.value, tile);
       case Spectrum::kAny:
-        return update<kClip, kNoise, Spectrum::kAny>(row, 0.0f, tile);
+        return update<kPredict, kNoise, Spectrum::kAny>(row, 0.0f, tile);
     }
   }
 };

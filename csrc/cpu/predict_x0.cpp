@@ -3,10 +3,10 @@
 namespace ddrm_fast::DDRM_FAST_ISA {
 namespace {
 
-template <bool kClip>
+template <Predict kPredict>
 void predict_tile(const Row& row, float* x0, const float* x_t, const float* out, int64_t n) {
   for_lanes(n, [&](int64_t i, auto lanes) {
-    store(x0 + i, predict<kClip>(row, load(x_t + i, lanes), load(out + i, lanes)).x0, lanes);
+    store(x0 + i, predict<kPredict>(row, load(x_t + i, lanes), load(out + i, lanes)).x0, lanes);
   });
 }
 
@@ -25,9 +25,9 @@ void predict_x0(const PredictArguments& a) {
         const int64_t n = extent.width - w < kTile ? extent.width - w : kTile;
         const float* source = out.tile(w, n, buffer);
         if (clips(row)) {
-          predict_tile<true>(row, a.x0 + offset + w, a.x_t + offset + w, source, n);
+          predict_tile<Predict::kClip>(row, a.x0 + offset + w, a.x_t + offset + w, source, n);
         } else {
-          predict_tile<false>(row, a.x0 + offset + w, a.x_t + offset + w, source, n);
+          predict_tile<Predict::kAny>(row, a.x0 + offset + w, a.x_t + offset + w, source, n);
         }
       }
     }

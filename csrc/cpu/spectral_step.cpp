@@ -18,7 +18,7 @@ template <bool kNoise, bool kMeasured, class Lanes>
 DDRM_INLINE void update_pairs(const Row& row, const Tile& tile, int64_t at,
                               const Weights<f32x16>& w, f32x16 s, Lanes lanes) {
   const Prediction<f32x16> p =
-      predict<false>(row, load(tile.x_t + at, lanes), load(tile.out + at, lanes));
+      predict<Predict::kAny>(row, load(tile.x_t + at, lanes), load(tile.out + at, lanes));
   f32x16 x = w.a * p.x0 + w.b * p.eps;
   if (kMeasured) {
     x = select(less(f32x16(0.0f), s), x + w.c * load(tile.u + at, lanes), x);

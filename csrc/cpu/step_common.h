@@ -78,18 +78,25 @@ struct TileBuffers {
   alignas(64) float zero[kTile];
 };
 
-// Calls function.template run<kClip, kNoise>() with what the row asks for.
+// Calls function.template run<kPredict, kNoise>() with what the row asks for.
+template <Predict kPredict, class Function>
+DDRM_INLINE void with_noise_trait(bool noise, Function&& function) {
+  if (noise) {
+    function.template run<kPredict, true>();
+  } else {
+    function.template run<kPredict, false>();
+  }
+}
+
 template <class Function>
 DDRM_INLINE void with_row_traits(const Row& row, bool noise, Function&& function) {
-  const bool clip = clips(row);
-  if (clip && noise) {
-    function.template run<true, true>();
-  } else if (clip) {
-    function.template run<true, false>();
-  } else if (noise) {
-    function.template run<false, true>();
-  } else {
-    function.template run<false, false>();
+  switch (predict_of(row)) {
+    case Predict::kAny:
+      return with_noise_trait<Predict::kAny>(noise, function);
+    case Predict::kOutIsEps:
+      return with_noise_trait<Predict::kOutIsEps>(noise, function);
+    case Predict::kClip:
+      return with_noise_trait<Predict::kClip>(noise, function);
   }
 }
 

@@ -19,6 +19,10 @@ example:
 
     ddrm-fast train photos/ --out runs/prior --resume --final-decay 5000
 
+  A new run, with other pictures, from weights that exist:
+
+    ddrm-fast train other/ --out runs/other --start-from runs/prior/denoiser.safetensors
+
   Without any photograph:
 
     ddrm-fast train --dead-leaves 1 --out runs/leaves
@@ -46,6 +50,10 @@ def add(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--final-decay", type=int, metavar="N",
         help="with --resume: end after N more steps with a falling learning rate",
+    )  # fmt: skip
+    parser.add_argument(
+        "--start-from", metavar="FILE",
+        help="start a new run from these weights, not from random ones (also: default)",
     )  # fmt: skip
     what = parser.add_argument_group(
         "what is computed", "On --resume, whatever is not given is taken from the checkpoint."
@@ -84,17 +92,28 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from ..priors import training
+    from ..priors.denoiser import load_denoiser
+    from ..priors.load import DEFAULT
 
     if arguments.threads is not None:
         if arguments.threads < 1:
             raise ValueError(f"--threads: got {arguments.threads}, expected at least 1")
         torch.set_num_threads(arguments.threads)
+    start_from = None
     if arguments.resume:
+        if arguments.start_from is not None:
+            raise ValueError("--start-from: got it with --resume, expected one of them")
         state = training.read_checkpoint(Path(arguments.out) / training.CHECKPOINT)
         base = training.config_from_json(state["config"])
     else:
         training.check_new(arguments.out, arguments.final_decay)
         base = training.TrainingConfig(precision=training.best_precision())
+        if arguments.start_from is not None:
+            if arguments.channels is not None:
+                raise ValueError("--channels: got it with --start-from, whose network is kept")
+            path = DEFAULT if arguments.start_from == "default" else arguments.start_from
+            start_from = load_denoiser(path)
+            base = replace(base, model=start_from.config, start_from=start_from.sha256)
     config = configure(base, arguments)
     workers = torch.get_num_threads()
     source = training.build_source(config, arguments.folders, workers, cache=arguments.out)
@@ -102,6 +121,7 @@ def run(arguments: argparse.Namespace) -> int:
         config,
         source,
         arguments.out,
+        start_from=start_from,
         resume=arguments.resume,
         final_decay=arguments.final_decay,
         checkpoint_minutes=arguments.checkpoint_minutes,

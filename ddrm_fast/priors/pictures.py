@@ -152,12 +152,18 @@ class CropConfig:
             this one ...
         scale_high: ... to this one. Scaling down removes the artefacts of JPEG files.
         leaves_scale_low: Smallest random factor for dead leaves (the largest is 1).
+        smooth_share: Share of crops that are then magnified, so that the network also meets what
+            a camera shows out of focus and at full resolution, 0 to 1.
+        smooth_high: Largest factor of that, at least 1; the factor is drawn log-uniformly from 1,
+            and what is magnified has 8 x 8 pixels or more.
     """
 
     patch: int = 64
     scale_low: float = 0.4
     scale_high: float = 0.9
     leaves_scale_low: float = 0.6
+    smooth_share: float = 0.25
+    smooth_high: float = 6.0
 
     def __post_init__(self) -> None:
         if self.patch < 8:
@@ -171,6 +177,10 @@ class CropConfig:
             raise ValueError(
                 f"leaves_scale_low: got {self.leaves_scale_low}, expected above 0, at most 1"
             )
+        if not 0 <= self.smooth_share <= 1:
+            raise ValueError(f"smooth_share: got {self.smooth_share}, expected 0 to 1")
+        if not self.smooth_high >= 1:
+            raise ValueError(f"smooth_high: got {self.smooth_high}, expected at least 1")
 
 
 class CropSource:
@@ -235,13 +245,18 @@ class CropSource:
         high = 1.0 if from_leaves else config.scale_high
         picture = source[int(rng.integers(len(source)))]
         scale = float(np.exp(rng.uniform(np.log(low), np.log(high))))
-        side = min(round(config.patch / scale), *picture.shape[:2])
+        patch = config.patch
+        if rng.random() < config.smooth_share:
+            factor = np.exp(rng.uniform(0, np.log(config.smooth_high)))
+            patch = max(8, round(patch / factor))
+        side = min(round(patch / scale), *picture.shape[:2])
         top = int(rng.integers(picture.shape[0] - side + 1))
         left = int(rng.integers(picture.shape[1] - side + 1))
         crop = picture[top : top + side, left : left + side]
-        if side != config.patch:
-            image = Image.fromarray(crop)
-            crop = np.asarray(image.resize((config.patch, config.patch), Image.Resampling.BICUBIC))
+        for size in (patch, config.patch):  # down first: that removes the artefacts
+            if crop.shape[0] != size:
+                image = Image.fromarray(crop).resize((size, size), Image.Resampling.BICUBIC)
+                crop = np.asarray(image)
         turns, flip = int(rng.integers(4)), bool(rng.integers(2))
         crop = np.rot90(crop, turns)
         return crop[:, ::-1] if flip else crop

@@ -64,6 +64,7 @@ class TrainingConfig:
         sigma_uniform: Share of noise levels drawn log-uniformly from 0.002 to 160 instead.
         precision: Arithmetic of the network: "bfloat16" or "float32".
         seed: Seed of weights, pictures, crops and noise, 0 or more.
+        start_from: SHA-256 of the weights that the run starts from; empty for random ones.
     """
 
     model: DenoiserConfig = field(default_factory=DenoiserConfig)
@@ -84,6 +85,7 @@ class TrainingConfig:
     sigma_uniform: float = 0.2
     precision: str = "float32"
     seed: int = 0
+    start_from: str = ""
 
     def __post_init__(self) -> None:
         for name in ("batch", "steps"):
@@ -202,6 +204,17 @@ class Trainer:
             weight_decay=config.weight_decay,
             fused=True,
         )
+
+    def start_from(self, weights: Denoiser) -> None:
+        """Take the weights of a network of the same shape, before the first step.
+
+        Raises:
+            ValueError: The run has begun.
+        """
+        if self.step:
+            raise ValueError(f"weights: got some at step {self.step}, expected none after step 0")
+        self.model.load_state_dict(weights.state_dict())
+        self.ema = [parameter.detach().clone() for parameter in self.parameters]
 
     def prepare(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
         """Clean crops (B, 3, patch, patch) in [-1, 1], noise of that shape, levels (B,)."""
@@ -486,6 +499,7 @@ def train(
     source: CropSource,
     out: str | Path,
     *,
+    start_from: Denoiser | None = None,
     resume: bool = False,
     final_decay: int | None = None,
     stop_at: int | None = None,
@@ -502,6 +516,7 @@ def train(
         config: The run.
         source: Where the crops come from.
         out: Folder for checkpoint.pt, denoiser.safetensors (the export) and log.jsonl.
+        start_from: Start a new run from these weights (`load_denoiser`) instead of random ones.
         resume: Continue from the checkpoint in `out`, which must exist.
         final_decay: With resume: let the learning rate fall to zero over this many more steps,
             then end, whatever the schedule of the checkpoint was.
@@ -530,6 +545,8 @@ def train(
         trainer.restore(read_checkpoint(checkpoint), final_decay)
     else:
         check_new(out, final_decay)
+        if start_from is not None:
+            trainer.start_from(start_from)
     out.mkdir(parents=True, exist_ok=True)
     end = trainer.config.steps
     end = end if stop_at is None else min(stop_at, end)

@@ -29,11 +29,14 @@ struct Prediction {
 };
 
 // x0 = p_x x_t + p_out out, clipped; eps = q_x x_t + q_out out, derived anew where x0 was clipped.
-template <bool kClip, class T>
+template <Predict kPredict, class T>
 DDRM_HD Prediction<T> predict(const Row& row, T x_t, T out) {
   T x0 = broadcast<T>(row.p_x) * x_t + broadcast<T>(row.p_out) * out;
-  T eps = broadcast<T>(row.q_x) * x_t + broadcast<T>(row.q_out) * out;
-  if (kClip) {
+  T eps = out;
+  if (kPredict != Predict::kOutIsEps) {
+    eps = broadcast<T>(row.q_x) * x_t + broadcast<T>(row.q_out) * out;
+  }
+  if (kPredict == Predict::kClip) {
     // NaN passes through.
     const T clipped =
         lesser_of(broadcast<T>(row.clip_hi), greater_of(broadcast<T>(row.clip_lo), x0));

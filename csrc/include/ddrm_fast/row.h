@@ -30,6 +30,18 @@ DDRM_HD bool clips(const Row& row) {
   return !(row.clip_lo == -__builtin_inff() && row.clip_hi == __builtin_inff());
 }
 
+// How x0 and eps follow from x_t and the network's output.
+enum class Predict {
+  kAny,       // both by multiplication
+  kOutIsEps,  // the output is eps, as it is with most networks
+  kClip,      // x0 is clipped, and eps derived anew where that changed it
+};
+
+DDRM_HD Predict predict_of(const Row& row) {
+  if (clips(row)) return Predict::kClip;
+  return row.q_x == 0.0f && row.q_out == 1.0f ? Predict::kOutIsEps : Predict::kAny;
+}
+
 DDRM_HD bool draws_noise(const Row& row) {
   return row.null_d != 0 || row.low.d0 != 0 || row.low.d1 != 0 || row.low.d2 != 0 ||
          row.high.d0 != 0 || row.high.d1 != 0 || row.high.d2 != 0;
