@@ -7,6 +7,6 @@ Classes, methods, vector orders and return values are the published ones; the sa
 package's fused steps. ``docs/porting.md`` shows a port, ``docs/fidelity.md`` lists every difference.
 """
 
-from . import ddrm
+from . import ddnm, ddrm
 
-__all__ = ["ddrm"]
+__all__ = ["ddnm", "ddrm"]

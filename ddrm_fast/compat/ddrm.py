@@ -18,17 +18,9 @@ from torch import Tensor
 from ..samplers.weights import check_unit
 from . import degradations
 from .degradations.flat import FlatOperator
-from .loop import (
-    FusedSteps,
-    GivenNoise,
-    Model,
-    Network,
-    Randomness,
-    check_level,
-    check_state,
-    sample,
-)
+from .loop import GivenNoise, Model, Network, Randomness, check_level, check_state, sample
 from .schedule import alphas_cumprod, compute_alpha
+from .steps import FusedSteps
 from .weights import TINY, DDRMWeights
 
 __all__ = [
@@ -50,7 +42,8 @@ __all__ = [
 class H_functions(degradations.Functions):
     """A degradation y = H x through its singular value decomposition H = U S V^T.
 
-    Subclass it with ``V``, ``Vt``, ``U``, ``Ut``, ``singulars`` and ``add_zeros`` for a degradation of your own.
+    Subclass it with ``V``, ``Vt``, ``U``, ``Ut``, ``singulars`` and ``add_zeros`` for a degradation of your
+    own.
     """
 
     zero = TINY  # a measured direction with s = 0 follows its measurement's noise, as published
@@ -69,8 +62,10 @@ class H_functions(degradations.Functions):
 
 
 class GeneralH(degradations.General, H_functions):
-    """``GeneralH(H)``: any matrix (m, N); singular values below 1e-3 count as 0. ``basis=(U, s, V)`` gives the
-    decomposition."""
+    """``GeneralH(H)``: any matrix (m, N); singular values below 1e-3 count as 0.
+
+    ``basis=(U, s, V)`` gives the decomposition.
+    """
 
 
 class Inpainting(degradations.Inpainting, H_functions):
@@ -138,12 +133,13 @@ def efficient_generalized_steps(
 
     Args:
         x:
-            White noise (B, C, H, W), read as coefficients of the initial state in the order of ``H_funcs.Vt``.
+            White noise (B, C, H, W), read as coefficients of the initial state, in the order of
+            ``H_funcs.Vt``.
         seq:
             Ascending timesteps; the run visits them from the last to the first, then t = -1.
         model:
-            ``model(x_t, t)`` with t float [B], or ``model(x_t, t, classes)`` with ``cls_fn``; (B, C, H, W), or 2 C
-            channels of which the first C are read.
+            ``model(x_t, t)`` with t float [B], or ``model(x_t, t, classes)`` with ``cls_fn``; gives
+            (B, C, H, W), or 2 C channels of which the first C are read.
         b:
             Variances of the forward process, betas [T].
         H_funcs:
@@ -156,7 +152,8 @@ def efficient_generalized_steps(
             Trust in the measurement, noise of the measured directions below sigma_0, noise of the null
             space; 0 to 1.
         cls_fn, classes:
-            ``cls_fn(x_T, t, classes)`` gives the gradient of a classifier, at the initial state in every step.
+            ``cls_fn(x_T, t, classes)`` gives the gradient of a classifier, at the initial state in every
+            step.
         noise:
             ``step -> white noise (B, C, H, W)`` in pixel space, step = 0 the noisiest; its coordinates in the
             singular basis are the step's noise. Default: the kernels' own, seeded from torch's global

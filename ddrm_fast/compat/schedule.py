@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -42,8 +44,8 @@ def alphas_cumprod(beta: Tensor) -> Tensor:
 def get_schedule_jump(T_sampling: int, travel_length: int, travel_repeat: int) -> list[int]:
     """Times of a run with time travel (Wang et al. 2023, section 3.3; Lugmayr et al. 2022).
 
-    From T - 1 down to -1; at times 0, l, 2 l, ... below T - l the path goes up l steps again, ``travel_repeat``
-    - 1 times each.
+    From T - 1 down to -1; at times 0, l, 2 l, ... below T - l the path goes up l steps again,
+    ``travel_repeat`` - 1 times each.
 
     Args:
         T_sampling, travel_length, travel_repeat:
@@ -61,3 +63,27 @@ def get_schedule_jump(T_sampling: int, travel_length: int, travel_repeat: int) -
             times += range(t + 1, t + travel_length + 1)
         times.append(times[-1] - 1)
     return times
+
+
+def travel_pairs(config: Any, T: int) -> list[tuple[int, int]]:
+    """(t, t_next) of every iteration that ``config`` asks for; -1 is the clean image.
+
+    Raises:
+        ValueError: an entry is missing or does not fit T timesteps.
+    """
+    try:
+        travel, total = config.time_travel, config.diffusion.num_diffusion_timesteps
+        numbers = (travel.T_sampling, travel.travel_length, travel.travel_repeat)
+    except AttributeError as error:
+        raise ValueError(
+            "config: expected diffusion.num_diffusion_timesteps and time_travel.T_sampling, "
+            f"travel_length, travel_repeat; {error}"
+        ) from None
+    times = get_schedule_jump(*numbers)
+    skip = whole("config.diffusion.num_diffusion_timesteps", total) // numbers[0]
+    if skip < 1 or (numbers[0] - 1) * skip >= T:
+        raise ValueError(
+            f"config: {numbers[0]} sampling steps of {total} timesteps do not fit b with {T} betas"
+        )
+    visited = [t * skip if t >= 0 else -1 for t in times]
+    return list(zip(visited, visited[1:], strict=False))

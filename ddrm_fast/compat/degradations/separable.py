@@ -207,7 +207,6 @@ class _Blur(_Separable):
         order:
             The sort's permutation, if it is to be another than torch's here (ties).
         """
-        n = self.img_dim
         raw = (vertical.s[:, None] * horizontal.s[None]).flatten()
         s1, s2 = (torch.where(b.s < zero, 0.0, b.s) for b in (vertical, horizontal))
         s = (s1[:, None] * s2[None]).flatten()
