@@ -173,7 +173,9 @@ def indices(name: str, value: Tensor, limit: int) -> Tensor:
         low, high = int(index.min()), int(index.max())
         if low < 0 or high >= limit:
             raise ValueError(f"{name}: expected indices from 0 to {limit - 1}, got {low} to {high}")
-        repeated = int((torch.bincount(index.cpu(), minlength=limit) > 1).sum())
+        seen = torch.zeros(limit, dtype=torch.bool, device=index.device)
+        seen[index] = True
+        repeated = index.numel() - int(seen.sum())
         if repeated:
             raise ValueError(f"{name}: expected distinct indices, {repeated} of them repeated")
     return index

@@ -15,7 +15,7 @@ class BlockCS(Functions):
     """y = the first int(1024 ratio) coefficients of each block of 32 x 32; s = 1.
 
     Coefficients: the measured ones block by block (channel, row, column), then all others likewise. The
-    basis is random with every orthogonal matrix equally likely, from torch's global generator.
+    measured directions are uniformly random, from torch's global generator.
 
     Args:
         basis:
@@ -84,7 +84,7 @@ class BlockCS(Functions):
 
 def _square(basis: Tensor | None, n: int, keep: int) -> Tensor:
     if basis is None:
-        return _haar(torch.randn(n, n))
+        return _random_columns(torch.randn(n, keep))
     basis = torch.as_tensor(basis).detach().cpu().float()
     if basis.dim() != 2 or basis.shape[0] != n or not keep <= basis.shape[1] <= n:
         raise ValueError(f"basis: expected ({n}, {keep} to {n}), got {tuple(basis.shape)}")
@@ -98,7 +98,10 @@ def _square(basis: Tensor | None, n: int, keep: int) -> Tensor:
     return torch.cat((basis, q[:, k:].float()), dim=1)
 
 
-def _haar(noise: Tensor) -> Tensor:
-    """An orthogonal matrix from a Gaussian one, every one equally likely (Mezzadri 2007, section 5)."""
-    q, r = torch.linalg.qr(noise)
-    return q * torch.where(r.diagonal() < 0, -1.0, 1.0)
+def _random_columns(noise: Tensor) -> Tensor:
+    """An orthogonal matrix whose first columns, one for each of ``noise``, are uniformly random among
+    orthonormal ones (Mezzadri 2007, section 5); the others complete it."""
+    q, r = torch.linalg.qr(noise, mode="complete")
+    sign = torch.where(r.diagonal() < 0, -1.0, 1.0)
+    q[:, : len(sign)] *= sign
+    return q
