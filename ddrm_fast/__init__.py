@@ -10,7 +10,15 @@ import torch  # noqa: F401  (first: its OpenMP runtime then serves the compiled 
 
 from . import operators, ops, priors, samplers
 from .ops import BackendError, backends, use_backend
-from .priors import DenoiserPrior, Prior, Schedule, load_prior
+from .priors import (
+    DenoiserPrior,
+    Prior,
+    Schedule,
+    classifier_free,
+    classifier_guidance,
+    load_classifier,
+    load_prior,
+)
 from .restoration import Restoration, degrade, restore, sample
 from .samplers import DDIM, DDNM, DDPM, DDRM, DDNMPlus, StepInfo
 
@@ -29,7 +37,10 @@ __all__ = [
     "Schedule",
     "StepInfo",
     "backends",
+    "classifier_free",
+    "classifier_guidance",
     "degrade",
+    "load_classifier",
     "load_prior",
     "operators",
     "ops",

@@ -170,7 +170,7 @@ def restore(
     levels = _noise_levels(sigma_y, batch)
     _check_measures(operator, shape)
     steps = len(prior.schedule.steps(sampler.steps))
-    _check_labels(labels, batch)
+    _check_labels(labels, batch, prior)
     keys = ops.noise_keys(batch, _seeds(seed, batch), 0, origin, y.device)
     if batch and not y.numel():
         raise ValueError(f"y: has no pixels, got shape {tuple(y.shape)}")
@@ -256,7 +256,7 @@ def sample(
     batch = shape[0]
     _check_prior(prior, shape[1])
     _check_sampler(sampler)
-    _check_labels(labels, batch)
+    _check_labels(labels, batch, prior)
     x = run(
         _Unmeasured(),
         prior,
@@ -349,10 +349,17 @@ def _check_sampler(sampler: Sampler) -> None:
         )
 
 
-def _check_labels(labels: Tensor | None, batch: int) -> None:
+def _check_labels(labels: Tensor | None, batch: int, prior: Prior) -> None:
+    classes = prior.num_classes
+    if labels is None and classes is not None:
+        raise ValueError(
+            f"labels: {prior.name} is a network for classes, expected [{batch}] from 0 to {classes - 1}"
+        )
     if labels is not None and (not isinstance(labels, Tensor) or labels.shape != (batch,)):
         given = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
         raise ValueError(f"labels: expected [{batch}], got {given}")
+    if labels is not None and classes and not ((labels >= 0) & (labels < classes)).all():
+        raise ValueError(f"labels: expected 0 to {classes - 1}, got {labels.tolist()}")
 
 
 def _noise_levels(sigma_y: float | Tensor, batch: int) -> Tensor:

@@ -2,16 +2,22 @@
 
 from .adapters import DenoiserPrior, from_diffusers, wrap_diffusers
 from .gaussian import GaussianPrior
+from .guidance import classifier_free, classifier_guidance
 from .load import load_prior
 from .prior import Prior
+from .published import PRESETS, load_classifier
 from .schedule import Schedule
 
 __all__ = [
+    "PRESETS",
     "DenoiserPrior",
     "GaussianPrior",
     "Prior",
     "Schedule",
+    "classifier_free",
+    "classifier_guidance",
     "from_diffusers",
+    "load_classifier",
     "load_prior",
     "wrap_diffusers",
 ]

@@ -77,24 +77,33 @@ def from_diffusers(path: str | Path) -> Prior:
         ImportError: diffusers is not installed.
         ValueError: the folder holds another kind of model.
     """
-    try:
-        from diffusers import UNet2DModel
-    except ImportError as error:
-        raise ImportError(
-            "loading a diffusers folder needs diffusers: pip install ddrm_fast[diffusers]"
-        ) from error
     path = Path(path)
     folder = path / "unet" if (path / "model_index.json").exists() else path
     kind = _read_json(folder / "config.json").get("_class_name")
     if kind != "UNet2DModel":
         raise ValueError(f"{folder}: expected a UNet2DModel, found {kind}")
-    model = UNet2DModel.from_pretrained(folder, local_files_only=True).eval().requires_grad_(False)
+    model = unet2d().from_pretrained(folder, local_files_only=True).eval().requires_grad_(False)
     settings = {}
     for candidate in (path / "scheduler", path):
         if (candidate / "scheduler_config.json").exists():
             settings = _read_json(candidate / "scheduler_config.json")
             break
     return wrap_diffusers(model, settings, name=str(path))
+
+
+def unet2d():
+    """The class of diffusers' network.
+
+    Raises:
+        ImportError: diffusers is not installed.
+    """
+    try:
+        from diffusers import UNet2DModel
+    except ImportError as error:
+        raise ImportError(
+            "loading a network of diffusers needs diffusers: pip install ddrm_fast[diffusers]"
+        ) from error
+    return UNet2DModel
 
 
 def wrap_diffusers(model, scheduler_config: dict | None = None, name: str = "diffusers") -> Prior:
@@ -116,7 +125,10 @@ def wrap_diffusers(model, scheduler_config: dict | None = None, name: str = "dif
     def network(x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         return model(x_t, t.long(), class_labels=labels).sample
 
-    return Prior(network, prediction[kind], schedule, model.config.in_channels, name, model.dtype)
+    return Prior(
+        network, prediction[kind], schedule, model.config.in_channels, name, model.dtype,
+        num_classes=getattr(model.config, "num_class_embeds", None),
+    )  # fmt: skip
 
 
 def _diffusers_schedule(config: dict) -> Schedule:
@@ -128,12 +140,9 @@ def _diffusers_schedule(config: dict) -> Schedule:
     if kind == "linear":
         return Schedule.linear(T, start, end)
     if kind == "scaled_linear":
-        roots = torch.linspace(start**0.5, end**0.5, T, dtype=torch.float64)
-        return Schedule.from_betas(roots**2)
+        return Schedule.quadratic(T, start, end)
     if kind == "squaredcos_cap_v2":
-        u = torch.arange(T + 1, dtype=torch.float64) / T
-        abar = torch.cos((u + 0.008) / 1.008 * torch.pi / 2) ** 2
-        return Schedule.from_betas((1 - abar[1:] / abar[:-1]).clamp(max=0.999))
+        return Schedule.cosine(T)
     raise ValueError(f"beta_schedule: {kind!r} is not known; pass a Prior with your own Schedule")
 
 

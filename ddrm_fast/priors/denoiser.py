@@ -253,6 +253,18 @@ def save_metadata(
     }
 
 
+def is_denoiser(path: str | Path) -> bool:
+    """Whether a file looks like one that `load_denoiser` reads; a damaged file may."""
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        return False
+    try:
+        with safe_open(str(path), framework="pt", device="cpu") as file:
+            return "format" in (file.metadata() or {}) and file.metadata()["format"] == FORMAT
+    except (SafetensorError, OSError):
+        return True
+
+
 def load_denoiser(
     path: str | Path,
     device: str | torch.device = "cpu",

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from .adapters import DenoiserPrior, from_diffusers
+from .denoiser import is_denoiser, load_denoiser
 from .gaussian import GaussianPrior
 from .prior import Prior
+from .published import PRESETS, load_published
 
 DEFAULT = Path(__file__).with_name("default.safetensors")
 
 
-def load_prior(name_or_path: str | Path = "default") -> Prior:
+CHECKPOINTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
+
+
+def load_prior(
+    name_or_path: str | Path = "default", config: Mapping[str, Any] | None = None
+) -> Prior:
     """A prior, ready for :func:`ddrm_fast.restore`. Nothing is downloaded.
 
     Args:
@@ -21,21 +30,26 @@ def load_prior(name_or_path: str | Path = "default") -> Prior:
             - "default": the small denoiser that comes with the package;
             - "gaussian": images with a 1 / frequency^2 spectrum, in closed form (a baseline);
             - a ``.safetensors`` file written by ``ddrm-fast train``;
+            - a published checkpoint: guided-diffusion (``256x256_diffusion_uncond.pt`` and relatives), DDPM
+              (``celeba_hq.ckpt`` and relatives), or a diffusers ``UNet2DModel`` in one file;
             - a folder saved by diffusers that holds a ``UNet2DModel``.
+        config:
+            For a published checkpoint: what its weights do not tell, under the names of the published
+            constructor (heads, attention order). A published file under its own name needs none.
 
         A callable network becomes a prior with :class:`Prior`, a plain denoiser D(x, sigma) with
         :class:`DenoiserPrior`.
 
     Raises:
         FileNotFoundError: there is no such file or folder.
-        ValueError: the file is none of these formats.
+        ValueError: the file is none of these formats, is damaged, or needs a ``config``.
     """
     if name_or_path == "gaussian":
         return GaussianPrior()
     path = DEFAULT if name_or_path == "default" else Path(name_or_path)
     if path.is_dir():
         return from_diffusers(path)
-    if not path.exists():
+    if not path.exists() and path.name not in PRESETS:
         if name_or_path == "default":
             raise FileNotFoundError(
                 "prior 'default': this build carries no weights; give the path of a trained prior"
@@ -43,13 +57,14 @@ def load_prior(name_or_path: str | Path = "default") -> Prior:
         raise FileNotFoundError(
             f"prior {str(name_or_path)!r}: no such file or folder; known names: default, gaussian"
         )
-    if path.suffix != ".safetensors":
+    if path.suffix not in CHECKPOINTS:
         raise ValueError(
-            f"{path}: expected a .safetensors file written by `ddrm-fast train` or a diffusers folder"
+            f"{path}: expected a file written by `ddrm-fast train`, a published checkpoint "
+            f"({', '.join(CHECKPOINTS)}), or a diffusers folder"
         )
-    from .denoiser import load_denoiser
-
-    network = load_denoiser(path)
-    return DenoiserPrior(
-        network, (-1.0, 1.0), channels=3, name=str(name_or_path), dtype=torch.float32
-    )
+    if config is None and is_denoiser(path):
+        network = load_denoiser(path)
+        return DenoiserPrior(
+            network, (-1.0, 1.0), channels=3, name=str(name_or_path), dtype=torch.float32
+        )
+    return load_published(path, config)

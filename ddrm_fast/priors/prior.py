@@ -32,6 +32,8 @@ class Prior:
         dtype:
             What the state is converted to before it is fed to the network (float16, bfloat16, float32);
             None: as it is.
+        num_classes:
+            Classes of a conditional network, which then wants labels; None: not known, or none.
     """
 
     network: Callable[..., Tensor]
@@ -40,6 +42,7 @@ class Prior:
     channels: int | None = None
     name: str = "custom"
     dtype: torch.dtype | None = None
+    num_classes: int | None = None
 
     def __post_init__(self) -> None:
         prediction_row(self.prediction, 0.5)

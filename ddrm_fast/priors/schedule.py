@@ -42,6 +42,37 @@ class Schedule:
         """Betas linear from ``start`` to ``end`` (Ho et al. 2020)."""
         return cls.from_betas(torch.linspace(start, end, T, dtype=torch.float64))
 
+    @classmethod
+    def quadratic(cls, T: int = 1000, start: float = 1e-4, end: float = 2e-2) -> Schedule:
+        """Betas whose square roots are linear from those of ``start`` and ``end``."""
+        return cls.from_betas(torch.linspace(start**0.5, end**0.5, T, dtype=torch.float64) ** 2)
+
+    @classmethod
+    def sigmoid(cls, T: int = 1000, start: float = 1e-4, end: float = 2e-2) -> Schedule:
+        """Betas along the logistic function from -6 to 6, scaled to ``start`` and ``end``."""
+        curve = torch.sigmoid(torch.linspace(-6, 6, T, dtype=torch.float64))
+        return cls.from_betas(curve * (end - start) + start)
+
+    @classmethod
+    def constant(cls, T: int = 1000, beta: float = 2e-2) -> Schedule:
+        """All betas the same."""
+        return cls.from_betas(torch.full((T,), beta, dtype=torch.float64))
+
+    @classmethod
+    def jsd(cls, T: int = 1000) -> Schedule:
+        """Betas 1 / T, 1 / (T - 1), ..., 1 (Sohl-Dickstein et al. 2015): abar falls linearly to 0.
+
+        Nothing of the image is left at the last timestep, so restoration leaves it out.
+        """
+        return cls.from_betas(1.0 / torch.linspace(T, 1, T, dtype=torch.float64))
+
+    @classmethod
+    def cosine(cls, T: int = 1000, largest: float = 0.999) -> Schedule:
+        """abar as a squared cosine, betas at most ``largest`` (Nichol and Dhariwal 2021, eq. 17)."""
+        u = torch.arange(T + 1, dtype=torch.float64) / T
+        abar = torch.cos((u + 0.008) / 1.008 * torch.pi / 2) ** 2
+        return cls.from_betas((1 - abar[1:] / abar[:-1]).clamp(max=largest))
+
     @property
     def T(self) -> int:
         return len(self.alphas_cumprod)

@@ -1,0 +1,318 @@
+"""Published networks: the official outputs, recognition of their weights, refusals, guidance.
+
+The arrays in tests/golden/unet were computed by the official code; their names are the official ones.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import ddrm_fast
+from ddrm_fast import DDRM, Prior, Schedule, operators
+from ddrm_fast.priors.published.guided import GuidedClassifier, GuidedConfig, GuidedUNet
+from ddrm_fast.priors.published.layers import timestep_embedding
+from ddrm_fast.priors.published.recognise import ddpm_config, guided_config
+
+GOLDEN = Path(__file__).parent / "golden" / "unet"
+OFFICIAL = 1e-5  # relative distance to the official outputs
+UNETS = ["unet_imagenet_style", "unet_class_cond", "unet_plain", "unet_plain_new_order"]
+CLASSIFIERS = ["classifier_attention", "classifier_adaptive"]
+DDPMS = ["ddpm", "ddpm_avgpool"]
+
+
+class Golden:
+    """One file: weights, inputs, outputs and the published configuration."""
+
+    def __init__(self, name):
+        with np.load(GOLDEN / f"{name}.npz") as file:
+            arrays = {key: file[key] for key in file.files}
+        self.config = json.loads(str(arrays.pop("meta")))["config"]
+        tensors = {key: torch.from_numpy(value) for key, value in arrays.items()}
+        self.weights = {k.removeprefix("sd."): x for k, x in tensors.items() if k.startswith("sd.")}
+        self.arrays = {k: x for k, x in tensors.items() if not k.startswith("sd.")}
+
+    def __getitem__(self, name):
+        return self.arrays[name]
+
+    def save(self, folder, name="network.pt"):
+        path = folder / name
+        torch.save(self.weights, path)
+        return path
+
+
+def distance(result, expected):
+    return float((result - expected).norm() / expected.norm())
+
+
+def heads_of(config):
+    """What the weights do not tell."""
+    names = ("num_heads", "num_head_channels", "num_heads_upsample", "use_new_attention_order")
+    return {name: config[name] for name in names}
+
+
+@pytest.mark.parametrize("name", UNETS)
+@pytest.mark.parametrize("given", ["everything", "heads"])
+def test_guided_networks_give_the_official_output(tmp_path, name, given):
+    golden = Golden(name)
+    config = golden.config if given == "everything" else heads_of(golden.config)
+    prior = ddrm_fast.load_prior(golden.save(tmp_path), config)
+    labels = golden["y"] if "y" in golden.arrays else None
+    arguments = [golden["x"], golden["t"]] + ([] if labels is None else [labels])
+    assert distance(prior.network(*arguments), golden["out"]) < OFFICIAL
+    assert (
+        prior.network(arguments[0], arguments[1].long(), *arguments[2:]).shape[1]
+        == (golden.config["out_channels"])
+    )
+    assert prior.prediction == "eps" and prior.channels == 3
+    assert prior.num_classes == golden.config["num_classes"]
+
+
+@pytest.mark.parametrize("name", DDPMS)
+@pytest.mark.parametrize("given", [True, False])
+def test_ddpm_networks_give_the_official_output(tmp_path, name, given):
+    golden = Golden(name)
+    prior = ddrm_fast.load_prior(golden.save(tmp_path), golden.config if given else None)
+    assert distance(prior.network(golden["x"], golden["t"]), golden["out"]) < OFFICIAL
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_classifiers_give_the_official_logits_and_gradient(tmp_path, name):
+    golden = Golden(name)
+    classifier = ddrm_fast.load_classifier(golden.save(tmp_path), golden.config)
+    assert distance(classifier(golden["x"], golden["t"]), golden["logits"]) < OFFICIAL
+    gradient = ddrm_fast.classifier_guidance(classifier)(golden["x"], golden["t"], golden["y"])
+    assert distance(gradient, golden["grad"]) < OFFICIAL
+    twice = ddrm_fast.classifier_guidance(classifier, 2.0)(golden["x"], golden["t"], golden["y"])
+    assert torch.equal(twice, 2 * gradient)
+
+
+def test_time_embeddings_are_the_official_ones():
+    with np.load(GOLDEN / "timestep_embeddings.npz") as file:
+        arrays = {name: torch.from_numpy(file[name]) for name in file.files if name != "meta"}
+    compared = 0
+    for name, expected in arrays.items():
+        kind, _, width = name.partition("_dim")
+        if kind not in ("guided", "ddpm"):
+            continue
+        result = timestep_embedding(arrays["t"], int(width), cosine_first=kind == "guided")
+        for row, official in zip(result, expected, strict=True):
+            assert distance(row, official) < OFFICIAL, name
+        compared += 1
+    assert compared == 6
+
+
+@pytest.mark.parametrize("conv_resample", [True, False])
+@pytest.mark.parametrize("resblock_updown", [True, False])
+@pytest.mark.parametrize("blocks, factors", [(1, (1, 2)), (2, (1, 1, 2)), (3, (2,)), (2, (0.5, 1))])
+def test_every_shape_is_read_off_the_weights(blocks, factors, resblock_updown, conv_resample):
+    config = GuidedConfig(
+        in_channels=3, model_channels=64, out_channels=6, num_res_blocks=blocks,
+        attention_resolutions=(1,), channel_mult=factors, num_head_channels=32,
+        use_scale_shift_norm=True, resblock_updown=resblock_updown and len(factors) > 1,
+        conv_resample=conv_resample or resblock_updown or len(factors) == 1,
+    )  # fmt: skip
+    weights = GuidedUNet(config).state_dict()
+    given = {"num_head_channels": 32, "use_new_attention_order": False}
+    assert guided_config(weights, given, "it") == config
+
+
+@pytest.mark.parametrize("pool", ["spatial", "spatial_v2", "adaptive", "attention"])
+def test_every_classifier_is_read_off_its_weights(pool):
+    config = GuidedConfig(
+        in_channels=3, model_channels=32, out_channels=5, num_res_blocks=2,
+        attention_resolutions=(2,), channel_mult=(1, 2), num_head_channels=32, pool=pool,
+        image_size=16 if pool == "attention" else None,
+    )  # fmt: skip
+    classifier = GuidedClassifier(config).eval()
+    given = {"num_head_channels": 32, "use_new_attention_order": False}
+    assert guided_config(classifier.state_dict(), given, "it") == config
+    assert classifier(torch.randn(2, 3, 16, 16), torch.tensor([3.0, 4.0])).shape == (2, 5)
+
+
+def test_wrappings_of_checkpoints(tmp_path):
+    golden = Golden("ddpm")
+    wrapped = {"module." + name: x for name, x in golden.weights.items()}
+    for content in ([wrapped, {"step": 3}], {"state_dict": wrapped}, wrapped):
+        torch.save(content, tmp_path / "model.ckpt")
+        prior = ddrm_fast.load_prior(tmp_path / "model.ckpt")
+        assert distance(prior.network(golden["x"], golden["t"]), golden["out"]) < OFFICIAL
+
+
+def test_a_preset_tells_what_the_weights_do_not(tmp_path):
+    """The published 64 x 64 network's name stands for cosine betas and heads of 64 channels."""
+    config = GuidedConfig(
+        in_channels=3, model_channels=64, out_channels=6, num_res_blocks=1,
+        attention_resolutions=(1, 2), channel_mult=(1, 2), num_head_channels=64,
+        use_new_attention_order=True, num_classes=7,
+    )  # fmt: skip
+    network = GuidedUNet(config).eval()
+    torch.save(network.state_dict(), tmp_path / "64x64_diffusion.pt")
+    prior = ddrm_fast.load_prior(tmp_path / "64x64_diffusion.pt")
+    x, t, labels = torch.randn(2, 3, 8, 8), torch.tensor([5.0, 900.0]), torch.tensor([0, 6])
+    assert torch.equal(prior.network(x, t, labels), network(x, t, labels))
+    cosine = Schedule.cosine().alphas_cumprod
+    assert torch.equal(prior.schedule.alphas_cumprod, cosine)
+
+
+def test_restoration_for_a_class(tmp_path):
+    golden = Golden("unet_class_cond")
+    prior = ddrm_fast.load_prior(golden.save(tmp_path), heads_of(golden.config))
+    y = torch.rand(1, 3, 16, 16)
+
+    def restored(label, prior=prior, **options):
+        return ddrm_fast.restore(
+            y, operators.SuperResolution(2), 0.1, prior, DDRM(steps=3),
+            labels=torch.tensor([label]), clip_x0=True, **options,
+        ).mean  # fmt: skip
+
+    assert not torch.equal(restored(1), restored(2))
+    strong = ddrm_fast.classifier_free(prior, 3.0, null_label=0)
+    assert not torch.equal(restored(1, strong), restored(1))
+    classifier = Golden("classifier_attention")
+    gradient = ddrm_fast.classifier_guidance(
+        ddrm_fast.load_classifier(classifier.save(tmp_path), classifier.config), 5.0
+    )
+    assert not torch.equal(restored(1, guidance=gradient), restored(1))
+
+
+def test_guidance_without_a_classifier(tmp_path):
+    golden = Golden("unet_class_cond")
+    prior = ddrm_fast.load_prior(golden.save(tmp_path), heads_of(golden.config))
+    x, t, labels, null = golden["x"], golden["t"], golden["y"].long(), torch.tensor([3, 3])
+
+    def guided(scale):
+        return ddrm_fast.classifier_free(prior, scale, null_label=3).network(x, t, labels)
+
+    with_label, without = prior.network(x, t, labels), prior.network(x, t, null)
+    for scale in (0.0, 1.0, 2.5):
+        expected = (1 - scale) * without + scale * with_label
+        assert distance(guided(scale), expected) < OFFICIAL
+
+
+def test_labels_are_checked(tmp_path):
+    golden = Golden("unet_class_cond")
+    prior = ddrm_fast.load_prior(golden.save(tmp_path), heads_of(golden.config))
+    y = torch.rand(1, 3, 8, 8)
+    for labels, message in ((None, "labels: .* classes"), (torch.tensor([10]), "0 to 9")):
+        with pytest.raises(ValueError, match=message):
+            ddrm_fast.restore(y, operators.Denoising(), 0.1, prior, labels=labels)
+    classifier = Golden("classifier_adaptive")
+    gradient = ddrm_fast.classifier_guidance(
+        ddrm_fast.load_classifier(classifier.save(tmp_path), classifier.config)
+    )
+    x, t = classifier["x"], classifier["t"]
+    with pytest.raises(ValueError, match="labels: got none"):
+        gradient(x, t, None)
+    with pytest.raises(ValueError, match="expected 0 to 9"):
+        gradient(x, t, torch.tensor([0, 10]))
+    with pytest.raises(ValueError, match="labels: got none"):
+        ddrm_fast.classifier_free(prior, 2.0, 0).network(x, t)
+    unconditional = Golden("unet_plain")
+    plain = ddrm_fast.load_prior(unconditional.save(tmp_path), unconditional.config)
+    with pytest.raises(ValueError, match="unconditional"):
+        plain.network(x, t, torch.tensor([0, 1]))
+
+
+def test_refusals(tmp_path):
+    golden = Golden("unet_plain")
+    path = golden.save(tmp_path)
+    with pytest.raises(ValueError, match="num_heads or num_head_channels"):
+        ddrm_fast.load_prior(path)
+    with pytest.raises(ValueError, match="use_new_attention_order"):
+        ddrm_fast.load_prior(path, {"num_heads": 2})
+    with pytest.raises(ValueError, match="config: model_channels is 64.*say 32"):
+        ddrm_fast.load_prior(path, {**golden.config, "model_channels": 64})
+    with pytest.raises(ValueError, match="config: attention_resolutions"):
+        ddrm_fast.load_prior(path, {**golden.config, "attention_resolutions": [4]})
+    with pytest.raises(ValueError, match="config: unknown heads"):
+        ddrm_fast.load_prior(path, {**golden.config, "heads": 2})
+    with pytest.raises(ValueError, match="noise_schedule"):
+        ddrm_fast.load_prior(path, {**golden.config, "noise_schedule": "quadratic"})
+    with pytest.raises(ValueError, match="multiples of 2"):
+        ddrm_fast.load_prior(path, golden.config).network(torch.zeros(1, 3, 7, 8), torch.zeros(1))
+    with pytest.raises(ValueError, match="config: ch_mult"):
+        weights = Golden("ddpm").weights
+        ddpm_config(weights, {"model": {"ch_mult": [1, 4]}}, "it")
+    classifier = Golden("classifier_attention")
+    with pytest.raises(ValueError, match="load_classifier"):
+        ddrm_fast.load_prior(classifier.save(tmp_path, "c.pt"), classifier.config)
+    with pytest.raises(ValueError, match="num_res_blocks"):
+        ddrm_fast.load_classifier(tmp_path / "c.pt", heads_of(classifier.config))
+    with pytest.raises(ValueError, match="holds no classifier"):
+        ddrm_fast.load_classifier(path)
+    loaded = ddrm_fast.load_classifier(tmp_path / "c.pt", classifier.config)
+    with pytest.raises(ValueError, match="32"):
+        loaded(torch.zeros(1, 3, 16, 16), torch.zeros(1))
+
+
+def test_files_that_are_no_network(tmp_path):
+    path = Golden("ddpm").save(tmp_path)
+    truncated = tmp_path / "truncated.pt"
+    truncated.write_bytes(path.read_bytes()[:5000])
+    foreign = tmp_path / "foreign.ckpt"
+    foreign.write_text("a diary")
+    for file in (truncated, foreign):
+        with pytest.raises(ValueError, match=f"{file.name}: not a readable"):
+            ddrm_fast.load_prior(file)
+    torch.save({"a.weight": torch.zeros(2)}, tmp_path / "other.pt")
+    with pytest.raises(ValueError, match="no network that is known here.*a.weight"):
+        ddrm_fast.load_prior(tmp_path / "other.pt")
+    torch.save(3, tmp_path / "number.pt")
+    with pytest.raises(ValueError, match="holds no weights"):
+        ddrm_fast.load_prior(tmp_path / "number.pt")
+    with pytest.raises(FileNotFoundError, match="found through https://"):
+        ddrm_fast.load_prior(tmp_path / "256x256_diffusion_uncond.pt")
+    weights = dict(Golden("ddpm").weights)
+    del weights["mid.attn_1.q.weight"]
+    torch.save(weights, path)
+    with pytest.raises(ValueError, match=r"(?s)do not fit.*mid.attn_1.q.weight"):
+        ddrm_fast.load_prior(path)
+
+
+class Shell:
+    """Runs a command when it is unpickled."""
+
+    def __reduce__(self):
+        return (Path.touch, (Path(self.target),))
+
+    def __init__(self, target):
+        self.target = str(target)
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path):
+    torch.save({"state_dict": {}, "args": Shell(tmp_path / "ran")}, tmp_path / "bad.pt")
+    with pytest.raises(ValueError, match=r"bad.pt: not a readable checkpoint"):
+        ddrm_fast.load_prior(tmp_path / "bad.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("kind", ["linear", "quad", "const", "jsd", "sigmoid"])
+def test_schedules_are_the_published_ones(kind):
+    made = {
+        "linear": Schedule.linear, "quad": Schedule.quadratic, "const": Schedule.constant,
+        "jsd": Schedule.jsd, "sigmoid": Schedule.sigmoid,
+    }[kind]()  # fmt: skip
+    with np.load(GOLDEN.parent / "schedules.npz") as file:
+        betas = torch.from_numpy(file[kind])
+    expected = torch.cumprod(1 - betas, 0)
+    assert torch.allclose(made.alphas_cumprod, expected, rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("T", [100, 250, 1000, 4000])
+def test_named_schedules_of_guided_diffusion(T):
+    with np.load(GOLDEN.parent / "schedules.npz") as file:
+        linear, cosine = (torch.from_numpy(file[f"{k}_{T}"]) for k in ("linear", "cosine"))
+    expected = torch.cumprod(1 - cosine, 0)
+    assert torch.allclose(Schedule.cosine(T).alphas_cumprod, expected, rtol=1e-9, atol=1e-15)
+    made = Schedule.linear(T, 0.1 / T, 20 / T).alphas_cumprod
+    assert torch.allclose(made, torch.cumprod(1 - linear, 0), rtol=1e-9, atol=1e-15)
+
+
+def test_a_prior_of_ones_own_with_classes():
+    prior = Prior(lambda x, t, labels: x * labels.view(-1, 1, 1, 1), num_classes=3)
+    y = torch.rand(2, 3, 8, 8)
+    with pytest.raises(ValueError, match="labels"):
+        ddrm_fast.restore(y, operators.Denoising(), 0.1, prior)
