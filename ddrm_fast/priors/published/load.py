@@ -116,9 +116,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except SafetensorError as error:
         raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
     except Exception as error:  # torch raises many kinds for damaged and foreign files
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
-            f"{path}: not a readable checkpoint of weights alone ({reason})"
+            f"{path}: not a readable checkpoint: damaged, another kind of file, or one with Python "
+            "objects beside its tensors (those could run code, so they are not read)"
         ) from error
     weights = _unwrap(content)
     if weights is None:
