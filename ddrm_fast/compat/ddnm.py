@@ -380,13 +380,13 @@ def _run(x, model, b, eta, A_funcs, y, sigma_y, plus, cls_fn, config, noise, kee
         """One step by the methods of ``A_funcs``."""
         abar_next = torch.tensor(abar_next, dtype=x.dtype, device=x.device)
         a, sigma_t = abar_next.sqrt(), (1 - abar_next).sqrt()
-        flat = x0.reshape(x0.shape[0], -1)
-        change = A_funcs.A_pinv(A_funcs.A(flat) - y.reshape(y.shape[0], -1))
+        flat = x0.flatten(1)
+        change = A_funcs.A_pinv(A_funcs.A(flat) - y.flatten(1))
         if not plus:
             fresh = sigma_t * (eta * z + (1 - eta**2) ** 0.5 * out)
             return a * (x0 - change.reshape(x0.shape)) + fresh
         change = A_funcs.Lambda(change, a, sigma_y, sigma_t, eta)
-        vec, epsilon = (v.reshape(v.shape[0], -1) for v in (z, out))
+        vec, epsilon = (v.flatten(1) for v in (z, out))
         fresh = A_funcs.Lambda_noise(vec, a, sigma_y, sigma_t, eta, epsilon)
         return a * (x0 - change.reshape(x0.shape)) + fresh.reshape(x0.shape)
 
@@ -398,7 +398,7 @@ def _run(x, model, b, eta, A_funcs, y, sigma_y, plus, cls_fn, config, noise, kee
             u = operator.prepare(y)
         else:
             A_funcs.image(x, "x")
-            u = operator.prepare(A_funcs.to_operator(y))
+            u = operator.prepare(A_funcs.to_operator(y, "y"))
         sampler = A_funcs._weights(eta) if plus else DDNMWeights(eta)
         fused = FusedSteps(operator, u, sampler, abar, pairs, sigma_y)
         steps = MixedSteps(fused, parts) if fused.ties else fused

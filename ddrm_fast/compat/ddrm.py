@@ -181,14 +181,13 @@ def efficient_generalized_steps(
     operator = H_funcs.fast() if isinstance(H_funcs, H_functions) else None
     if operator is None:
         operator = FlatOperator(H_funcs, shape, TINY)
-        u = operator.prepare(y_0)
+        u, start = operator.prepare(y_0), operator.V(x.flatten(1))
     else:
-        H_funcs.image(x, "x")
-        u = operator.prepare(H_funcs.to_operator(y_0))
+        start = H_funcs.V(H_funcs.image(x, "x")).view(x.shape)
+        u = operator.prepare(H_funcs.to_operator(y_0, "y_0"))
     sampler = DDRMWeights(float(etaB), float(etaA), float(etaC))
     steps = FusedSteps(operator, u, sampler, abar, pairs, check_level("sigma_0", sigma_0))
     random = Randomness(noise, x)
-    start = H_funcs.V(x.reshape(x.shape[0], -1)).reshape(x.shape)
     state = steps.start(start, torch.empty_like(x))
     network = Network(model, cls_fn, classes, state)
     return sample(steps, network, random, abar, pairs, state, keep)

@@ -37,7 +37,7 @@ def first_float(reached: Callable[[np.float32], bool], guess: float) -> float:
             About where it becomes True.
     """
     low = np.nextafter(F32(TINY), F32(1))
-    if not math.isfinite(guess):
+    if not guess < 1e30:
         return math.inf
     s = max(F32(guess), low)
     with np.errstate(all="ignore"):
@@ -48,10 +48,16 @@ def first_float(reached: Callable[[np.float32], bool], guess: float) -> float:
     return float(s)
 
 
+def _roots32(abar: float) -> tuple[np.float32, np.float32]:
+    """sqrt(abar) and sqrt(1 - abar) in float32, as torch rounds them (numpy's last bit may differ)."""
+    level = torch.tensor(abar, dtype=torch.float32)
+    return F32(level.sqrt().item()), F32((1 - level).sqrt().item())
+
+
 def sigma32(abar: float) -> np.float32:
-    """sqrt((1 - abar) / abar) with float32 roots: the noise level of x_t / sqrt(abar_t)."""
-    abar = F32(abar)
-    return np.sqrt(F32(1) - abar) / np.sqrt(abar)
+    """sqrt(1 - abar) / sqrt(abar) in float32: the noise level of x_t / sqrt(abar_t)."""
+    a, root = _roots32(abar)
+    return root / a
 
 
 @dataclass(frozen=True)
@@ -159,8 +165,8 @@ class DDNMPlusWeights:
     @staticmethod
     def _ratio(abar_next: float, sigma_y: float) -> tuple[np.float32, np.float32]:
         """sigma_t and a sigma_y in float32."""
-        abar = F32(abar_next)
-        return np.sqrt(F32(1) - abar), np.sqrt(abar) * F32(sigma_y)
+        a, sigma_t = _roots32(abar_next)
+        return sigma_t, a * F32(sigma_y)
 
     def _thresholds(self, abar_next: float, sigma_y: float) -> tuple[float, float]:
         """From which s on sigma_t >= r, and sigma_t > r."""

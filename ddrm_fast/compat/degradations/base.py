@@ -53,13 +53,13 @@ class Functions:
         """The operator that stands for V, Vt, U and Ut; None for a class of the caller's own."""
         return None if overridden(self, *BASIS) else self.operator
 
-    def to_operator(self, y: Tensor) -> Tensor:
+    def to_operator(self, y: Tensor, name: str = "vec") -> Tensor:
         """A measurement (B, ...) in the layout of :attr:`operator`."""
         raise NotImplementedError
 
     def from_operator(self, y: Tensor) -> Tensor:
         """The flat measurement (B, m) of the layout of :attr:`operator`."""
-        return y.reshape(y.shape[0], -1)
+        return flat(y)
 
     def forward(self, vec: Tensor) -> Tensor:
         """U S V^T vec, (B, m)."""
@@ -133,7 +133,7 @@ def overridden(functions: object, *names: str) -> bool:
 
 def flat(x: Tensor) -> Tensor:
     """(B, ...) as (B, N)."""
-    return x.reshape(x.shape[0], -1)
+    return x.flatten(1)
 
 
 def pad(vec: Tensor, entries: int) -> Tensor:

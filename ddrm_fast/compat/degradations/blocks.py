@@ -87,12 +87,12 @@ class SuperResolution(Group):
     def _blocks(self, image: Tensor) -> Tensor:
         """(B, blocks, ratio^2), a block row by row."""
         r, n = self.ratio, self.y_dim
-        blocks = image.reshape(-1, self.channels, n, r, n, r).transpose(3, 4)
+        blocks = image.reshape(len(image), self.channels, n, r, n, r).transpose(3, 4)
         return blocks.reshape(image.shape[0], self._entries(), r * r)
 
     def _unblock(self, blocks: Tensor) -> Tensor:
         r, n = self.ratio, self.y_dim
-        image = blocks.reshape(-1, self.channels, n, n, r, r).transpose(3, 4)
+        image = blocks.reshape(len(blocks), self.channels, n, n, r, r).transpose(3, 4)
         return image.reshape(blocks.shape[0], self.channels * self.img_dim**2)
 
     def arrange(self, vec: Tensor) -> Tensor:
@@ -111,9 +111,9 @@ class SuperResolution(Group):
         blocks = self._blocks(self.image(vec)) @ self.V_small.to(vec)
         return torch.cat((blocks[..., 0], blocks[..., 1:].flatten(1)), dim=1)
 
-    def to_operator(self, y: Tensor) -> Tensor:
-        y = self.measurement(y, self._entries(), "y")
-        return y.view(-1, self.channels, self.y_dim, self.y_dim)
+    def to_operator(self, y: Tensor, name: str = "vec") -> Tensor:
+        y = self.measurement(y, self._entries(), name)
+        return y.view(len(y), self.channels, self.y_dim, self.y_dim)
 
 
 class Colorization(Group):
@@ -143,5 +143,7 @@ class Colorization(Group):
     def Vt(self, vec: Tensor) -> Tensor:
         return flat(self.Vt_small.to(vec) @ self.image(vec).flatten(2))
 
-    def to_operator(self, y: Tensor) -> Tensor:
-        return self.measurement(y, self._entries(), "y").view(-1, 1, self.img_dim, self.img_dim)
+    def to_operator(self, y: Tensor, name: str = "vec") -> Tensor:
+        return self.measurement(y, self._entries(), name).unflatten(
+            1, (1, self.img_dim, self.img_dim)
+        )

@@ -60,8 +60,8 @@ class BlockCS(Functions):
     def V(self, vec: Tensor) -> Tensor:
         vec = flat(self.image(vec))
         split, rest = self._entries(), BLOCK**2 - self.cs_size
-        measured = vec[:, :split].reshape(-1, self._blocks(), self.cs_size)
-        others = vec[:, split:].reshape(-1, self._blocks(), rest)
+        measured = vec[:, :split].reshape(len(vec), self._blocks(), self.cs_size)
+        others = vec[:, split:].reshape(len(vec), self._blocks(), rest)
         blocks = torch.cat((measured, others), dim=2)
         return flat(self.operator.V(blocks.unflatten(1, (self.channels, self.y_dim, self.y_dim))))
 
@@ -77,9 +77,9 @@ class BlockCS(Functions):
     def add_zeros(self, vec: Tensor) -> Tensor:
         return pad(vec, self.channels * self.img_dim**2)
 
-    def to_operator(self, y: Tensor) -> Tensor:
-        y = self.measurement(y, self._entries(), "y")
-        return y.view(-1, self.channels, self.y_dim, self.y_dim, self.cs_size)
+    def to_operator(self, y: Tensor, name: str = "vec") -> Tensor:
+        y = self.measurement(y, self._entries(), name)
+        return y.view(len(y), self.channels, self.y_dim, self.y_dim, self.cs_size)
 
 
 def _square(basis: Tensor | None, n: int, keep: int) -> Tensor:

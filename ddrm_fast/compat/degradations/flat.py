@@ -93,7 +93,7 @@ class FlatOperator(TransformOperator):
         return self._sized("Vt", self.functions.Vt(x.clone()), x.shape[0])
 
     def V(self, c: Tensor) -> Tensor:
-        return self._sized("V", self.functions.V(c.clone()), c.shape[0]).view(-1, *self.shape)
+        return self._sized("V", self.functions.V(c.clone()), c.shape[0]).view(len(c), *self.shape)
 
     def _sized(self, name: str, vec: Tensor, batch: int) -> Tensor:
         if vec.numel() != batch * self.entries:

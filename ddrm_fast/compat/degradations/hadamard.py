@@ -53,10 +53,10 @@ class WalshHadamardCS(Functions):
         return flat(planes.mT)
 
     def V(self, vec: Tensor) -> Tensor:
-        coefficients = flat(self.image(vec)).unflatten(1, (-1, self.channels)).mT
+        coefficients = flat(self.image(vec)).unflatten(1, (self.img_dim**2, self.channels)).mT
         planes = coefficients.new_empty(coefficients.shape)
         planes.index_copy_(2, self.perm.to(vec.device), coefficients)
-        return flat(fwht(planes.view(-1, *self.shape)))
+        return flat(fwht(planes.view(len(vec), *self.shape)))
 
     def Vt(self, vec: Tensor) -> Tensor:
         return self.arrange(fwht(self.image(vec)))
@@ -69,9 +69,9 @@ class WalshHadamardCS(Functions):
     def add_zeros(self, vec: Tensor) -> Tensor:
         return pad(vec, self.channels * self.img_dim**2)
 
-    def to_operator(self, y: Tensor) -> Tensor:
-        y = self.measurement(y, self._entries(), "y")
-        return y.view(-1, self._kept, self.channels).mT.contiguous()
+    def to_operator(self, y: Tensor, name: str = "vec") -> Tensor:
+        y = self.measurement(y, self._entries(), name)
+        return y.view(len(y), self._kept, self.channels).mT.contiguous()
 
     def from_operator(self, y: Tensor) -> Tensor:
         return flat(y.mT)

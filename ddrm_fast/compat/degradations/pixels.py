@@ -26,8 +26,8 @@ class Denoising(Functions):
     def singulars(self) -> Tensor:
         return torch.ones(self.channels * self.img_dim**2, device=self.device)
 
-    def to_operator(self, y: Tensor) -> Tensor:
-        return self.image(y, "y")
+    def to_operator(self, y: Tensor, name: str = "vec") -> Tensor:
+        return self.image(y, name)
 
 
 class Inpainting(Functions):
@@ -74,10 +74,10 @@ class Inpainting(Functions):
     def add_zeros(self, vec: Tensor) -> Tensor:
         return pad(vec, self.channels * self.img_dim**2)
 
-    def to_operator(self, y: Tensor) -> Tensor:
-        y = self.measurement(y, len(self._kept), "y")
+    def to_operator(self, y: Tensor, name: str = "vec") -> Tensor:
+        y = self.measurement(y, len(self._kept), name)
         image = y.new_zeros(y.shape[0], self.channels * self.img_dim**2)
-        return image.index_copy_(1, self._kept.to(y.device), y).view(-1, *self.shape)
+        return image.index_copy_(1, self._kept.to(y.device), y).unflatten(1, self.shape)
 
     def from_operator(self, y: Tensor) -> Tensor:
         return flat(y).index_select(1, self._kept.to(y.device))

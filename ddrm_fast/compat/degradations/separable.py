@@ -122,12 +122,12 @@ class _Separable(Functions):
     def _spread(self, vec: Tensor, side: int) -> Tensor:
         """Coefficients (B, side^2 C), in row-major order, as planes (B, C, side, side)."""
         planes = vec.reshape(vec.shape[0], side**2, self.channels).mT
-        return planes.reshape(-1, self.channels, side, side)
+        return planes.reshape(len(vec), self.channels, side, side)
 
-    def to_operator(self, y: Tensor) -> Tensor:
+    def to_operator(self, y: Tensor, name: str = "vec") -> Tensor:
         side = self._measured_side()
-        y = self.measurement(y, self.channels * side**2, "y")
-        return y.view(-1, self.channels, side, side)
+        y = self.measurement(y, self.channels * side**2, name)
+        return y.view(len(y), self.channels, side, side)
 
     def _measured_side(self) -> int:
         return self.operator._measured_size[0]
@@ -168,10 +168,10 @@ class SRConv(_Separable):
         return self._s.repeat_interleave(self.channels).to(self.device)
 
     def V(self, vec: Tensor) -> Tensor:
-        planes = flat(self.image(vec)).unflatten(1, (-1, self.channels)).mT
+        planes = flat(self.image(vec)).unflatten(1, (self.img_dim**2, self.channels)).mT
         spread = planes.new_empty(planes.shape)
         spread.index_copy_(2, self._order.to(vec.device), planes)
-        return flat(self.operator.V(spread.view(-1, *self.shape)))
+        return flat(self.operator.V(spread.view(len(vec), *self.shape)))
 
     def Vt(self, vec: Tensor) -> Tensor:
         planes = self.operator.Vt(self.image(vec)).flatten(2)
@@ -236,9 +236,11 @@ class _Blur(_Separable):
         return self._singulars.to(self.device)
 
     def _from_order(self, vec: Tensor) -> Tensor:
-        planes = flat(self.image(vec)).unflatten(1, (-1, self.channels)).mT
+        planes = flat(self.image(vec)).unflatten(1, (self.img_dim**2, self.channels)).mT
         spread = planes.new_empty(planes.shape)
-        return spread.index_copy_(2, self._order.to(vec.device), planes).view(-1, *self.shape)
+        return spread.index_copy_(2, self._order.to(vec.device), planes).unflatten(
+            2, self.shape[1:]
+        )
 
     def arrange(self, vec: Tensor) -> Tensor:
         """The pixels in the order of coefficients, without V^T."""
