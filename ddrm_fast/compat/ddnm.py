@@ -20,11 +20,11 @@ from . import degradations
 from .degradations.base import overridden, pad
 from .degradations.flat import FlatOperator
 from .degradations.separable import ZERO
-from .lambdas import TwoSpectra
 from .loop import GivenNoise, Model, Network, Randomness, check_level, check_state, sample
 from .schedule import alphas_cumprod, compute_alpha, get_schedule_jump, travel_pairs
 from .simplified import simplified_ddnm_plus, simplified_operators
 from .steps import FusedSteps, MixedSteps, PartSteps
+from .two_spectra import TwoSpectra
 from .weights import DDNMPlusWeights, DDNMWeights, split_noise
 
 __all__ = [
