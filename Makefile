@@ -19,7 +19,7 @@ test: $(VENV)/installed
 lint: $(VENV)/linters
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'csrc/*.cuh' | xargs $(BIN)/clang-format --dry-run --Werror
+	git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'tests/cuda_host/*.h' 'tests/cuda_host/*.cpp' | xargs $(BIN)/clang-format --dry-run --Werror
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/demo.py --prior $(PRIOR)

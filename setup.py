@@ -1,4 +1,7 @@
-"""Builds the extension ``ddrm_fast._C`` with CMake and Ninja; everything else is in pyproject.toml."""
+"""Builds the extensions with CMake and Ninja; everything else is in pyproject.toml.
+
+``ddrm_fast._C`` holds the CPU kernels, ``ddrm_fast._cuda`` the CUDA kernels where they are built.
+"""
 
 import os
 import subprocess
@@ -12,7 +15,11 @@ ROOT = Path(__file__).resolve().parent
 
 
 class CMakeBuild(build_ext):
-    """Runs CMake for the one extension; ``CMAKE_ARGS`` adds arguments, ``DDRM_FAST_CUDA`` chooses."""
+    """Runs CMake for both extensions; ``CMAKE_ARGS`` adds arguments.
+
+    ``DDRM_FAST_CUDA`` (auto, on, off) says whether CUDA kernels are built, and
+    ``DDRM_FAST_CUDA_ARCHITECTURES`` ("80 90") for which compute capabilities.
+    """
 
     def build_extension(self, ext: Extension) -> None:
         import pybind11
@@ -35,8 +42,11 @@ class CMakeBuild(build_ext):
             f"-DDDRM_FAST_CUDA={os.environ.get('DDRM_FAST_CUDA', 'auto')}",
             *os.environ.get("CMAKE_ARGS", "").split(),
         ]
+        architectures = os.environ.get("DDRM_FAST_CUDA_ARCHITECTURES")
+        if architectures:
+            configure.append(f"-DDDRM_FAST_CUDA_ARCHITECTURES={architectures}")
         subprocess.run(configure, check=True)
-        subprocess.run(["cmake", "--build", str(build), "--target", "_C"], check=True)
+        subprocess.run(["cmake", "--build", str(build)], check=True)
 
 
 packages = find_packages(include=["ddrm_fast", "ddrm_fast.*"])

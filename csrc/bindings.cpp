@@ -3,57 +3,15 @@
 //
 // Tensors arrive as addresses (0: not given). Broadcast fields arrive with their shape; their
 // strides follow from it, 0 where a dimension is 1.
-#include <pybind11/pybind11.h>
-
 #include <cstdlib>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "binding_arguments.h"
 #include "cpu/kernels.h"
-
-namespace py = pybind11;
 
 namespace ddrm_fast {
 namespace {
-
-using Address = std::uintptr_t;
-
-template <class T>
-T* pointer(Address address) {
-  return reinterpret_cast<T*>(address);
-}
-
-void read_shape(const py::handle& shape, int64_t (&size)[4]) {
-  PyObject* tuple = shape.ptr();
-  if (!PyTuple_Check(tuple) || PyTuple_GET_SIZE(tuple) != 4) {
-    throw std::invalid_argument("shape: expected four dimensions");
-  }
-  for (int i = 0; i < 4; ++i) {
-    size[i] = PyLong_AsLongLong(PyTuple_GET_ITEM(tuple, i));
-    if (size[i] == -1 && PyErr_Occurred()) throw py::error_already_set();
-  }
-}
-
-Extent extent_of(const py::handle& shape) {
-  int64_t size[4];
-  read_shape(shape, size);
-  return {size[0], size[1], size[2], size[3]};
-}
-
-// A contiguous field; `parts` is 2 for complex numbers.
-FloatField field_of(Address address, const py::handle& shape, int64_t parts = 1) {
-  FloatField field{pointer<const float>(address), {0, 0, 0, 0}};
-  if (address == 0) return field;
-  int64_t size[4];
-  read_shape(shape, size);
-  int64_t stride = parts;
-  for (int i = 3; i >= 0; --i) {
-    field.stride[i] = size[i] == 1 ? 0 : stride;
-    stride *= size[i];
-  }
-  return field;
-}
 
 // The rows of one step: table [steps, row_batch, 33], step int64 [1].
 const Row* rows_of_step(Address table, int64_t steps, int64_t row_batch, int64_t step) {
@@ -69,11 +27,7 @@ const Row* rows_of_step(Address table, int64_t steps, int64_t row_batch, int64_t
 template <int kParts>
 StepArguments step_of(const py::tuple& t) {
   if (t.size() != 19) throw std::invalid_argument("step: expected 19 entries");
-  auto integer = [&](int i) {
-    const long long value = PyLong_AsLongLong(PyTuple_GET_ITEM(t.ptr(), i));
-    if (value == -1 && PyErr_Occurred()) throw py::error_already_set();
-    return static_cast<int64_t>(value);
-  };
+  auto integer = [&](int i) { return integer_at(t, i); };
   auto address = [&](int i) { return static_cast<Address>(integer(i)); };
   auto item = [&](int i) { return py::handle(PyTuple_GET_ITEM(t.ptr(), i)); };
   StepArguments a;

@@ -1,50 +1,12 @@
 // White noise by rows: Philox4x32-10 on eight counters at a time, Box-Muller on sixteen lanes.
-// The exact layout is specified in ddrm_fast/philox.h.
+// The exact layout is specified in ddrm_fast/philox.h, the normals in ddrm_fast/box_muller.h.
 #pragma once
 
+#include "ddrm_fast/box_muller.h"
 #include "ddrm_fast/philox.h"
 #include "simd.h"
 
 namespace ddrm_fast::DDRM_FAST_ISA {
-
-// Box-Muller: Box, Muller 1958. -ln u = -(e ln 2 + 2 atanh((m - 1) / (m + 1))) with u = 2^e m and m
-// in [sqrt(1/2), sqrt(2)); the polynomials are least-maximum fits on the reduced ranges.
-//
-// The angle 2 pi u is pi/4 (2 q + 1) + pi/2 t with q the top two bits and t in (-1/2, 1/2). With
-// C = cos(pi/2 t), S = sin(pi/2 t) of t (negated in odd quadrants), cos and sin of the angle are
-// sqrt(1/2) (C - S) and sqrt(1/2) (C + S) up to signs that are bits of the word, and the factor
-// turns sqrt(-2 ln u) into sqrt(-ln u).
-DDRM_INLINE void box_muller(u32x16 radius_word, u32x16 angle_word, f32x16& cosine, f32x16& sine) {
-  const u32x16 one = splat(0x3F800000u), sign = splat(0x80000000u);
-
-  const f32x16 u = as_float(shift_right<9>(radius_word) | one) - f32x16(0x1.fffffep-1f);
-  const u32x16 offset = as_bits(u) - splat(0x3F3504F3u);
-  const f32x16 exponent = to_float(shift_right_signed<23>(offset));
-  const f32x16 mantissa = as_float(as_bits(u) - (offset & splat(0xFF800000u)));
-  const f32x16 ratio = (mantissa - f32x16(1.0f)) / (mantissa + f32x16(1.0f));
-  const f32x16 square = ratio * ratio;
-  const f32x16 series =
-      (f32x16(-0.41297468543052673f) * square + f32x16(-0.6665219068527222f)) * square +
-      f32x16(-2.000000238418579f);
-  const f32x16 radius = square_root(f32x16(-0.693147180559945f) * exponent + series * ratio);
-
-  const u32x16 doubled = angle_word + angle_word;
-  const f32x16 fraction =
-      as_float(and_or(shift_right<7>(angle_word), splat(0x007FFFFCu), splat(0x3F800002u)));
-  const f32x16 t = xor_and(fraction - f32x16(1.5f), doubled, sign);
-  const f32x16 t2 = t * t;
-  const f32x16 s =
-      t * (((f32x16(-0.0045930929481983185f) * t2 + f32x16(0.07967628538608551f)) * t2 +
-            f32x16(-0.6459630131721497f)) *
-               t2 +
-           f32x16(1.570796251296997f));
-  const f32x16 c = ((f32x16(-0.020408352836966515f) * t2 + f32x16(0.2535986304283142f)) * t2 +
-                    f32x16(-1.2336970567703247f)) *
-                       t2 +
-                   f32x16(1.0f);
-  cosine = xor_and(radius * (c - s), angle_word ^ doubled, sign);
-  sine = xor_and(radius * (c + s), angle_word, sign);
-}
 
 // What all counters of one image row share: round keys, and the first two rounds as far as they do
 // not depend on the column.

@@ -35,6 +35,10 @@ typedef uint64_t NativeQ __attribute__((vector_size(kNativeBytes)));
 
 struct u32x16 {
   NativeU part[kParts];
+  u32x16() = default;
+  __attribute__((always_inline)) explicit u32x16(uint32_t value) {
+    for (int i = 0; i < kParts; ++i) part[i] = value - NativeU{};
+  }
 };
 struct u64x8 {
   NativeQ part[kParts];
@@ -75,11 +79,7 @@ DDRM_BINARY(u64x8, +)
 DDRM_BINARY(u64x8, ^)
 #undef DDRM_BINARY
 
-DDRM_INLINE u32x16 splat(uint32_t value) {
-  u32x16 r;
-  for (int i = 0; i < kParts; ++i) r.part[i] = value - NativeU{};
-  return r;
-}
+DDRM_INLINE u32x16 splat(uint32_t value) { return u32x16(value); }
 
 DDRM_INLINE u64x8 splat64(uint64_t value) {
   u64x8 r;

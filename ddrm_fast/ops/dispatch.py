@@ -15,6 +15,8 @@ from types import ModuleType
 
 import torch
 
+from . import cuda_available
+
 log = logging.getLogger("ddrm_fast")
 
 ENVIRONMENT = "DDRM_FAST_BACKEND"
@@ -162,14 +164,7 @@ def _not_in_this_version(device_type: str, dtype: torch.dtype) -> str | None:
     return None
 
 
-register_backend(
-    Backend(
-        "cuda",
-        ".cuda",
-        lambda: "this version has no CUDA kernels; GPU tensors run on the reference backend",
-        _not_in_this_version,
-    )
-)
+register_backend(Backend("cuda", ".cuda", cuda_available.unavailable, cuda_available.refuses))
 register_backend(
     Backend(
         "triton",

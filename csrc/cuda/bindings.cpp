@@ -1,0 +1,173 @@
+// The Python module of the CUDA kernels: pointers, shapes, strides, a device and a stream in,
+// nothing of torch. It loads on a machine without a driver, and says so when asked.
+//
+// What lies on the device is never read here: the row of a step, its index and the keys are read by
+// the kernels.
+#include <cuda_runtime.h>
+
+#include <string>
+
+#include "binding_arguments.h"
+#include "launch.h"
+
+#ifndef DDRM_FAST_CUDA_MODULE
+#define DDRM_FAST_CUDA_MODULE _cuda
+#endif
+#ifndef DDRM_FAST_CUDA_ARCHITECTURES
+#define DDRM_FAST_CUDA_ARCHITECTURES ""
+#endif
+
+namespace ddrm_fast::cuda {
+namespace {
+
+Place place_of(int device, Address stream) { return {device, pointer<CUstream_st>(stream)}; }
+
+NetworkOutput output_of(Address data, int64_t type, int64_t batch_stride, int64_t channel_stride) {
+  return {pointer<const void>(data), static_cast<OutputType>(type), batch_stride, channel_stride};
+}
+
+// (x_next, shape, x_t, out, out type, out batch stride, out channel stride, u, shape of u, s, shape
+// of s, table, its steps, its batch, step, keys, noise, x0): what every step shares.
+template <int kParts>
+StepArguments step_of(const py::tuple& t) {
+  if (t.size() != 18) throw std::invalid_argument("step: expected 18 entries");
+  auto integer = [&](int i) { return integer_at(t, i); };
+  auto address = [&](int i) { return static_cast<Address>(integer(i)); };
+  auto item = [&](int i) { return py::handle(PyTuple_GET_ITEM(t.ptr(), i)); };
+  StepArguments a;
+  a.x_next = pointer<float>(address(0));
+  a.extent = extent_of(item(1));
+  a.x_t = pointer<const float>(address(2));
+  a.out = output_of(address(3), integer(4), integer(5), integer(6));
+  if (a.out.data == nullptr) a.x_t = nullptr;
+  a.u = field_of(address(7), item(8), kParts);
+  a.s = field_of(address(9), item(10));
+  a.table = {pointer<const Row>(address(11)), integer(12), integer(13),
+             pointer<const int64_t>(address(14))};
+  a.keys = pointer<const NoiseKey>(address(15));
+  a.noise = pointer<const float>(address(16));
+  a.x0 = pointer<float>(address(17));
+  return a;
+}
+
+// (weights, mask, shape of the mask, factor)
+BlockProfile profile_of(const py::tuple& t) {
+  if (t.size() != 4) throw std::invalid_argument("profile: expected 4 entries");
+  const Address weights = static_cast<Address>(integer_at(t, 0));
+  const Address mask = static_cast<Address>(integer_at(t, 1));
+  return {pointer<const float>(weights), field_of(mask, PyTuple_GET_ITEM(t.ptr(), 2)),
+          integer_at(t, 3)};
+}
+
+BlockArguments block_of(Address x, const py::tuple& shape, Address c, Address s,
+                        const py::tuple& s_shape, const py::tuple& profile) {
+  return {extent_of(shape), pointer<float>(x), pointer<float>(c), field_of(s, s_shape),
+          profile_of(profile)};
+}
+
+bool empty(const Extent& e) { return e.batch * e.channels * e.height * e.width == 0; }
+
+// Why no GPU can be used, or an empty string.
+std::string why_not() {
+  int driver = 0, runtime = 0, devices = 0;
+  cudaRuntimeGetVersion(&runtime);
+  if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0) {
+    return "no NVIDIA driver is installed on this machine";
+  }
+  const cudaError_t status = cudaGetDeviceCount(&devices);
+  cudaGetLastError();
+  if (status == cudaErrorInsufficientDriver) {
+    return "the NVIDIA driver supports CUDA " + std::to_string(driver / 1000) + "." +
+           std::to_string(driver % 1000 / 10) + ", this build needs " +
+           std::to_string(runtime / 1000) + "." + std::to_string(runtime % 1000 / 10);
+  }
+  if (status != cudaSuccess) return std::string("CUDA says: ") + cudaGetErrorString(status);
+  return devices == 0 ? "this machine has no NVIDIA GPU" : "";
+}
+
+int runtime_version() {
+  int version = 0;
+  check(cudaRuntimeGetVersion(&version), "version");
+  return version;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(DDRM_FAST_CUDA_MODULE, m) {
+  m.doc() = "CUDA kernels of ddrm_fast; called by ddrm_fast.ops.cuda with checked arguments.";
+
+  m.def("runtime_version", runtime_version, "CUDA runtime of this build: 1000 major + 10 minor.");
+  m.def(
+      "architectures", [] { return std::string(DDRM_FAST_CUDA_ARCHITECTURES); },
+      "Compute capabilities that this build carries machine code for.");
+  m.def("why_not", why_not, "Why no GPU can be used here, or an empty string.");
+
+  m.def("normal", [](Address z, const py::tuple& shape, Address keys, int64_t iteration,
+                     int64_t stream_id, int device, Address stream) {
+    const NormalArguments a{extent_of(shape), pointer<float>(z), pointer<const NoiseKey>(keys),
+                            iteration, stream_id};
+    if (!empty(a.extent)) normal(a, place_of(device, stream));
+  });
+
+  m.def("pointwise_step", [](const py::tuple& step, int device, Address stream) {
+    const StepArguments a = step_of<1>(step);
+    if (!empty(a.extent)) pointwise_step(a, place_of(device, stream));
+  });
+
+  m.def("block_step",
+        [](const py::tuple& step, const py::tuple& profile, int device, Address stream) {
+          const StepArguments a = step_of<1>(step);
+          if (!empty(a.extent)) block_step(a, profile_of(profile), place_of(device, stream));
+        });
+
+  m.def("spectral_step", [](const py::tuple& step, int64_t width, int device, Address stream) {
+    const StepArguments a = step_of<2>(step);
+    if (!empty(a.extent)) spectral_step(a, width, place_of(device, stream));
+  });
+
+  m.def("alias_step", [](const py::tuple& step, Address kernel, const py::tuple& kernel_shape,
+                         int64_t factor, int64_t width, int device, Address stream) {
+    const StepArguments a = step_of<2>(step);
+    const AliasArguments alias{field_of(kernel, kernel_shape, 2), factor, width};
+    if (!empty(a.extent)) alias_step(a, alias, place_of(device, stream));
+  });
+
+  m.def("block_measure",
+        [](Address c, Address x, const py::tuple& shape, Address s, const py::tuple& s_shape,
+           const py::tuple& profile, int device, Address stream) {
+          const BlockArguments a = block_of(x, shape, c, s, s_shape, profile);
+          if (!empty(a.extent)) block_measure(a, place_of(device, stream));
+        });
+
+  m.def("block_lift",
+        [](Address x, const py::tuple& shape, Address c, Address s, const py::tuple& s_shape,
+           const py::tuple& profile, int device, Address stream) {
+          const BlockArguments a = block_of(x, shape, c, s, s_shape, profile);
+          if (!empty(a.extent)) block_lift(a, place_of(device, stream));
+        });
+
+  m.def("fwht", [](Address y, Address x, int64_t planes, int64_t length, int device,
+                   Address stream) {
+    if (length < 1 || (length & (length - 1)) != 0) {
+      throw std::invalid_argument("length: expected a power of two, got " + std::to_string(length));
+    }
+    if (planes > 0) {
+      fwht(pointer<float>(y), pointer<const float>(x), planes, length, place_of(device, stream));
+    }
+  });
+
+  m.def("predict_x0",
+        [](Address x0, const py::tuple& shape, Address x_t, Address out, int out_type,
+           int64_t out_batch_stride, int64_t out_channel_stride, Address table, int64_t steps,
+           int64_t row_batch, Address step, int device, Address stream) {
+          const PredictArguments a{
+              extent_of(shape),
+              pointer<float>(x0),
+              pointer<const float>(x_t),
+              output_of(out, out_type, out_batch_stride, out_channel_stride),
+              {pointer<const Row>(table), steps, row_batch, pointer<const int64_t>(step)}};
+          if (!empty(a.extent)) predict_x0(a, place_of(device, stream));
+        });
+}
+
+}  // namespace ddrm_fast::cuda

@@ -1,0 +1,85 @@
+#include "launch.h"
+#include "step_common.h"
+
+namespace ddrm_fast::cuda {
+namespace {
+
+// x_next = ((a x0 + b eps) + c u) + d z, and without c u where nothing is measured.
+__device__ __forceinline__ float affine(const Weights<float>& w, float x0, float eps, bool measured,
+                                        float u) {
+  const float x = w.a * x0 + w.b * eps;
+  return measured ? x + w.c * u : x;
+}
+
+__device__ __forceinline__ void update(const StepArguments& a, int64_t b, int64_t c, int64_t h,
+                                       int64_t w, int n) {
+  const Extent& e = a.extent;
+  const int64_t plane = (b * e.channels + c) * e.height * e.width;
+  const int64_t at = h * e.width + w;
+  const Row* row = row_of_image(a.table, b);
+  if (row == nullptr) return store_quad(a.x_next + plane + at, nan_quad(), n);
+
+  Quad u{}, s{};
+  const bool measures = a.u.data != nullptr;
+  if (measures) {
+    s = load_field(row_of(a.s, b, c, h), a.s.stride[3], w, n);
+    u = load_field(row_of(a.u, b, c, h), a.u.stride[3], w, n);
+  }
+  const QuadPrediction p = predict_at(a, *row, clips(*row), b, c, plane, at, n);
+  if (a.x0 != nullptr) store_quad(a.x0 + plane + at, p.x0, n);
+  const bool noisy = draws_noise(*row);
+  Quad z{};
+  if (noisy) z = step_noise(a, b, c, h, w, plane, n);
+
+  const Weights<float> null = null_weights<float>(*row);
+  Quad x;
+  float value;
+  if (one_value(s.v, value)) {
+    Weights<float> weights = null;
+    if (value > 0.0f) weights = measured_weights(*row, value);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const bool measured = s.v[i] > 0.0f;
+      const Weights<float>& here = measured ? weights : null;
+      x.v[i] = affine(here, p.x0.v[i], p.eps.v[i], measured, u.v[i]);
+      if (noisy) x.v[i] = x.v[i] + here.d * z.v[i];
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const bool measured = s.v[i] > 0.0f;
+      const Weights<float> here = measured ? measured_weights(*row, s.v[i]) : null;
+      x.v[i] = affine(here, p.x0.v[i], p.eps.v[i], measured, u.v[i]);
+      if (noisy) x.v[i] = x.v[i] + here.d * z.v[i];
+    }
+  }
+  store_quad(a.x_next + plane + at, x, n);
+}
+
+// A thread for four pixels next to each other in a row.
+__global__ void __launch_bounds__(kThreads) pointwise_step_kernel(StepArguments a) {
+  const Extent& e = a.extent;
+  const Split place = split(thread_index(), (e.width + 3) / 4);
+  const int64_t h = place.quotient, w = 4 * place.remainder;
+  if (h >= e.height) return;
+  const int n = e.width - w < 4 ? static_cast<int>(e.width - w) : 4;
+  for (int64_t plane = blockIdx.y; plane < e.batch * e.channels; plane += gridDim.y) {
+    const PlaneIndex index = plane_index(plane, e.channels);
+    update(a, index.b, index.c, h, w, n);
+  }
+}
+
+}  // namespace
+
+// One affine step where every coefficient is a group of its own:
+//   x_next = a(s) x0 + b(s) eps + c(s) u + d(s) z
+// x_next, x_t, out, z (B, C, H, W); u (B or 1, C, H, W); s: each dimension full or 1.
+// Kawar et al., "Denoising Diffusion Restoration Models", 2022, eqs. 7 and 8, for DDRM's weights.
+// Moves 4 bytes a pixel for each of x_t, out, u and x_next, and s where it is not broadcast.
+void pointwise_step(const StepArguments& a, const Place& place) {
+  const Extent& e = a.extent;
+  const LaunchShape shape = over_planes(e.height * ((e.width + 3) / 4), e.batch * e.channels);
+  launch("pointwise_step", pointwise_step_kernel, shape, place, a);
+}
+
+}  // namespace ddrm_fast::cuda

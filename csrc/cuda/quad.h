@@ -1,0 +1,97 @@
+// Four numbers that lie next to each other: 16 bytes in one access where the address allows it, two
+// of 8 (rows of half spectra), or one by one (the tail of a row, odd addresses).
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "ddrm_fast/box_muller.h"
+#include "ddrm_fast/shapes.h"
+
+namespace ddrm_fast::cuda {
+
+struct Quad {
+  float v[4];
+};
+
+__device__ __forceinline__ bool aligned(const void* p, unsigned bytes) {
+  return (reinterpret_cast<std::uintptr_t>(p) & (bytes - 1)) == 0;
+}
+
+// The first n of four numbers; the others are 0.
+__device__ __forceinline__ Quad load_quad(const float* p, int n = 4) {
+  Quad q;
+  if (n == 4 && aligned(p, 16)) {
+    const float4 all = *reinterpret_cast<const float4*>(p);
+    q = {{all.x, all.y, all.z, all.w}};
+  } else if (n == 4 && aligned(p, 8)) {
+    const float2 low = *reinterpret_cast<const float2*>(p);
+    const float2 high = *reinterpret_cast<const float2*>(p + 2);
+    q = {{low.x, low.y, high.x, high.y}};
+  } else {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) q.v[i] = i < n ? p[i] : 0.0f;
+  }
+  return q;
+}
+
+__device__ __forceinline__ void store_quad(float* p, const Quad& q, int n = 4) {
+  if (n == 4 && aligned(p, 16)) {
+    *reinterpret_cast<float4*>(p) = make_float4(q.v[0], q.v[1], q.v[2], q.v[3]);
+  } else if (n == 4 && aligned(p, 8)) {
+    *reinterpret_cast<float2*>(p) = make_float2(q.v[0], q.v[1]);
+    *reinterpret_cast<float2*>(p + 2) = make_float2(q.v[2], q.v[3]);
+  } else {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if (i < n) p[i] = q.v[i];
+    }
+  }
+}
+
+// A field along its last dimension, which is contiguous or broadcast.
+__device__ __forceinline__ Quad load_field(const float* row, int64_t stride, int64_t at, int n) {
+  if (stride != 0) return load_quad(row + at, n);
+  const float value = *row;
+  return {{value, value, value, value}};
+}
+
+// Exactly: the exponent is moved by a multiplication, which also makes subnormal numbers normal.
+__device__ __forceinline__ float from_float16(uint32_t half) {
+  const uint32_t magnitude = (half & 0x7FFFu) << 13;
+  const uint32_t bits =
+      magnitude < 0x0F800000u ? as_bits(as_float(magnitude) * 0x1p112f) : magnitude | 0x7F800000u;
+  return as_float(bits | (half & 0x8000u) << 16);
+}
+
+__device__ __forceinline__ float from_bfloat16(uint32_t half) { return as_float(half << 16); }
+
+// Four numbers of a plane of a network's output, `at` numbers from the plane's beginning.
+__device__ __forceinline__ Quad load_output(const NetworkOutput& out, int64_t b, int64_t c,
+                                            int64_t at, int n) {
+  const int64_t offset = b * out.batch_stride + c * out.channel_stride + at;
+  if (out.type == OutputType::kFloat32) {
+    return load_quad(static_cast<const float*>(out.data) + offset, n);
+  }
+  const uint16_t* p = static_cast<const uint16_t*>(out.data) + offset;
+  uint32_t half[4];
+  if (n == 4 && aligned(p, 8)) {
+    const uint2 all = *reinterpret_cast<const uint2*>(p);
+    half[0] = all.x & 0xFFFFu;
+    half[1] = all.x >> 16;
+    half[2] = all.y & 0xFFFFu;
+    half[3] = all.y >> 16;
+  } else {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) half[i] = i < n ? p[i] : 0u;
+  }
+  Quad q;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    q.v[i] = out.type == OutputType::kFloat16 ? from_float16(half[i]) : from_bfloat16(half[i]);
+  }
+  return q;
+}
+
+}  // namespace ddrm_fast::cuda

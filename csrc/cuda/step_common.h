@@ -1,0 +1,77 @@
+// What the steps share: the row, the prediction of x0 and eps, the weights, the noise.
+#pragma once
+
+#include "ddrm_fast/affine.h"
+#include "index.h"
+#include "kernels.h"
+#include "noise.h"
+#include "quad.h"
+
+namespace ddrm_fast::cuda {
+
+// The row of an image: null for a step outside the table. The host cannot raise an error there
+// without waiting for the device, so such a step makes NaN, which no one mistakes for a picture.
+__device__ __forceinline__ const Row* row_of_image(const RowTable& table, int64_t b) {
+  const int64_t step = *table.step;
+  if (step < 0 || step >= table.steps) return nullptr;
+  return table.rows + step * table.batch + (table.batch == 1 ? 0 : b);
+}
+
+__device__ __forceinline__ Quad nan_quad() {
+  const float nan = __builtin_nanf("");
+  return {{nan, nan, nan, nan}};
+}
+
+struct QuadPrediction {
+  Quad x0, eps;
+};
+
+// x0 and eps of four coefficients.
+__device__ __forceinline__ QuadPrediction predict_quad(const Row& row, bool clip, const Quad& x_t,
+                                                       const Quad& out) {
+  QuadPrediction result;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const Prediction<float> p = clip ? predict<Predict::kClip>(row, x_t.v[i], out.v[i])
+                                     : predict<Predict::kAny>(row, x_t.v[i], out.v[i]);
+    result.x0.v[i] = p.x0;
+    result.eps.v[i] = p.eps;
+  }
+  return result;
+}
+
+// The same from memory; zeros for the initial state. `at` counts from the plane's beginning.
+__device__ __forceinline__ QuadPrediction predict_at(const StepArguments& a, const Row& row,
+                                                     bool clip, int64_t b, int64_t c, int64_t plane,
+                                                     int64_t at, int n) {
+  if (a.x_t == nullptr) return {};
+  return predict_quad(row, clip, load_quad(a.x_t + plane + at, n), load_output(a.out, b, c, at, n));
+}
+
+// Whether one evaluation of the weights serves all of n coefficients: their singular values are 0
+// or one and the same number, as they are for masks and constants.
+template <int kCount>
+__device__ __forceinline__ bool one_value(const float (&s)[kCount], float& value) {
+  value = 0.0f;
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) value = greater_of(s[i], value);
+  bool same = true;
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) same = same && (!(s[i] > 0.0f) || s[i] == value);
+  return same;
+}
+
+__device__ __forceinline__ NoiseRow step_noise_row(const StepArguments& a, int64_t b, int64_t c,
+                                                   int64_t h) {
+  return noise_row(a.keys[b], a.extent.channels, c, h, noise_iteration_word(*a.table.step, 0));
+}
+
+// Noise of four pixels of row h from column w on, given or made here.
+__device__ __forceinline__ Quad step_noise(const StepArguments& a, int64_t b, int64_t c, int64_t h,
+                                           int64_t w, int64_t plane, int n) {
+  if (a.noise != nullptr) return load_quad(a.noise + plane + h * a.extent.width + w, n);
+  const uint32_t column = static_cast<uint32_t>(a.keys[b].origin_w + w);
+  return normals(step_noise_row(a, b, c, h), column);
+}
+
+}  // namespace ddrm_fast::cuda

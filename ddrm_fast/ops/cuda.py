@@ -1,0 +1,26 @@
+"""The CUDA backend: kernels of ``ddrm_fast._cuda`` on the device and stream of their tensors."""
+
+import torch
+from torch import Tensor
+
+from .. import _cuda
+from .cuda_calls import Kernels
+
+
+def _place(x: Tensor) -> tuple[int, int]:
+    """Device index and current stream: what the caller's ``torch.cuda.stream`` blocks chose."""
+    index = x.device.index
+    return index, torch.cuda.current_stream(index).cuda_stream
+
+
+_kernels = Kernels(_cuda, _place)
+
+normal = _kernels.normal
+pointwise_step = _kernels.pointwise_step
+block_step = _kernels.block_step
+spectral_step = _kernels.spectral_step
+alias_step = _kernels.alias_step
+block_measure = _kernels.block_measure
+block_lift = _kernels.block_lift
+fwht = _kernels.fwht
+predict_x0 = _kernels.predict_x0

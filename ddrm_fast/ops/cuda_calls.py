@@ -1,0 +1,151 @@
+"""The CUDA kernels as functions of tensors: addresses, shapes, device and stream for a module.
+
+The module is ``ddrm_fast._cuda`` (:mod:`.cuda`), or in the tests the same sources built for the
+processor. Functions and arguments are those of :mod:`.reference`; arguments are checked by the
+caller, outputs are allocated. Nothing here waits for the device: the row table, the step and the
+keys are read by the kernels.
+"""
+
+from collections.abc import Callable
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+_OUTPUT_TYPES = {
+    torch.float32: 0,
+    torch.complex64: 0,
+    torch.float16: 1,
+    torch.bfloat16: 2,
+}
+_NO_OUTPUT = (0, 0, 0, 0)
+
+
+def _address(x: Tensor | None) -> int:
+    return 0 if x is None else x.data_ptr()
+
+
+def _shape(x: Tensor | None) -> tuple[int, ...] | None:
+    return None if x is None else tuple(x.shape)
+
+
+def _output(out: Tensor | None) -> tuple[int, int, int, int]:
+    """Address, type and the strides that a kernel needs to read a network's output in place."""
+    if out is None:
+        return _NO_OUTPUT
+    batch_stride, channel_stride = out.stride()[:2]
+    return out.data_ptr(), _OUTPUT_TYPES[out.dtype], batch_stride, channel_stride
+
+
+def _step(x_next, x0, x_t, out, u, s, table, step, keys, noise) -> tuple:
+    """What every step shares, in the order that the extension expects."""
+    return (
+        x_next.data_ptr(),
+        tuple(x_next.shape),
+        _address(x_t),
+        *_output(out),
+        _address(u),
+        _shape(u),
+        s.data_ptr(),
+        tuple(s.shape),
+        table.data_ptr(),
+        *table.shape[:2],
+        step.data_ptr(),
+        _address(keys),
+        _address(noise),
+        _address(x0),
+    )
+
+
+class Kernels:
+    """Every operation of a backend on one module of kernels.
+
+    Args:
+        module:
+            ``ddrm_fast._cuda``, or one with the same functions.
+        place:
+            The device index and the address of the stream to launch on, for a tensor.
+    """
+
+    def __init__(self, module: ModuleType, place: Callable[[Tensor], tuple[int, int]]) -> None:
+        self._module, self._place = module, place
+
+    def normal(self, z: Tensor, keys: Tensor, iteration: int, stream: int) -> None:
+        """Fill ``z`` (B, C, H, W) with white noise."""
+        self._module.normal(
+            z.data_ptr(), tuple(z.shape), keys.data_ptr(), iteration, stream, *self._place(z)
+        )
+
+    def pointwise_step(self, x_next: Tensor, x0, x_t, out, u, s, table, step, keys, noise) -> None:
+        """One affine step where every coefficient is a group of its own."""
+        fields = _step(x_next, x0, x_t, out, u, s, table, step, keys, noise)
+        self._module.pointwise_step(fields, *self._place(x_next))
+
+    def block_step(
+        self, x_next: Tensor, x0, x_t, out, u, s, weights, mask, factor, table, step, keys, noise
+    ) -> None:
+        """One affine step where r x r pixels (and, with weights, all channels) form a group."""
+        fields = _step(x_next, x0, x_t, out, u, s, table, step, keys, noise)
+        profile = (_address(weights), _address(mask), _shape(mask), factor)
+        self._module.block_step(fields, profile, *self._place(x_next))
+
+    def spectral_step(
+        self, x_next: Tensor, x_t, out, u, s, table, step, keys, noise, width: int
+    ) -> None:
+        """One affine step on half spectra of ``rfft2(norm="ortho")``, with Hermitian noise."""
+        fields = _step(x_next, None, x_t, out, u, s, table, step, keys, noise)
+        self._module.spectral_step(fields, width, *self._place(x_next))
+
+    def alias_step(
+        self, x_next: Tensor, x_t, out, u, kernel, s, table, step, keys, noise, factor, width
+    ) -> None:
+        """One affine step for a blur followed by decimation, on half spectra."""
+        fields = _step(x_next, None, x_t, out, u, s, table, step, keys, noise)
+        self._module.alias_step(
+            fields, kernel.data_ptr(), tuple(kernel.shape), factor, width, *self._place(x_next)
+        )
+
+    def block_measure(self, c: Tensor, x: Tensor, s: Tensor, weights, mask, factor: int) -> None:
+        """Measured coefficient of every block: (B, G, H / r, W / r)."""
+        profile = (_address(weights), _address(mask), _shape(mask), factor)
+        self._module.block_measure(
+            c.data_ptr(),
+            x.data_ptr(),
+            tuple(x.shape),
+            s.data_ptr(),
+            tuple(s.shape),
+            profile,
+            *self._place(x),
+        )
+
+    def block_lift(self, x: Tensor, c: Tensor, s: Tensor, weights, mask, factor: int) -> None:
+        """Adjoint of :meth:`block_measure`: (B, C, H, W)."""
+        profile = (_address(weights), _address(mask), _shape(mask), factor)
+        self._module.block_lift(
+            x.data_ptr(),
+            tuple(x.shape),
+            c.data_ptr(),
+            s.data_ptr(),
+            tuple(s.shape),
+            profile,
+            *self._place(x),
+        )
+
+    def fwht(self, y: Tensor, x: Tensor) -> None:
+        """Orthonormal Walsh-Hadamard transform (natural order) of each plane, row by row."""
+        length = x.shape[-2] * x.shape[-1]
+        planes = x.numel() // length
+        self._module.fwht(y.data_ptr(), x.data_ptr(), planes, length, *self._place(x))
+
+    def predict_x0(self, x0: Tensor, x_t: Tensor, out: Tensor, table: Tensor, step: Tensor) -> None:
+        """The (clipped) clean-image prediction of a step, (B, C, H, W)."""
+        self._module.predict_x0(
+            x0.data_ptr(),
+            tuple(x0.shape),
+            x_t.data_ptr(),
+            *_output(out),
+            table.data_ptr(),
+            *table.shape[:2],
+            step.data_ptr(),
+            *self._place(x0),
+        )
