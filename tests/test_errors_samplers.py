@@ -74,8 +74,8 @@ def test_weights_of_samplers(value):
 def test_choices_of_samplers():
     with pytest.raises(ValueError, match="^start_scale: expected 'exact' or 'published'"):
         DDRM(start_scale="both")
-    with pytest.raises(ValueError, match="^variance: expected 'small' or 'large'"):
-        DDPM(variance="learned")
+    with pytest.raises(ValueError, match="^variance: expected 'small', 'large' or 'learned'"):
+        DDPM(variance="medium")
 
 
 def test_a_sampler_of_ones_own_may_reach_every_branch():

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from ddrm_fast.cli import main
-from ddrm_fast.priors import training
+from ddrm_fast.priors import runs, training
 from ddrm_fast.priors.cpu_share import CpuShare
 from ddrm_fast.priors.dead_leaves import DeadLeavesConfig
 from ddrm_fast.priors.denoiser import DenoiserConfig, load_denoiser
@@ -270,7 +270,7 @@ def test_kept_leaves_are_the_drawn_leaves(tmp_path, monkeypatch):
     drawn = training.build_source(config, [], cache=tmp_path)
     (kept,) = tmp_path.iterdir()
     with monkeypatch.context() as patch:
-        patch.setattr(training, "make_leaves", None)
+        patch.setattr(runs, "make_leaves", None)
         assert training.build_source(config, [], cache=tmp_path).digest() == drawn.digest()
     kept.write_bytes(kept.read_bytes()[:500])
     assert training.build_source(config, [], cache=tmp_path).digest() == drawn.digest()

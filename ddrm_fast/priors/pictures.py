@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -111,35 +111,51 @@ def load_folders(
     """
     unreadable: list[str] = []
     too_small: list[str] = []
-
-    def pictures() -> Iterable[np.ndarray]:
-        for folder in folders:
-            folder = Path(folder)
-            if not folder.is_dir():
-                raise FileNotFoundError(
-                    f"folders: {folder} is not a folder, expected a folder of pictures"
-                )
-            for path in sorted(folder.rglob("*")):
-                if path.suffix.lower() not in SUFFIXES or not path.is_file():
-                    continue
-                try:
-                    picture = read_picture(path, largest_side)
-                except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-                    logger.warning("skipped %s: not readable as a picture (%s)", path, error)
-                    unreadable.append(str(path))
-                    continue
-                if min(picture.shape[:2]) < smallest_side:
-                    logger.warning(
-                        "skipped %s: %d x %d pixels, expected sides of at least %d",
-                        path, picture.shape[1], picture.shape[0], smallest_side,
-                    )  # fmt: skip
-                    too_small.append(str(path))
-                    continue
-                yield picture
-
-    packed = pack(pictures())
+    found = usable_pictures(folders, smallest_side, largest_side, unreadable, too_small)
+    packed = pack(picture for _, picture in found)
     packed.unreadable, packed.too_small = unreadable, too_small
     return packed
+
+
+def usable_pictures(
+    folders: Sequence[str | Path],
+    smallest_side: int,
+    largest_side: int,
+    unreadable: list[str],
+    too_small: list[str],
+) -> Iterator[tuple[Path, np.ndarray]]:
+    """The pictures of :func:`load_folders` one after another, each with its path.
+
+    Args:
+        folders, smallest_side, largest_side: As there.
+        unreadable, too_small: Names of what is skipped are added to these.
+
+    Raises:
+        FileNotFoundError: A folder does not exist.
+    """
+    for folder in folders:
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise FileNotFoundError(
+                f"folders: {folder} is not a folder, expected a folder of pictures"
+            )
+        for path in sorted(folder.rglob("*")):
+            if path.suffix.lower() not in SUFFIXES or not path.is_file():
+                continue
+            try:
+                picture = read_picture(path, largest_side)
+            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+                logger.warning("skipped %s: not readable as a picture (%s)", path, error)
+                unreadable.append(str(path))
+                continue
+            if min(picture.shape[:2]) < smallest_side:
+                logger.warning(
+                    "skipped %s: %d x %d pixels, expected sides of at least %d",
+                    path, picture.shape[1], picture.shape[0], smallest_side,
+                )  # fmt: skip
+                too_small.append(str(path))
+                continue
+            yield path, picture
 
 
 @dataclass(frozen=True)

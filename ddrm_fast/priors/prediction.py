@@ -13,6 +13,10 @@ def prediction_row(prediction: str, abar: float) -> tuple[float, float, float, f
     """
     signal, noise = math.sqrt(abar), math.sqrt(1 - abar)
     if prediction == "eps":
+        if abar == 0:
+            raise ValueError(
+                "prediction: the noise says nothing of the image where abar is 0; expected x0 or v"
+            )
         return 1 / signal, -noise / signal, 0.0, 1.0
     if prediction == "x0":
         return 0.0, 1.0, 1 / noise, -signal / noise

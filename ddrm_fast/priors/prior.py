@@ -78,6 +78,10 @@ class Prior:
         eps changes by -sqrt(1 - abar) gradient; the output by that over d eps / d out.
         """
         abar = self.schedule.abar(t)
+        if abar == 0:
+            raise ValueError(
+                f"guidance: the state holds nothing of the image at timestep {t}, where abar is 0"
+            )
         return -math.sqrt(1 - abar) / prediction_row(self.prediction, abar)[3]
 
     @torch.no_grad()

@@ -86,7 +86,7 @@ class Schedule:
         abar = self.abar(t)
         return ((1.0 - abar) / abar) ** 0.5 if abar > 0 else float("inf")
 
-    def steps(self, steps: int | Sequence[int]) -> list[int]:
+    def steps(self, steps: int | Sequence[int], *, from_pure_noise: bool = False) -> list[int]:
         """The timesteps that a sampler visits, descending.
 
         Args:
@@ -94,6 +94,9 @@ class Schedule:
                 A number of steps: every (T // steps)-th timestep from 0 on, as published (20 of 1000: 950,
                 ..., 50, 0; a number that does not divide T gives a few more). Or the timesteps
                 themselves, strictly descending.
+            from_pure_noise:
+                Allow abar = 0 at the first of them: ancestral sampling can start there, restoration
+                cannot.
 
         Raises:
             ValueError: the number is outside 1 .. T, a timestep is outside 0 .. T - 1 or out of order,
@@ -116,7 +119,7 @@ class Schedule:
                 raise ValueError(f"steps: expected timesteps from 0 to {self.T - 1}, got {visited}")
             if any(a <= b for a, b in zip(visited, visited[1:], strict=False)):
                 raise ValueError(f"steps: expected descending timesteps, got {visited}")
-        empty = [t for t in visited if self.abar(t) == 0]
+        empty = [t for t in visited[int(from_pure_noise) :] if self.abar(t) == 0]
         if empty:
             raise ValueError(
                 f"steps: abar is 0 at timestep {empty[0]}: the state holds nothing of the image "

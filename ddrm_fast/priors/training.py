@@ -7,19 +7,14 @@ al., "Elucidating the design space of diffusion-based generative models" (2022),
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 import logging
 import math
-import os
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +26,17 @@ from tqdm import tqdm
 from .cpu_share import CpuShare
 from .dead_leaves import DeadLeavesConfig
 from .denoiser import SIGMA_MAX, SIGMA_MIN, Denoiser, DenoiserConfig, save_metadata
-from .pictures import CropConfig, CropSource, PicturePack, load_folders, make_leaves, pack
+from .pictures import CropConfig, CropSource, load_folders
+from .runs import (
+    ConfigMismatch,
+    atomic_file,
+    in_fixed_order,
+    kept_leaves,
+    read_state,
+    refuse_differences,
+    stop_signal,
+    write_state,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -113,10 +118,6 @@ class TrainingConfig:
             )
 
 
-class ConfigMismatch(ValueError):
-    """A run was resumed with another configuration or other pictures."""
-
-
 def best_precision() -> str:
     """`"bfloat16"` where this CPU multiplies bfloat16 in hardware, else `"float32"`."""
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
@@ -155,29 +156,6 @@ def with_final_decay(config: TrainingConfig, step: int, decay_steps: int) -> Tra
     return replace(
         config, steps=step + decay_steps, decay_steps=decay_steps, warmup=0, learning_rate=rate
     )
-
-
-@contextmanager
-def atomic_file(path: Path) -> Iterator[io.BufferedWriter]:
-    """Open a file that replaces `path` only when everything is written and on disk.
-
-    On any error the half-written file is removed and `path` stays as it was.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 class Trainer:
@@ -326,15 +304,7 @@ def check_same(old: TrainingConfig, new: TrainingConfig) -> None:
     Raises:
         ConfigMismatch: They differ; the message lists every difference.
     """
-    differences = [
-        f"{item.name}: {getattr(new, item.name)!r}, checkpoint has {getattr(old, item.name)!r}"
-        for item in fields(TrainingConfig)
-        if getattr(old, item.name) != getattr(new, item.name)
-    ]
-    if differences:
-        raise ConfigMismatch(
-            "cannot resume with another configuration:\n  " + "\n  ".join(differences)
-        )
+    refuse_differences(vars(old), vars(new))
 
 
 def check_new(out: str | Path, final_decay: int | None = None) -> None:
@@ -361,16 +331,7 @@ def read_checkpoint(path: str | Path) -> dict:
         FileNotFoundError: There is none.
         ValueError: The file is not a checkpoint of this package.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"checkpoint: {path} does not exist")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"checkpoint: {path} cannot be read ({error})") from error
-    if not isinstance(state, dict) or state.get("format") != CHECKPOINT_FORMAT:
-        raise ValueError(f"checkpoint: {path} is not a {CHECKPOINT_FORMAT} file")
-    return state
+    return read_state(path, CHECKPOINT_FORMAT)
 
 
 def write_checkpoint(trainer: Trainer, path: Path) -> None:
@@ -379,10 +340,7 @@ def write_checkpoint(trainer: Trainer, path: Path) -> None:
     Raises:
         OSError: The file cannot be written; an earlier one at `path` stays intact.
     """
-    buffer = io.BytesIO()
-    torch.save(trainer.state(), buffer)
-    with atomic_file(path) as file:
-        file.write(buffer.getbuffer())
+    write_state(trainer.state(), path)
 
 
 def export(trainer_or_checkpoint: Trainer | str | Path, path: str | Path) -> dict:
@@ -412,21 +370,8 @@ def export(trainer_or_checkpoint: Trainer | str | Path, path: str | Path) -> dic
     }
     metadata = save_metadata(config.model, weights, summary)
     with atomic_file(Path(path)) as file:
-        file.write(_in_fixed_order(safetensors.torch.save(weights, metadata)))
+        file.write(in_fixed_order(safetensors.torch.save(weights, metadata)))
     return summary
-
-
-def _in_fixed_order(data: bytes) -> bytes:
-    """The same safetensors file with its metadata in order of their names.
-
-    The library writes them in a random order; with a fixed one, equal weights give equal files.
-    """
-    end = 8 + int.from_bytes(data[:8], "little")
-    header = json.loads(data[8:end])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + data[end:]
 
 
 def build_source(
@@ -462,36 +407,8 @@ def build_source(
             f"unreadable, {skipped[1]} with a side below {config.crops.patch} pixels)"
         )
     count = config.leaves_count if config.leaves_share > 0 else 0
-    leaves = _leaves(config, count, workers, cache)
+    leaves = kept_leaves(config.seed, count, config.leaves, workers, cache)
     return CropSource(photographs, leaves, config.leaves_share, config.crops, config.seed)
-
-
-def _leaves(
-    config: TrainingConfig, count: int, workers: int, cache: str | Path | None
-) -> PicturePack:
-    """Draw the dead leaves, or read them from the file where an earlier run left them."""
-    if cache is None or not count:
-        return make_leaves(config.seed, count, config.leaves, workers)
-    size = config.leaves.size
-    key = json.dumps([config.seed, count, asdict(config.leaves)])
-    path = Path(cache) / f"leaves-{hashlib.sha256(key.encode()).hexdigest()[:12]}.npy"
-    try:
-        stored = np.load(path, allow_pickle=False)
-        if stored.shape == (count, size, size, 3) and stored.dtype == np.uint8:
-            return pack(stored)
-        logger.warning("%s does not hold the dead leaves of this run; drawing them", path)
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError, EOFError) as error:
-        logger.warning("%s cannot be read (%s); drawing the dead leaves", path, error)
-    leaves = make_leaves(config.seed, count, config.leaves, workers)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(path) as file:
-            np.save(file, leaves.pixels.reshape(count, size, size, 3))
-    except OSError as error:
-        logger.warning("the dead leaves are not kept: %s", error)
-    return leaves
 
 
 def train(
@@ -553,7 +470,7 @@ def train(
     threads = torch.get_num_threads()
     share = CpuShare(threads) if share_cpu else None
     try:
-        with _stop_signal() as stopped, ThreadPoolExecutor(1) as loader:
+        with stop_signal() as stopped, ThreadPoolExecutor(1) as loader:
             seconds = checkpoint_minutes * 60
             _loop(trainer, end, out, seconds, share, progress, on_step, stopped, loader)
     finally:
@@ -649,19 +566,3 @@ class _Report:
 
     def close(self) -> None:
         self.bar.close()
-
-
-@contextmanager
-def _stop_signal() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set while the context lasts (main thread only)."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    chosen = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda *_: event.set()) for number in chosen]
-    try:
-        yield event
-    finally:
-        for number, handler in zip(chosen, before, strict=True):
-            signal.signal(number, handler)

@@ -1,10 +1,11 @@
-"""DDPM: ancestral sampling with fixed variances (Ho, Jain, Abbeel, NeurIPS 2020)."""
+"""DDPM: ancestral sampling, variances fixed (Ho, Jain, Abbeel, NeurIPS 2020) or learned."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -23,15 +24,22 @@ class DDPM:
         steps:
             Number of steps, or descending timesteps.
         variance:
-            "small": that of the posterior, (1 - abar_next) / (1 - abar) beta; "large": beta.
+            "small": that of the posterior, (1 - abar_next) / (1 - abar) beta; "large": beta;
+            "learned": between the two for every pixel, by the channels behind the network's first C
+            (Nichol and Dhariwal 2021, eq. 15).
     """
+
+    #: whether the first step may start where abar = 0; only a network that predicts x0 or v can
+    from_pure_noise: ClassVar[bool] = True
 
     steps: int | Sequence[int] = 1000
     variance: str = "small"
 
     def __post_init__(self) -> None:
-        if self.variance not in ("small", "large"):
-            raise ValueError(f"variance: expected 'small' or 'large', got {self.variance!r}")
+        if self.variance not in ("small", "large", "learned"):
+            raise ValueError(
+                f"variance: expected 'small', 'large' or 'learned', got {self.variance!r}"
+            )
 
     def start(self, abar: float, sigma_y: Tensor) -> Weights:
         return pure_noise()
@@ -42,7 +50,19 @@ class DDPM:
         alpha = abar / abar_next
         x_t = math.sqrt(alpha) * (1 - abar_next) / (1 - abar)
         x0 = math.sqrt(abar_next) * (1 - alpha) / (1 - abar) + x_t * math.sqrt(abar)
-        variance = 1 - alpha
+        variance = 0.0 if self.variance == "learned" else 1 - alpha
         if self.variance == "small":
             variance *= (1 - abar_next) / (1 - abar)
         return Weights.everywhere(Branch(a0=x0, b0=x_t * math.sqrt(1 - abar), d0=variance))
+
+    def noise_range(self, abar: float, abar_next: float) -> tuple[float, float] | None:
+        """Logarithms of the smallest and the largest variance of a learned one; None: it is fixed.
+
+        Where the step ends on the clean image there is no noise: minus infinity.
+        """
+        if self.variance != "learned":
+            return None
+        if abar_next == 1:
+            return -math.inf, -math.inf
+        large = math.log(1 - abar / abar_next)
+        return large + math.log((1 - abar_next) / (1 - abar)), large

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ..operators.base import Carry, Measurement, Operator, Rows
-from ..ops import Noise
+from ..ops import Noise, normal
 from ..priors.prior import Prior
 from ..priors.schedule import pairs
-from .table import build_rows
+from .table import build_rows, noise_ranges
 from .weights import Sampler
 
 Guidance = Callable[[Tensor, Tensor, Tensor | None], Tensor]
@@ -93,13 +93,14 @@ def run(
     Raises:
         ValueError: the network's output has a wrong shape or dtype, or y does not fit the operator.
     """
-    visited = prior.schedule.steps(sampler.steps)
+    from_pure_noise = getattr(sampler, "from_pure_noise", False)
+    visited = prior.schedule.steps(sampler.steps, from_pure_noise=from_pure_noise)
     steps = pairs(visited)
     u = operator.prepare(y)
     rows = build_rows(sampler, prior.schedule, steps, sigma_y, prior.prediction, clip)
     rows = rows.to(y.device)
     return _loop(
-        operator, prior, u, rows, steps, keys, y.dtype, labels, guidance, callback, noise,
+        operator, prior, sampler, u, rows, steps, keys, y.dtype, labels, guidance, callback, noise,
         lambda x: _project(x, operator, prior, y, sigma_y, visited[-1], end_on_measurement),
     )  # fmt: skip
 
@@ -111,6 +112,7 @@ def _project(x, operator, prior, y, sigma_y, t, wanted) -> Tensor:
 def _loop(
     operator: Operator,
     prior: Prior,
+    sampler: Sampler,
     u: Measurement,
     rows: Rows,
     steps: Sequence[tuple[int, int]],
@@ -134,6 +136,8 @@ def _loop(
     times = torch.tensor([t for t, _ in steps], dtype=torch.float32, device=device)
     times = times[:, None].expand(-1, batch).contiguous()
     pull = [prior.guidance_factor(t) for t, _ in steps] if guidance else []
+    learned = noise_ranges(sampler, prior.schedule, steps)
+    learned = None if learned is None else learned.to(device)
     step = torch.zeros(1, dtype=torch.int64, device=device)
     x_t, spare = (torch.empty(shape, dtype=dtype, device=device) for _ in range(2))
     x0 = torch.empty(shape, dtype=dtype, device=device) if callback else None
@@ -147,10 +151,35 @@ def _loop(
         x_next = operator.step(
             x_t, out, u, rows, step, step_noise(index + 1), x_next=spare, x0=x0, carry=carry
         )
+        if learned is not None and t_next != -1:
+            _add_learned_noise(x_next, out, learned[index], step_noise(index + 1), index + 1)
+            carry = Carry()  # coefficients of the state without this noise
         if callback is not None:
             callback(StepInfo(index, len(steps), t, t_next, x_t, x0, x_next))
         x_t, spare = x_next, x_t
     return finish(x_t)
+
+
+def _add_learned_noise(
+    x_next: Tensor, out: Tensor, between: Tensor, noise: Noise, iteration: int
+) -> None:
+    """x_next += exp(log variance / 2) z, a variance for every pixel.
+
+    Nichol and Dhariwal 2021, eq. 15, with the published networks' v from -1 (small) to 1 (large).
+    Noise of a fixed variance is made inside the step; this is a pass of its own over the picture.
+    """
+    channels = x_next.shape[1]
+    if out.shape[1] != 2 * channels:
+        raise ValueError(
+            f"network: expected {2 * channels} channels for learned variances, got {out.shape[1]}"
+        )
+    share = (out[:, channels:].to(x_next.dtype) + 1) / 2
+    small, large = between
+    std = (0.5 * (small + share * (large - small))).to(x_next.dtype).exp()
+    z = noise.pixels
+    if z is None:
+        z = normal(noise.keys, *x_next.shape[1:], iteration=iteration, stream=0)
+    x_next.addcmul_(std, z.to(x_next.dtype))
 
 
 def _guide(out: Tensor, gradient: Tensor, factor: float, shape: tuple[int, ...]) -> Tensor:

@@ -35,6 +35,8 @@ class GuidedConfig:
             Of a classifier: "attention", "adaptive", "spatial" or "spatial_v2".
         image_size:
             Side of the pictures; a classifier with attention pooling takes no other.
+        dropout:
+            Share of the activations that training drops.
     """
 
     in_channels: int
@@ -53,6 +55,7 @@ class GuidedConfig:
     num_classes: int | None = None
     image_size: int | None = None
     pool: str | None = None
+    dropout: float = 0.0
 
     def heads(self, channels: int, second_half: bool = False) -> int:
         """Number of heads of an attention over so many channels."""
@@ -95,7 +98,7 @@ class ResBlock(nn.Module):
         self.out_layers = nn.Sequential(
             Normalise(out_channels),
             nn.SiLU(),
-            nn.Identity(),  # dropout, in training
+            nn.Dropout(config.dropout) if config.dropout else nn.Identity(),
             nn.Conv2d(out_channels, out_channels, 3, padding=1),
         )
         same = channels == out_channels
