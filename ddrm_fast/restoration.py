@@ -98,6 +98,7 @@ def restore(
     clamp: bool = True,
     origin: tuple[int, int] | Tensor = (0, 0),
     callback: Callable[[StepInfo], None] | None = None,
+    capture: bool = False,
     progress: bool | None = False,
 ) -> Restoration:
     """Draws restored pictures from the posterior of a diffusion model, given a degraded picture.
@@ -141,6 +142,9 @@ def restore(
             [B, 2]: noise of pixel-wise operators is then that of the whole picture.
         callback:
             Called after every step with a :class:`StepInfo`.
+        capture:
+            On a GPU: network and step as one CUDA graph, replayed for every step; see
+            :func:`ddrm_fast.samplers.run`.
         progress:
             Show a progress bar; None: only on a terminal.
 
@@ -213,6 +217,7 @@ def restore(
                 clip=(-1.0, 1.0) if clip_x0 else None,
                 end_on_measurement=end_on_measurement,
                 callback=after_step if watched else None,
+                capture=capture,
             )
             x = (x + 1) / 2
             if clamp:

@@ -12,6 +12,7 @@ from ..operators.base import Carry, Measurement, Operator, Rows
 from ..ops import Noise, normal
 from ..priors.prior import Prior
 from ..priors.schedule import pairs
+from .capture import captured_steps, check_capture
 from .table import build_rows, noise_ranges
 from .weights import Sampler
 
@@ -56,6 +57,7 @@ def run(
     end_on_measurement: bool = False,
     callback: Callable[[StepInfo], None] | None = None,
     noise: Callable[[int], Tensor] | None = None,
+    capture: bool = False,
 ) -> Tensor:
     """Draws one restored image per key, in the prior's range [-1, 1].
 
@@ -86,6 +88,10 @@ def run(
         noise:
             ``k -> white noise (B, C, H, W)`` to use instead of the kernel's own: k = 0 for the initial
             state, k + 1 for step k.
+        capture:
+            On a GPU: records network and step as one CUDA graph after the first step and replays it for
+            the others. The network must not read from the device; not with ``guidance``, ``noise`` or
+            learned variances.
 
     Returns:
         (B, C, H, W), dtype of y.
@@ -101,6 +107,7 @@ def run(
     rows = rows.to(y.device)
     return _loop(
         operator, prior, sampler, u, rows, steps, keys, y.dtype, labels, guidance, callback, noise,
+        capture,
         lambda x: _project(x, operator, prior, y, sigma_y, visited[-1], end_on_measurement),
     )  # fmt: skip
 
@@ -122,6 +129,7 @@ def _loop(
     guidance: Guidance | None,
     callback: Callable[[StepInfo], None] | None,
     noise: Callable[[int], Tensor] | None,
+    capture: bool,
     finish: Callable[[Tensor], Tensor],
 ) -> Tensor:
     batch, device = keys.shape[0], keys.device
@@ -138,11 +146,24 @@ def _loop(
     pull = [prior.guidance_factor(t) for t, _ in steps] if guidance else []
     learned = noise_ranges(sampler, prior.schedule, steps)
     learned = None if learned is None else learned.to(device)
+    if capture:
+        host = {"guidance": guidance, "noise": noise, "learned variances": learned}
+        check_capture(keys.new_empty(0, dtype=dtype), host)
     step = torch.zeros(1, dtype=torch.int64, device=device)
     x_t, spare = (torch.empty(shape, dtype=dtype, device=device) for _ in range(2))
     x0 = torch.empty(shape, dtype=dtype, device=device) if callback else None
     carry = Carry()
     operator.step(None, None, u, rows, step, step_noise(0), x_next=x_t, carry=carry)
+    if capture:
+
+        def after(index: int, before: Tensor, x0: Tensor) -> None:
+            callback(StepInfo(index, len(steps), *steps[index], before, x0, x_t))
+
+        captured_steps(
+            operator, prior, u, rows, times, Noise(keys), x_t, step, carry, labels,
+            after if callback else None,
+        )  # fmt: skip
+        return finish(x_t)
     for index, (t, t_next) in enumerate(steps):
         step.add_(1)
         out = prior(x_t, times[index], labels)
