@@ -371,6 +371,34 @@ def test_measurement_as_a_picture_or_of_one_image():
     all_close(flat, picture, limit=0)
 
 
+def _strided(x):
+    """The same numbers with the channels last in memory."""
+    return x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize("name", builtin())
+def test_memory_layout_does_not_matter(name):
+    H, network, z = builtin()[name], textbook.swaying_network(SHAPE), given()
+    x, y = randn(*SHAPE), H.H(randn(*SHAPE, seed=1))
+    expected = restore(H, x=x, y=y, noise=z)
+    strided = restore(
+        H,
+        x=_strided(x),
+        y=y.repeat(1, 2)[:, : y.shape[1]],
+        model=lambda x, t: _strided(network(x, t)),
+        noise=lambda k: _strided(z(k)),
+    )
+    all_close(strided, expected, limit=1e-6)
+    A = builtin(ddnm)[name]
+    plain = ddnm.ddnm_plus_diffusion(
+        x, network, BETAS, 0.8, A, y, 0.1, config=travel_config(3, 1, 2), noise=z
+    )
+    strided = ddnm.ddnm_plus_diffusion(
+        _strided(x), network, BETAS, 0.8, A, y, 0.1, config=travel_config(3, 1, 2), noise=z
+    )
+    all_close(strided, plain, limit=1e-6)
+
+
 @pytest.mark.parametrize("name", builtin())
 def test_reference_backend_agrees(name):
     """The run of the compiled kernels is that of the plain PyTorch reference, its own noise included."""

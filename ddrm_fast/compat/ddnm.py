@@ -367,7 +367,7 @@ def ddnm_plus_diffusion(
 
 @torch.no_grad()
 def _run(x, model, b, eta, A_funcs, y, sigma_y, plus, cls_fn, config, noise, keep):
-    check_state(x)
+    x = check_state(x)
     eta, sigma_y = check_unit("eta", float(eta)), check_level("sigma_y", sigma_y)
     abar = alphas_cumprod(b)
     pairs = travel_pairs(config, len(abar))

@@ -168,7 +168,7 @@ def efficient_generalized_steps(
     Raises:
         ValueError: an argument does not fit; the message names it.
     """
-    check_state(x)
+    x = check_state(x)
     for name, value in (("etaB", etaB), ("etaA", etaA), ("etaC", etaC)):
         check_unit(name, float(value))
     abar = alphas_cumprod(b)

@@ -143,12 +143,13 @@ def sample(
     return (xs, clean_images) if keep else ([x_t.cpu()], [x0.cpu()])
 
 
-def check_state(x: Tensor) -> None:
-    """The first argument of a solver: (B, C, H, W), float32 or float64."""
+def check_state(x: Tensor) -> Tensor:
+    """The first argument of a solver, (B, C, H, W) in float32 or float64, with its rows in memory order."""
     if not isinstance(x, Tensor) or x.dim() != 4:
         raise ValueError(f"x: expected a tensor (B, C, H, W), got {_described(x)}")
     if x.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"x: expected float32 or float64, got {x.dtype}")
+    return x.resolve_conj().resolve_neg().contiguous()
 
 
 def check_level(name: str, value: float) -> float:

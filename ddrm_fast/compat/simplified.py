@@ -151,7 +151,7 @@ def simplified_ddnm_plus(
 
     The other arguments and results are those of :func:`ddrm_fast.compat.ddnm.ddnm_plus_diffusion`.
     """
-    check_state(x)
+    x = check_state(x)
     eta, sigma_y = check_unit("eta", float(eta)), check_level("sigma_y", sigma_y)
     abar = alphas_cumprod(b)
     pairs = travel_pairs(config, len(abar))
