@@ -41,8 +41,8 @@ __device__ __forceinline__ void add_conjugate(GroupSums& sums, const Products& p
 // on the two: x_next may be x_t, so a coefficient must not be written before all have read it.
 class Group {
  public:
-  __device__ Group(const StepArguments& step, const AliasArguments& alias, int64_t b, int64_t c,
-                   int64_t p, int64_t q)
+  __device__ __forceinline__ Group(const StepArguments& step, const AliasArguments& alias,
+                                   int64_t b, int64_t c, int64_t p, int64_t q)
       : step_(step),
         alias_(alias),
         row_(row_of_image(step.table, b)),
@@ -59,9 +59,9 @@ class Group {
   }
 
   // Whether another thread works on this group.
-  __device__ bool elsewhere() const { return both_inside_ && p_[0] > p_[1]; }
+  __device__ __forceinline__ bool elsewhere() const { return both_inside_ && p_[0] > p_[1]; }
 
-  __device__ void run() const {
+  __device__ __forceinline__ void run() const {
     if (row_ == nullptr) {
       const float nan = __builtin_nanf("");
       return for_stored([&](int, int64_t h, int64_t k) {
@@ -78,13 +78,14 @@ class Group {
         return;
       }
       add(sums[side], products);
-      if (!own_mirror(k, alias_.width)) add_conjugate(sums[sides_ - 1 - side], products);
+      if (own_mirror(k, alias_.width)) return;
+      add_conjugate(sides_ == 1 ? sums[side] : sums[1 - side], products);
     });
     if (!measures) return;
 
     Complex changes[2];
-    changes[0] = change(0, sums[0]);
-    changes[1] = both_inside_ ? change(sides_ - 1, sums[sides_ - 1]) : conjugate(changes[0]);
+    changes[0] = change<0>(sums[0]);
+    changes[1] = both_inside_ && sides_ == 2 ? change<1>(sums[1]) : conjugate(changes[0]);
     // X_next_j = N_j + conj(w_j) times the change of its group.
     for_stored([&](int side, int64_t h, int64_t k) {
       float* x = step_.x_next + offset(h, k);
@@ -94,32 +95,37 @@ class Group {
   }
 
  private:
+  // function(side, h, k), the side a constant: what it indexes then stays in registers.
   template <class Function>
-  __device__ void for_stored(const Function& function) const {
-    for (int side = 0; side < sides_; ++side) {
-      for (int64_t h = p_[side]; h < step_.extent.height; h += height_) {
-        for (int64_t k = q_[side]; k < step_.extent.width; k += width_) function(side, h, k);
-      }
+  __device__ __forceinline__ void for_stored(const Function& function) const {
+    for_side<0>(function);
+    if (sides_ == 2) for_side<1>(function);
+  }
+
+  template <int kSide, class Function>
+  __device__ __forceinline__ void for_side(const Function& function) const {
+    for (int64_t h = p_[kSide]; h < step_.extent.height; h += height_) {
+      for (int64_t k = q_[kSide]; k < step_.extent.width; k += width_) function(kSide, h, k);
     }
   }
 
-  __device__ int64_t offset(int64_t h, int64_t k) const {
+  __device__ __forceinline__ int64_t offset(int64_t h, int64_t k) const {
     const Extent& e = step_.extent;
     return 2 * (((b_ * e.channels + c_) * e.height + h) * e.width + k);
   }
 
-  __device__ Complex kernel(int64_t h, int64_t k) const {
+  __device__ __forceinline__ Complex kernel(int64_t h, int64_t k) const {
     return load_complex(row_of(alias_.kernel, b_, c_, h) + k * alias_.kernel.stride[3]);
   }
 
-  __device__ Complex noise(int64_t h, int64_t k) const {
+  __device__ __forceinline__ Complex noise(int64_t h, int64_t k) const {
     if (step_.noise != nullptr) return load_complex(step_.noise + offset(h, k));
     return hermitian_normal(step_, alias_.width, b_, c_, h, k);
   }
 
   // Writes N = (a_null X0 + b_null EPS) + d_null Z, where it waits for the change, and returns the
   // products of X0, EPS and Z with the kernel.
-  __device__ Products null_and_products(int64_t h, int64_t k) const {
+  __device__ __forceinline__ Products null_and_products(int64_t h, int64_t k) const {
     const int64_t at = offset(h, k);
     Complex x0{}, eps{}, z{};
     if (step_.x_t != nullptr) {
@@ -143,11 +149,12 @@ class Group {
 
   // ((a - a_null) <w, X0> + (b - b_null) <w, EPS> + c U + (d - d_null) <w, Z>) / (s r); 0 where
   // nothing is measured.
-  __device__ Complex change(int side, const GroupSums& sums) const {
-    const float s = row_of(step_.s, b_, c_, p_[side])[q_[side] * step_.s.stride[3]];
+  template <int kSide>
+  __device__ __forceinline__ Complex change(const GroupSums& sums) const {
+    const float s = row_of(step_.s, b_, c_, p_[kSide])[q_[kSide] * step_.s.stride[3]];
     if (!(s > 0.0f)) return {0.0f, 0.0f};
     const Complex u =
-        load_complex(row_of(step_.u, b_, c_, p_[side]) + q_[side] * step_.u.stride[3]);
+        load_complex(row_of(step_.u, b_, c_, p_[kSide]) + q_[kSide] * step_.u.stride[3]);
     const Weights<float> null = null_weights<float>(*row_), w = measured_weights(*row_, s);
     const float scale = 1.0f / (s * static_cast<float>(alias_.factor));
     Complex change = (w.a - null.a) * (scale * sums.x0) + (w.b - null.b) * (scale * sums.eps);
@@ -168,7 +175,8 @@ class Group {
 
 // A thread for each group of the measured half grid.
 __global__ void __launch_bounds__(kThreads)
-    alias_step_kernel(StepArguments a, AliasArguments alias) {
+    alias_step_kernel(const __grid_constant__ StepArguments a,
+                      const __grid_constant__ AliasArguments alias) {
   const Extent& e = a.extent;
   const int64_t height = e.height / alias.factor, half = alias.width / alias.factor / 2 + 1;
   const Split place = split(thread_index(), half);

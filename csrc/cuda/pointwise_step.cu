@@ -4,13 +4,8 @@
 namespace ddrm_fast::cuda {
 namespace {
 
-// x_next = ((a x0 + b eps) + c u) + d z, and without c u where nothing is measured.
-__device__ __forceinline__ float affine(const Weights<float>& w, float x0, float eps, bool measured,
-                                        float u) {
-  const float x = w.a * x0 + w.b * eps;
-  return measured ? x + w.c * u : x;
-}
-
+// x_next = ((a x0 + b eps) + c u) + d z, and without c u where nothing is measured, for n pixels of
+// row h from column w on.
 __device__ __forceinline__ void update(const StepArguments& a, int64_t b, int64_t c, int64_t h,
                                        int64_t w, int n) {
   const Extent& e = a.extent;
@@ -31,33 +26,27 @@ __device__ __forceinline__ void update(const StepArguments& a, int64_t b, int64_
   Quad z{};
   if (noisy) z = step_noise(a, b, c, h, w, plane, n);
 
+  // Masks and constants: one evaluation for four pixels.
   const Weights<float> null = null_weights<float>(*row);
-  Quad x;
   float value;
-  if (one_value(s.v, value)) {
-    Weights<float> weights = null;
-    if (value > 0.0f) weights = measured_weights(*row, value);
+  const bool once = one_value(s.v, value);
+  Weights<float> measured = null;
+  if (once && value > 0.0f) measured = measured_weights(*row, value);
+  Quad x;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const bool measured = s.v[i] > 0.0f;
-      const Weights<float>& here = measured ? weights : null;
-      x.v[i] = affine(here, p.x0.v[i], p.eps.v[i], measured, u.v[i]);
-      if (noisy) x.v[i] = x.v[i] + here.d * z.v[i];
-    }
-  } else {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const bool measured = s.v[i] > 0.0f;
-      const Weights<float> here = measured ? measured_weights(*row, s.v[i]) : null;
-      x.v[i] = affine(here, p.x0.v[i], p.eps.v[i], measured, u.v[i]);
-      if (noisy) x.v[i] = x.v[i] + here.d * z.v[i];
-    }
+  for (int i = 0; i < 4; ++i) {
+    const bool here = s.v[i] > 0.0f;
+    if (!once && here) measured = measured_weights(*row, s.v[i]);
+    x.v[i] = select(here, measured.a, null.a) * p.x0.v[i] +
+             select(here, measured.b, null.b) * p.eps.v[i];
+    if (here) x.v[i] = x.v[i] + measured.c * u.v[i];
+    if (noisy) x.v[i] = x.v[i] + select(here, measured.d, null.d) * z.v[i];
   }
   store_quad(a.x_next + plane + at, x, n);
 }
 
 // A thread for four pixels next to each other in a row.
-__global__ void __launch_bounds__(kThreads) pointwise_step_kernel(StepArguments a) {
+__global__ void __launch_bounds__(kThreads, 4) pointwise_step_kernel(StepArguments a) {
   const Extent& e = a.extent;
   const Split place = split(thread_index(), (e.width + 3) / 4);
   const int64_t h = place.quotient, w = 4 * place.remainder;
