@@ -52,7 +52,11 @@ def all_close(actual, expected, limit=2e-5):
 def builtin(module=ddrm):
     perm = torch.randperm(64, generator=torch.Generator().manual_seed(1))
     blur = gaussian_taps(5, 2.0)
+    matrix = randn(60, 192) / 8
+    matrix[50:] = matrix[:10]  # rank 50: ten singular values are 0
+    general = module.GeneralH if module is ddrm else module.GeneralA
     return {
+        "matrix": general(matrix),
         "denoising": module.Denoising(3, 8, "cpu"),
         "inpainting": module.Inpainting(3, 8, torch.arange(0, 190, 3), "cpu"),
         "super-resolution": module.SuperResolution(3, 8, 2, "cpu"),

@@ -20,7 +20,16 @@ from . import degradations
 from .degradations.base import overridden, pad
 from .degradations.flat import FlatOperator
 from .degradations.separable import ZERO
-from .loop import GivenNoise, Model, Network, Randomness, check_level, check_state, sample
+from .loop import (
+    GivenNoise,
+    Model,
+    Network,
+    Randomness,
+    check_batch,
+    check_level,
+    check_state,
+    sample,
+)
 from .schedule import alphas_cumprod, compute_alpha, get_schedule_jump, travel_pairs
 from .simplified import simplified_ddnm_plus, simplified_operators
 from .steps import FusedSteps, MixedSteps, PartSteps
@@ -371,10 +380,7 @@ def _run(x, model, b, eta, A_funcs, y, sigma_y, plus, cls_fn, config, noise, kee
     eta, sigma_y = check_unit("eta", float(eta)), check_level("sigma_y", sigma_y)
     abar = alphas_cumprod(b)
     pairs = travel_pairs(config, len(abar))
-    if not isinstance(y, Tensor) or y.shape[:1] not in (x.shape[:1], (1,)):
-        got = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
-        raise ValueError(f"y: expected measurements of a batch of {x.shape[0]} (or 1), got {got}")
-    y = y.to(x)
+    y = check_batch("y", y, x)
 
     def update(x0: Tensor, out: Tensor, z: Tensor, abar_next: float) -> Tensor:
         """One step by the methods of ``A_funcs``."""

@@ -18,7 +18,16 @@ from torch import Tensor
 from ..samplers.weights import check_unit
 from . import degradations
 from .degradations.flat import FlatOperator
-from .loop import GivenNoise, Model, Network, Randomness, check_level, check_state, sample
+from .loop import (
+    GivenNoise,
+    Model,
+    Network,
+    Randomness,
+    check_batch,
+    check_level,
+    check_state,
+    sample,
+)
 from .schedule import alphas_cumprod, compute_alpha
 from .steps import FusedSteps
 from .weights import TINY, DDRMWeights
@@ -173,10 +182,7 @@ def efficient_generalized_steps(
         check_unit(name, float(value))
     abar = alphas_cumprod(b)
     pairs = _pairs(seq, len(abar))
-    if not isinstance(y_0, Tensor) or y_0.shape[:1] not in (x.shape[:1], (1,)):
-        got = tuple(y_0.shape) if isinstance(y_0, Tensor) else type(y_0).__name__
-        raise ValueError(f"y_0: expected measurements of a batch of {x.shape[0]} (or 1), got {got}")
-    y_0 = y_0.to(x)
+    y_0 = check_batch("y_0", y_0, x)
     shape = tuple(x.shape[1:])
     operator = H_funcs.fast() if isinstance(H_funcs, H_functions) else None
     if operator is None:

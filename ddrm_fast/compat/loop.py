@@ -152,6 +152,15 @@ def check_state(x: Tensor) -> Tensor:
     return x.resolve_conj().resolve_neg().contiguous()
 
 
+def check_batch(name: str, y: Tensor, x: Tensor) -> Tensor:
+    """The measurements of the pictures x, or one for all, on the device and in the precision of x."""
+    if not isinstance(y, Tensor) or y.dim() < 2 or y.shape[0] not in (x.shape[0], 1):
+        raise ValueError(
+            f"{name}: expected measurements of a batch of {x.shape[0]} (or 1), got {_described(y)}"
+        )
+    return y.to(x)
+
+
 def check_level(name: str, value: float) -> float:
     """Noise of the measurement, in the unit of [-1, 1] pictures."""
     value = float(value)

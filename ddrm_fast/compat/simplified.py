@@ -16,7 +16,16 @@ from torch.nn.functional import avg_pool2d
 
 from ..samplers.weights import check_unit
 from .degradations.base import whole
-from .loop import GivenNoise, Model, Network, Randomness, check_level, check_state, sample
+from .loop import (
+    GivenNoise,
+    Model,
+    Network,
+    Randomness,
+    check_batch,
+    check_level,
+    check_state,
+    sample,
+)
 from .schedule import alphas_cumprod, travel_pairs
 from .steps import PartSteps
 
@@ -155,7 +164,7 @@ def simplified_ddnm_plus(
     eta, sigma_y = check_unit("eta", float(eta)), check_level("sigma_y", sigma_y)
     abar = alphas_cumprod(b)
     pairs = travel_pairs(config, len(abar))
-    y = y.to(x)
+    y = check_batch("y", y, x)
 
     def update(x0: Tensor, out: Tensor, z: Tensor, abar_next: float) -> Tensor:
         scale, gamma = (_published if official else _paper)(abar_next, sigma_y)
