@@ -15,7 +15,7 @@ from tolerances import NORMAL, STEP, assert_close
 
 from ddrm_fast import DDIM, DDNM, DDPM, DDRM, DDNMPlus, Schedule, ops
 from ddrm_fast.operators import BlurDecimate, SuperResolution
-from ddrm_fast.ops import Noise, dispatch, reference, rows
+from ddrm_fast.ops import Noise, dispatch, reference, rows, triton_available
 from ddrm_fast.priors.schedule import pairs
 from ddrm_fast.samplers.table import build_rows
 
@@ -51,6 +51,8 @@ def variants():
 
 # what is fast enough for large pictures
 SLOW = ["reference", cuda_host.NAME]
+if triton_available.interpreted():
+    SLOW.append("triton")
 NATIVE = [variant for variant in variants() if variant.values[0][0] not in SLOW]
 
 

@@ -3,11 +3,15 @@
 Helpers that tests import by name are plain modules of this folder.
 """
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton is imported
 
 sys.path.insert(0, str(Path(__file__).parent))  # for helpers, with --import-mode=importlib
 pytest.register_assert_rewrite("conformance", "tolerances")

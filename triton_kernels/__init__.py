@@ -1,5 +1,5 @@
 """Triton kernels of ddrm_fast, installed as ``ddrm_fast.triton_kernels``.
 
-The folder holds its package file only: until kernels arrive the ``triton`` backend reports
-itself as unavailable (see :func:`ddrm_fast.backends`).
+One operation a file, a kernel and its launcher; the backend ``triton`` (:mod:`ddrm_fast.ops.triton`)
+collects the launchers. Importing them needs Triton.
 """

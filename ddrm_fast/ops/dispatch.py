@@ -15,7 +15,7 @@ from types import ModuleType
 
 import torch
 
-from . import cuda_available
+from . import cuda_available, triton_available
 
 log = logging.getLogger("ddrm_fast")
 
@@ -160,18 +160,9 @@ def _refuses_reference(device_type: str, dtype: torch.dtype) -> str | None:
     return None
 
 
-def _not_in_this_version(device_type: str, dtype: torch.dtype) -> str | None:
-    return None
-
-
 register_backend(Backend("cuda", ".cuda", cuda_available.unavailable, cuda_available.refuses))
-register_backend(
-    Backend(
-        "triton",
-        ".triton",
-        lambda: "this version has no Triton kernels; GPU tensors run on the reference backend",
-        _not_in_this_version,
-    )
-)
 register_backend(Backend("cpp", ".cpp", _extension_missing, _refuses_cpp))
+register_backend(
+    Backend("triton", ".triton", triton_available.unavailable, triton_available.refuses)
+)
 register_backend(Backend("reference", ".reference", lambda: None, _refuses_reference))

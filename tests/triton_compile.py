@@ -1,0 +1,185 @@
+"""Compiles the Triton kernels to machine code, for architectures that this machine need not have.
+
+A program of its own: kernels of a process that runs them in the interpreter cannot be compiled.
+``python tests/triton_compile.py 80 90 100`` prints one JSON line for each kernel and architecture.
+
+The launchers are called as on a GPU, but for the launch itself: what is compiled has the argument
+types, the strides and the tile sizes of a real call.
+"""
+
+import concurrent.futures
+import importlib
+import json
+import multiprocessing
+import os
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+os.environ.pop("TRITON_INTERPRET", None)  # before triton is imported
+
+import conformance  # noqa: E402
+import triton  # noqa: E402
+from triton.backends.compiler import GPUTarget  # noqa: E402
+from triton.compiler import ASTSource  # noqa: E402
+
+from ddrm_fast.ops import noise_keys  # noqa: E402
+
+TYPES = {
+    torch.float32: "*fp32", torch.float16: "*fp16", torch.bfloat16: "*bf16", torch.int64: "*i64",
+}  # fmt: skip
+
+
+def recorded_launches(module: str, arguments: tuple) -> list[tuple]:
+    """What a launcher would launch: (kernel, arguments, keywords)."""
+    launcher = importlib.import_module(f"ddrm_fast.triton_kernels.{module}")
+    before, launches = launcher.launch, []
+    launcher.launch = lambda kernel, programs, like, *args, **keywords: launches.append(
+        (kernel, args, keywords)
+    )
+    try:
+        getattr(launcher, module)(*arguments)
+    finally:
+        launcher.launch = before
+    return launches
+
+
+def source(kernel, arguments: tuple, constants: dict) -> ASTSource:
+    """The kernel with the types of these arguments, specialised as Triton does at a launch."""
+    signature, constexprs, attributes = {}, {}, {}
+    for index, name in enumerate(kernel.arg_names):
+        value = constants[name] if name in constants else arguments[index]
+        if name in constants or value is None or (type(value) is int and value == 1):
+            signature[name], constexprs[(index,)] = "constexpr", value
+        elif isinstance(value, torch.Tensor):
+            signature[name] = TYPES[value.dtype]
+            if value.data_ptr() % 16 == 0:
+                attributes[(index,)] = [["tt.divisibility", 16]]
+        elif isinstance(value, float):
+            signature[name] = "fp32"
+        else:
+            signature[name] = "i32" if -(2**31) <= value < 2**31 else "i64"
+            if value % 16 == 0:
+                attributes[(index,)] = [["tt.divisibility", 16]]
+    return ASTSource(fn=kernel, signature=signature, constexprs=constexprs, attrs=attributes)
+
+
+def compile_one(name: str, launch_index: int, architecture: int) -> dict:
+    """Compiles one launch of a case; the result is small enough to send to another process."""
+    start = time.perf_counter()
+    kernel, arguments, keywords = recorded_launches(*cases()[name])[launch_index]
+    constants = {k: v for k, v in keywords.items() if k != "num_warps"}
+    options = {"num_warps": keywords["num_warps"], "enable_fp_fusion": False}
+    compiled = triton.compile(
+        source(kernel, arguments, constants),
+        target=GPUTarget("cuda", architecture, 32),
+        options=options,
+    )
+    ptx = compiled.asm["ptx"]
+    folder = os.environ.get("DDRM_FAST_PTX")
+    if folder:
+        Path(folder, f"{name}-{launch_index}-{architecture}.ptx").write_text(ptx)
+    return {
+        "case": name,
+        "kernel": kernel.__name__,
+        "architecture": architecture,
+        "cubin": len(compiled.asm["cubin"]),
+        "elf": compiled.asm["cubin"][:4] == b"\x7fELF",
+        "fused": ptx.count("fma.rn.f32"),
+        "approximate": ptx.count(".approx") + ptx.count("div.full"),
+        "shared": compiled.metadata.shared,
+        "seconds": time.perf_counter() - start,
+    }
+
+
+def _step(call: dict, noise=None) -> dict:
+    call["keys"], call["noise"] = noise_keys(len(call["x_t"])), noise
+    return call
+
+
+def _arguments(call: dict, *names: str) -> tuple:
+    return tuple(call.get(name) for name in names)
+
+
+_POINTWISE = ("x_t", "out", "u", "s", "table", "step", "keys", "noise")
+_BLOCK = ("x_t", "out", "u", "s", "weights", "mask", "factor", "table", "step", "keys", "noise")
+_ALIAS = (
+    "x_t", "out", "u", "kernel", "s", "table", "step", "keys", "noise", "factor", "width",
+)  # fmt: skip
+
+
+def cases() -> dict[str, tuple[str, tuple]]:
+    """Calls by name: every kernel, and every branch that is chosen when a kernel is compiled."""
+    torch.manual_seed(0)
+    shape = (2, 3, 64, 64)
+    state, half = torch.zeros(shape), torch.zeros(2, 3, 64, 33, dtype=torch.complex64)
+    table, step, keys = conformance.random_table(), conformance.STEP_1, noise_keys(2)
+    one = torch.full((1, 1, 1, 1), 0.5)
+    found = {
+        "normal": ("normal", (state, keys, 3, 1)),
+        "predict_x0": ("predict_x0", (state, state, state.half(), table, step)),
+    }
+
+    def pointwise(name, x0=None, **changes):
+        call = _step(conformance.pointwise_call(shape, **changes))
+        found[name] = "pointwise_step", (state, x0, *_arguments(call, *_POINTWISE))
+
+    pointwise("pointwise mask, six channels in bfloat16", state,
+              out=torch.zeros(2, 6, 64, 64, dtype=torch.bfloat16)[:, :3],
+              s=torch.ones(1, 1, 64, 64))  # fmt: skip
+    pointwise("pointwise one singular value", s=one)
+    call = _step(conformance.pointwise_call(shape, u=None), state)
+    call["x_t"] = call["out"] = None
+    found["pointwise start, given noise"] = (
+        "pointwise_step",
+        (state, None, *_arguments(call, *_POINTWISE)),
+    )
+
+    for name, size, factor, grey, mask, noise in (
+        ("block 4", shape, 4, False, "none", None),
+        ("block 4 grey and masked", shape, 4, True, "shared", None),
+        ("block 1 grey", shape, 1, True, "none", None),
+        ("block 3", (2, 3, 63, 63), 3, False, "none", None),
+        ("block 128 grey", (1, 3, 128, 128), 128, True, "none", None),
+    ):
+        profile = conformance.block_profile(size, factor, grey, mask)
+        call = _step(conformance.block_call(size, profile), noise)
+        new = torch.zeros(size)
+        found[name] = "block_step", (new, None, *_arguments(call, *_BLOCK))
+        if factor == 4:
+            given = (profile.s, profile.weights, profile.mask, factor)
+            found[name + ", measure"] = "block_measure", (call["u"], new, *given)
+            found[name + ", lift"] = "block_lift", (new, call["u"], *given)
+
+    call = _step(conformance.spectral_call(shape))
+    spectral = (*_POINTWISE, "width")
+    found["spectral"] = "spectral_step", (half, *_arguments(call, *spectral))
+    call = _step(conformance.spectral_call(shape, s=one), half)
+    found["spectral given noise"] = "spectral_step", (half, *_arguments(call, *spectral))
+    for factor in (2, 4):
+        call = _step(conformance.alias_call(factor, shape))
+        found[f"alias {factor}"] = "alias_step", (half, *_arguments(call, *_ALIAS))
+    found["fwht"] = "fwht", (torch.zeros(1, 1, 256, 256),) * 2
+    return found
+
+
+def main(architectures: list[int]) -> None:
+    jobs = [
+        (name, index, architecture)
+        for name, case in cases().items()
+        for index in range(len(recorded_launches(*case)))
+        for architecture in architectures
+    ]
+    context = multiprocessing.get_context("spawn")
+    workers = min(len(jobs), os.cpu_count() or 1)
+    with concurrent.futures.ProcessPoolExecutor(workers, context) as pool:
+        for result in pool.map(compile_one, *zip(*jobs, strict=True)):
+            print(json.dumps(result), flush=True)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main([int(name) for name in sys.argv[1:]] or [80, 90, 100])
