@@ -31,13 +31,13 @@ def alphas_cumprod(beta: Tensor) -> Tensor:
     """abar_t for t = 0 .. T - 1, in the precision of ``beta``, on the CPU.
 
     Raises:
-        ValueError: not one-dimensional, or not between 0 and 1.
+        ValueError: not one-dimensional, or not between 0 and 1 (neither included).
     """
     beta = torch.as_tensor(beta).detach()
     if beta.dim() != 1 or not beta.numel() or not beta.is_floating_point():
         raise ValueError(f"b: expected betas [T], got {beta.dtype} {tuple(beta.shape)}")
-    if not bool(((beta >= 0) & (beta < 1)).all()):
-        raise ValueError("b: expected betas from 0 to 1")
+    if not bool(((beta > 0) & (beta < 1)).all()):
+        raise ValueError("b: expected betas between 0 and 1")
     return _table(beta)[1:].cpu()
 
 
