@@ -2,6 +2,8 @@
 # make lint   ruff and clang-format
 # make demo   restores a degraded photograph in five ways; sheets in outputs/
 # make bench  speed table, as ratios to copies of the same bytes; results in benchmarks/results/
+# make gpu    on a machine with an NVIDIA GPU: builds, proves and measures the GPU kernels, in the
+#             environment of $(PYTHON), without network; results in benchmarks/results/
 PYTHON ?= python3
 VENV ?= .venv
 # the pinned version; on a machine without a GPU choose a CPU build of it
@@ -11,7 +13,7 @@ PRIOR ?= default
 BIN = $(VENV)/bin
 SOURCES = $(shell git ls-files csrc ddrm_fast triton_kernels setup.py pyproject.toml CMakeLists.txt)
 
-.PHONY: test lint demo bench clean
+.PHONY: test lint demo bench gpu clean
 
 test: $(VENV)/installed
 	$(BIN)/pytest tests
@@ -27,6 +29,9 @@ demo: $(VENV)/installed
 bench: $(VENV)/installed
 	$(BIN)/pip install --quiet '.[bench]'
 	$(BIN)/python benchmarks/report.py
+
+gpu:
+	$(PYTHON) benchmarks/gpu.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

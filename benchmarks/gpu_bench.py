@@ -1,0 +1,286 @@
+"""Times the kernels on a GPU: ``python benchmarks/gpu_bench.py --out FILE [--red FILE]``.
+
+Each case is timed in turn with a device-to-device copy, with CUDA events, and reported as bytes a
+second and as a part of what the copy reaches in the same run. What is read or written is larger than
+any cache. An operation whose conformance tests are red is left out, with that as the reason; a case
+that fails is recorded with its error and the next one runs.
+
+``--rehearse`` runs everything on the CPU with tiny pictures: it shows that the script works, and its
+figures mean nothing.
+"""
+
+import argparse
+import gc
+import json
+import statistics
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import gpu_cases
+import torch
+
+from ddrm_fast import DDRM, Prior, operators, ops, restore
+from ddrm_fast.ops import Noise
+from ddrm_fast.samplers import capture
+
+MIB = 2**20
+
+
+class Clock:
+    """Times of calls in seconds: CUDA events on a GPU, the processor's clock in a rehearsal."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+
+    def time(self, run: Callable[[], object], calls: int = 1) -> float:
+        if self.device == "cpu":
+            start = time.perf_counter()
+            for _ in range(calls):
+                run()
+            return (time.perf_counter() - start) / calls
+        first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        first.record()
+        for _ in range(calls):
+            run()
+        last.record()
+        last.synchronize()
+        return 1e-3 * first.elapsed_time(last) / calls
+
+
+def quantiles(times: list[float]) -> dict[str, float]:
+    times = sorted(times)
+    pick = [times[min(len(times) - 1, int(q * len(times)))] for q in (0.2, 0.5, 0.8)]
+    return dict(zip(("p20", "p50", "p80"), pick, strict=True))
+
+
+class Bench:
+    """Runs cases and keeps what came out.
+
+    Args:
+        device:
+            "cuda" or "cpu".
+        backends:
+            Names of the backends to time.
+        red:
+            Pairs "operation backend" that are wrong and so have no speed.
+        until:
+            Time at which no new case is begun.
+    """
+
+    def __init__(self, device: str, backends: list[str], red: set[str], until: float, rounds: int):
+        self.device, self.backends, self.red = device, backends, red
+        self.until, self.rounds, self.clock = until, rounds, Clock(device)
+        self.table: list[dict] = []
+        self.skipped: list[dict] = []
+
+    def skip(self, name: str, why: str) -> None:
+        self.skipped.append({"case": name, "why": why})
+
+    def case(self, case: gpu_cases.Case, copy: Callable[[], object], copy_bytes: int) -> None:
+        """Times a case on every backend, its comparisons once."""
+        name = f"{case.operation}: {case.name}"
+        if time.monotonic() > self.until:
+            return self.skip(name, "the time was over")
+        row = {"operation": case.operation, "case": case.name, "bytes": case.bytes}
+        row.update(target=case.target, backends={}, others={})
+        for backend in self.backends:
+            if f"{case.operation} {backend}" in self.red:
+                self.skip(f"{name} on {backend}", "its conformance tests are red")
+                continue
+            with ops.use_backend(backend):
+                row["backends"][backend] = self._against_copy(case, copy, copy_bytes)
+        for other, run in case.others.items():
+            try:
+                for _ in range(3):
+                    run()
+                row["others"][other] = quantiles([self.clock.time(run) for _ in range(7)])
+            except Exception as error:
+                self.skip(f"{name}, {other}", f"{type(error).__name__}: {error}"[:300])
+        self.table.append(row)
+
+    def _against_copy(self, case, copy, copy_bytes) -> dict:
+        for _ in range(3):
+            case.run(), copy()
+        pairs = [(self.clock.time(case.run), self.clock.time(copy)) for _ in range(self.rounds)]
+        speeds = [case.bytes / seconds for seconds, _ in pairs]
+        shares = [
+            speed / (copy_bytes / seconds)
+            for speed, (_, seconds) in zip(speeds, pairs, strict=True)
+        ]
+        return {
+            "seconds": quantiles([seconds for seconds, _ in pairs]),
+            "gigabytes_per_second": statistics.median(speeds) / 1e9,
+            "part_of_copy": quantiles(shares),
+        }
+
+    def guarded(self, name: str, work: Callable[[], object]) -> None:
+        """Runs a part; its failure is recorded and the next part runs."""
+        try:
+            work()
+        except Exception as error:
+            self.skip(name, f"{type(error).__name__}: {error}"[:300])
+            traceback.print_exc()
+        gc.collect()
+        if self.device == "cuda":
+            torch.cuda.empty_cache()
+
+
+def kernels(bench: Bench, sizes: gpu_cases.Sizes, compare: bool) -> None:
+    """Every fused operation, and the FFT blur step against its bare transforms."""
+    source = torch.empty(sizes.batch, 3, sizes.side, sizes.side, device=bench.device).normal_()
+    target = torch.empty_like(source)
+    moved = 2 * source.numel() * source.element_size()
+
+    def run_all() -> None:
+        for case in gpu_cases.kernel_cases(sizes, bench.device, compare):
+            bench.guarded(
+                f"{case.operation}: {case.name}",
+                lambda case=case: bench.case(case, lambda: target.copy_(source), moved),
+            )
+
+    bench.guarded("kernels", run_all)
+    bench.guarded(
+        "blur step",
+        lambda: bench.case(
+            gpu_cases.blur_case(sizes, bench.device), lambda: target.copy_(source), moved
+        ),
+    )
+
+
+def step_overhead(bench: Bench, side: int, replays: int) -> list[dict]:
+    """What a step of the captured loop adds to the network's own time, batch 1, in seconds.
+
+    The network is three convolutions; alone and together with the step it is a graph.
+    """
+    if bench.device == "cpu":
+        bench.skip("step overhead", "CUDA graphs need a GPU")
+        return []
+    shape, table = (1, 3, side, side), []
+    layers = [torch.nn.Conv2d(*c, 3, padding=1) for c in ((3, 32), (32, 32), (32, 3))]
+    network = torch.nn.Sequential(*layers).to(bench.device)
+    noise = Noise(ops.noise_keys(1, device=bench.device))
+    for backend in bench.backends:
+        for name in ("denoising", "inpainting", "colorization", "super-resolution x4"):
+            operator = gpu_cases.OPERATORS[name](side)
+            x_t = torch.randn(shape, device=bench.device)
+            u, rows = operator.prepare(operator.H(x_t)), gpu_cases.rows().to(bench.device)
+            step = torch.full((1,), 10, device=bench.device)
+
+            def alone(x_t=x_t):
+                return network(x_t)
+
+            def together(x_t=x_t, operator=operator, u=u, rows=rows, step=step):
+                operator.step(x_t, network(x_t), u, rows, step, noise, x_next=x_t)
+
+            with ops.use_backend(backend), torch.no_grad():
+                alone(), together()
+                graphs = [capture.record(run) for run in (alone, together)]
+                pairs = [[bench.clock.time(g, replays) for g in graphs] for _ in range(15)]
+            added = quantiles([both - network_alone for network_alone, both in pairs])
+            table.append({"backend": backend, "operator": name, "side": side, "added": added})
+    return table
+
+
+def whole_steps(bench: Bench, side: int) -> list[dict]:
+    """DDRM steps at the largest size: time of three, and the memory beside the inputs."""
+    table = []
+    prior = Prior(lambda x, t: 0.1 * x, name="a tenth")
+    for name in ("inpainting", "super-resolution x4", "blur (FFT)"):
+        for backend in bench.backends:
+            with ops.use_backend(backend):
+                operator = gpu_cases.OPERATORS[name](side)
+                y = operator.H(torch.rand(1, 3, side, side, device=bench.device))
+                if bench.device == "cuda":
+                    torch.cuda.empty_cache()
+                    torch.cuda.reset_peak_memory_stats()
+                    before = torch.cuda.memory_allocated()
+                start = time.perf_counter()
+                restore(y, operator, 0.05, prior, DDRM(steps=4), keep_samples=False)
+                row = {"backend": backend, "operator": name, "side": side}
+                if bench.device == "cuda":
+                    torch.cuda.synchronize()
+                    peak = torch.cuda.max_memory_allocated() - before
+                    row["pictures"] = peak / (4 * 3 * side * side)
+                    row["mebibytes"] = peak / MIB
+                row["seconds"] = time.perf_counter() - start
+                table.append(row)
+    return table
+
+
+def loop_with_graph(bench: Bench, side: int) -> list[dict]:
+    """A whole restoration of a small picture, with and without the captured loop."""
+    if bench.device == "cpu":
+        bench.skip("captured loop", "CUDA graphs need a GPU")
+        return []
+    table = []
+    network = torch.nn.Conv2d(3, 3, 3, padding=1).to(bench.device)
+    prior = Prior(lambda x, t: network(x), name="one convolution")
+    y = torch.rand(1, 3, side, side, device=bench.device)
+    for backend in bench.backends:
+        for captured in (False, True):
+            with ops.use_backend(backend):
+
+                def run(captured=captured):
+                    restore(y, operators.Denoising(), 0.1, prior, DDRM(100), capture=captured)
+
+                run()
+                seconds = quantiles([bench.clock.time(run) for _ in range(3)])
+            table.append({"backend": backend, "captured": captured, "seconds": seconds})
+    return table
+
+
+def machine(device: str) -> dict:
+    facts = {"torch": torch.__version__, "cuda": torch.version.cuda, "device": device}
+    if device == "cuda":
+        p = torch.cuda.get_device_properties(0)
+        facts.update(
+            gpu=p.name,
+            capability=f"{p.major}.{p.minor}",
+            multiprocessors=p.multi_processor_count,
+            memory_gib=round(p.total_memory / 2**30, 1),
+            l2_mib=round(getattr(p, "L2_cache_size", 0) / MIB, 1),
+        )
+    return facts
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", required=True, type=Path, help="JSON file to write")
+    parser.add_argument("--red", type=Path, help='JSON list of "operation backend" that are wrong')
+    parser.add_argument("--seconds", type=float, default=110.0, help="no case begins after these")
+    parser.add_argument("--no-compare", action="store_true", help="leave the reference out")
+    parser.add_argument("--rehearse", action="store_true", help="tiny pictures on the CPU")
+    options = parser.parse_args()
+    device = "cpu" if options.rehearse else "cuda"
+    sizes = gpu_cases.TINY if options.rehearse else gpu_cases.LARGE
+    names = ("cpp",) if options.rehearse else ("cuda", "triton")
+    reasons = ops.backends()
+    backends = [name for name in names if reasons[name] is None]
+    red = set(json.loads(options.red.read_text())) if options.red else set()
+    bench = Bench(device, backends, red, time.monotonic() + options.seconds, 15)
+    record = {"machine": machine(device), "backends": reasons, "rehearsal": options.rehearse}
+
+    def write() -> None:
+        record.update(table=bench.table, skipped=bench.skipped)
+        options.out.write_text(json.dumps(record, indent=1) + "\n")
+
+    def part(name: str, work: Callable[[], object]) -> None:
+        bench.guarded(name, lambda: record.update({name: work()}))
+        write()
+
+    write()
+    small, whole = (16, 64) if options.rehearse else (256, sizes.whole_side)
+    part("step_overhead", lambda: step_overhead(bench, small, 50))
+    part("captured_loop", lambda: loop_with_graph(bench, small))
+    part("whole_steps", lambda: whole_steps(bench, whole))
+    part("kernels", lambda: kernels(bench, sizes, not options.no_compare))
+    for row in bench.table:
+        speeds = {n: f"{b['part_of_copy']['p50']:.2f} of copy" for n, b in row["backends"].items()}
+        print(f"{row['operation']:16}{row['case']:48}{speeds}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,326 @@
+"""What is timed on a GPU: every fused operation at sizes that no cache holds, and whole steps.
+
+A case says how many bytes it has to move, so that its speed can be held against a copy, and makes
+what it is compared with: the reference in eager PyTorch and under ``torch.compile``, or the bare
+transforms that a step contains.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ddrm_fast import DDRM, Schedule, operators, ops
+from ddrm_fast.operators import Carry
+from ddrm_fast.ops import Noise, reference
+from ddrm_fast.priors.schedule import pairs
+from ddrm_fast.samplers.table import build_rows
+
+Run = Callable[[], object]
+
+
+@dataclass
+class Case:
+    """One timed call.
+
+    Args:
+        operation:
+            Name of the fused operation, as its conformance tests have it.
+        name:
+            What distinguishes the case.
+        run:
+            The call; a backend is chosen around it.
+        bytes:
+            What it has to read and write at least.
+        others:
+            What it is compared with, by name.
+        target:
+            The bound that the project set itself, in words, or None.
+    """
+
+    operation: str
+    name: str
+    run: Run
+    bytes: int
+    others: dict[str, Run] = field(default_factory=dict)
+    target: str | None = None
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Pictures of a run: large ones for the GPU, tiny ones to rehearse the script."""
+
+    batch: int
+    side: int
+    long_bits: int
+    whole_side: int
+
+
+LARGE = Sizes(batch=22, side=1024, long_bits=26, whole_side=8192)
+TINY = Sizes(batch=1, side=32, long_bits=10, whole_side=64)
+
+
+def rows(steps: int = 20):
+    schedule = Schedule.linear()
+    levels = torch.tensor([0.1], dtype=torch.float64)
+    return build_rows(DDRM(steps), schedule, pairs(schedule.steps(steps)), levels)
+
+
+@dataclass
+class Inputs:
+    """Fields of a step on random numbers; results go into ``x_next``."""
+
+    x_t: Tensor
+    out: Tensor
+    z: Tensor
+    x_next: Tensor
+    table: Tensor
+    step: Tensor
+    keys: Tensor
+
+    @classmethod
+    def make(cls, shape: tuple[int, ...], device: str, dtype=torch.float32) -> "Inputs":
+        def randn(dtype):
+            return torch.empty(shape, device=device, dtype=dtype).normal_()
+
+        def field_of(spectral: bool):
+            return torch.fft.rfft2(randn(torch.float32), norm="ortho") if spectral else None
+
+        spectral = dtype is torch.complex64
+        x_t, out, z = (field_of(spectral) if spectral else randn(torch.float32) for _ in range(3))
+        out = out if spectral else out.to(dtype)
+        table, step = rows().table.to(device), torch.full((1,), 10, device=device)
+        keys = ops.noise_keys(shape[0], 1, device=device)
+        return cls(x_t, out, z, torch.empty_like(x_t), table, step, keys)
+
+    def noise(self, given: bool) -> Noise:
+        return Noise(self.keys, self.z if given else None)
+
+
+def _size(*tensors: Tensor | None) -> int:
+    return sum(x.numel() * x.element_size() for x in tensors if x is not None)
+
+
+def _against_reference(step: Callable[[Tensor | None], None], x: Tensor, given: Tensor) -> dict:
+    """The reference in eager PyTorch and compiled, with noise given and with ``torch.randn``."""
+
+    def with_given() -> None:
+        step(given)
+
+    def with_randn() -> None:
+        step(torch.randn_like(x))
+
+    compiled = torch.compile(step)
+    return {
+        "eager, noise given": with_given,
+        "compiled, noise given": lambda: compiled(given),
+        "eager, randn": with_randn,
+        "compiled, randn": lambda: compiled(torch.randn_like(x)),
+    }
+
+
+def _pointwise(shape, device, compare: bool) -> Iterator[Case]:
+    height, width = shape[2:]
+    mask = (torch.rand(1, 1, height, width, device=device) > 0.5).float()
+    kinds = {
+        "denoising": torch.ones(1, 1, 1, 1, device=device),
+        "inpainting": mask,
+        "gain": mask * torch.rand_like(mask) + 0.1,
+    }
+    for dtype in (torch.float32, torch.float16):
+        for kind, s in kinds.items():
+            if dtype != torch.float32 and kind != "denoising":
+                continue
+            i = Inputs.make(shape, device, dtype)
+            u = torch.randn_like(i.x_t)
+
+            def eager(z, i=i, u=u, s=s):
+                reference.pointwise_step(
+                    i.x_next, None, i.x_t, i.out, u, s, i.table, i.step, i.keys, z
+                )
+
+            for given in (True, False):
+                tag, noise = "noise given" if given else "noise inside", i.noise(given)
+
+                def run(i=i, u=u, s=s, noise=noise):
+                    return ops.pointwise_step(
+                        i.x_t, i.out, u, s, i.table, i.step, noise, x_next=i.x_next
+                    )
+
+                moved = _size(i.x_t, i.out, u, s, i.x_next, i.z if given else None)
+                compared = compare and not given and dtype == torch.float32 and kind != "gain"
+                others = _against_reference(eager, i.x_t, i.z) if compared else {}
+                name = f"{kind}, {str(dtype).removeprefix('torch.')} output, {tag}"
+                yield Case("pointwise_step", name, run, moved, others, "85 % of copy")
+
+
+def _blocks(shape, device, compare: bool) -> Iterator[Case]:
+    channels, height, width = shape[1:]
+    weights = torch.tensor([0.3, 0.5, 0.2], device=device)
+    mask = (torch.rand(1, 1, height, width, device=device) > 0.5).float()
+    kinds = {
+        "colorization": (1, weights, None),
+        "super-resolution x2": (2, None, None),
+        "super-resolution x4": (4, None, None),
+        "super-resolution x8": (8, None, None),
+        "super-resolution x16": (16, None, None),
+        "old photo x4": (4, weights, mask),
+        "super-resolution x3": (3, None, None),
+    }
+    for kind, (r, w, m) in kinds.items():
+        size = (*shape[:2], height - height % r, width - width % r)
+        i = Inputs.make(size, device)
+        grid = (size[0], 1 if w is not None else channels, size[2] // r, size[3] // r)
+        u = torch.randn(grid, device=device)
+        norm = 1.0 if w is None else float(w.norm())
+        s = torch.full((1, 1, 1, 1), norm / r, device=device)
+        m = None if m is None else m[..., : size[2], : size[3]].contiguous()
+
+        def eager(z, i=i, u=u, s=s, w=w, m=m, r=r):
+            reference.block_step(
+                i.x_next, None, i.x_t, i.out, u, s, w, m, r, i.table, i.step, i.keys, z
+            )
+
+        def run(i=i, u=u, s=s, w=w, m=m, r=r):
+            return ops.block_step(
+                i.x_t, i.out, u, s, w, m, r, i.table, i.step, i.noise(False), x_next=i.x_next
+            )
+
+        compared = compare and kind in ("colorization", "super-resolution x4")
+        others = _against_reference(eager, i.x_t, i.z) if compared else {}
+        moved = _size(i.x_t, i.out, u, m, i.x_next)
+        target = "85 % of copy" if r in (1, 2, 4, 8, 16) else None
+        yield Case("block_step", f"{kind}, noise inside", run, moved, others, target)
+
+        if m is None and r in (1, 4):
+            x = i.x_t
+
+            def measure(x=x, s=s, w=w, r=r):
+                return ops.block_measure(x, s, w, None, r)
+
+            def lift(u=u, s=s, w=w, r=r):
+                return ops.block_lift(u, s, w, None, r, channels)
+
+            yield Case("block_measure", kind, measure, _size(x, u))
+            yield Case("block_lift", kind, lift, _size(x, u))
+
+
+def _spectra(shape, device, compare: bool) -> Iterator[Case]:
+    height, width = shape[2:]
+    i = Inputs.make(shape, device, torch.complex64)
+    u = torch.randn_like(i.x_t)
+    s = torch.rand(1, 1, height, width // 2 + 1, device=device)
+
+    def eager(z):
+        reference.spectral_step(i.x_next, i.x_t, i.out, u, s, i.table, i.step, i.keys, z, width)
+
+    for given in (True, False):
+        noise = i.noise(given)
+
+        def run(noise=noise):
+            return ops.spectral_step(
+                i.x_t, i.out, u, s, i.table, i.step, noise, width, x_next=i.x_next
+            )
+
+        others = _against_reference(eager, i.x_t, i.z) if compare and given else {}
+        moved = _size(i.x_t, i.out, u, s, i.x_next, i.z if given else None)
+        tag = "noise given" if given else "noise inside"
+        yield Case("spectral_step", tag, run, moved, others, "85 % of copy")
+
+    r = 4
+    blur = operators.BlurDecimate(operators.gaussian_kernel(2.0), r)
+    y = blur.H(torch.rand(shape, device=device))
+    measured = blur.prepare(y)
+
+    def alias():
+        return ops.alias_step(
+            i.x_t, i.out, measured.u, measured.kernel, measured.s, i.table, i.step,
+            i.noise(False), r, width, x_next=i.x_next,
+        )  # fmt: skip
+
+    moved = _size(i.x_t, i.out, measured.u, measured.kernel, measured.s, i.x_next)
+    yield Case("alias_step", f"blur + decimation x{r}, noise inside", alias, moved)
+
+
+def _transforms(sizes: Sizes, shape, device) -> Iterator[Case]:
+    x = torch.empty(shape, device=device).normal_()
+    y = torch.empty_like(x)
+    name = f"{shape[2]} x {shape[3]}"
+    yield Case(
+        "fwht", name, lambda: ops.fwht(x, out=y), _size(x, y), target="2.2 copies at 1024 x 1024"
+    )
+    side = 2 ** (sizes.long_bits // 2)
+    plane = torch.empty(1, 1, side, 2**sizes.long_bits // side, device=device).normal_()
+    target = torch.empty_like(plane)
+    moved = _size(plane, target)
+    yield Case("fwht", f"2^{sizes.long_bits}", lambda: ops.fwht(plane, out=target), moved)
+
+
+def _others(shape, device) -> Iterator[Case]:
+    i = Inputs.make(shape, device)
+    channels, height, width = shape[1:]
+    yield Case(
+        "predict_x0",
+        "free",
+        lambda: ops.predict_x0(i.x_t, i.out, i.table, i.step),
+        _size(i.x_t, i.out, i.x_next),
+    )
+    yield Case(
+        "normal",
+        "float32",
+        lambda: ops.normal(i.keys, channels, height, width),
+        _size(i.x_t),
+        {"torch.randn": lambda: torch.randn(shape, device=device)},
+    )
+
+
+def kernel_cases(sizes: Sizes, device: str, compare: bool) -> Iterator[Case]:
+    """Every fused operation; memory is that of one group of cases at a time.
+
+    Args:
+        compare:
+            Whether the reference is timed beside some of the kernels, eager and compiled (compiling
+            takes longer than everything else).
+    """
+    shape = (sizes.batch, 3, sizes.side, sizes.side)
+    yield from _pointwise(shape, device, compare)
+    yield from _blocks(shape, device, compare)
+    yield from _spectra(shape, device, compare)
+    yield from _transforms(sizes, shape, device)
+    yield from _others(shape, device)
+
+
+OPERATORS: dict[str, Callable[[int], operators.Operator]] = {
+    "denoising": lambda n: operators.Denoising(),
+    "inpainting": lambda n: operators.Inpainting(torch.arange(n * n).view(n, n) % 3 > 0),
+    "colorization": lambda n: operators.Colorization(),
+    "super-resolution x4": lambda n: operators.SuperResolution(4),
+    "blur (FFT)": lambda n: operators.Blur(operators.gaussian_kernel(2.0)),
+    "blur (DCT)": lambda n: operators.Blur(operators.gaussian_kernel(2.0), "reflect"),
+    "Walsh-Hadamard 25 %": lambda n: operators.WalshHadamardCS((n, n), 4),
+}
+
+
+def step_function(operator: operators.Operator, shape: tuple[int, ...], device: str) -> Run:
+    """A DDRM step of an operator in the middle of a run, noise inside, into a buffer."""
+    x_t, out, x_next = (torch.empty(shape, device=device).normal_() for _ in range(3))
+    u, table = operator.prepare(operator.H(x_t)), rows().to(device)
+    noise, carry = Noise(ops.noise_keys(shape[0], 1, device=device)), Carry()
+    start, middle = (torch.full((1,), k, device=device) for k in (0, 10))
+    operator.step(None, None, u, table, start, noise, x_next=x_next, carry=carry)
+    return lambda: operator.step(x_t, out, u, table, middle, noise, x_next=x_next, carry=carry)
+
+
+def blur_case(sizes: Sizes, device: str) -> Case:
+    """The step of an FFT blur against the two transforms that it contains."""
+    shape = (sizes.batch, 3, sizes.side, sizes.side)
+    run = step_function(OPERATORS["blur (FFT)"](sizes.side), shape, device)
+    x = torch.empty(shape, device=device).normal_()
+
+    def transforms() -> Tensor:
+        return torch.fft.irfft2(torch.fft.rfft2(x, norm="ortho"), s=shape[2:], norm="ortho")
+
+    spectrum = 8 * sizes.batch * 3 * sizes.side * (sizes.side // 2 + 1)
+    others = {"rfft2 + irfft2": transforms}
+    return Case("spectral_step", "whole FFT blur step", run, 4 * spectrum, others, "1.7 transforms")
