@@ -6,7 +6,8 @@ before. It is held against copies of its four streams (x_t, eps, x_next, x0):
 - ``keep=False``: into a warm buffer, at the speed of memory (buffers far larger than the last-level cache);
 - with the lists that the published signature returns: into fresh memory.
 
-Constructors are timed too. Prints a table, and writes it as JSON where ``--out`` says.
+Constructors are timed too. Prints a table, and writes it as JSON where ``--out`` says. On a busy machine
+``--one-core`` measures processor time with one thread, which others hardly disturb.
 """
 
 import argparse
@@ -26,10 +27,13 @@ from ddrm_fast.compat import ddrm
 LARGE = 2**28  # bytes of each buffer of the warm copy
 
 
+clock = time.perf_counter
+
+
 def timed(run) -> float:
-    start = time.perf_counter()
+    start = clock()
     run()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def operators(n: int) -> dict:
@@ -53,11 +57,11 @@ def step_times(H_funcs, x: torch.Tensor, steps: int, keep: bool, between) -> lis
     times, last = [], [0.0]
 
     def model(x_t, t):
-        now = time.perf_counter()
+        now = clock()
         if last[0]:
             times.append(now - last[0])
         between()
-        last[0] = time.perf_counter()
+        last[0] = clock()
         return outputs[len(times) % 4]
 
     seq = range(0, 1000, 1000 // steps)
@@ -119,6 +123,7 @@ def machine() -> dict:
     return {
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "clock": clock.__name__,
         "processor": platform.machine(),
         "torch": torch.__version__,
         "commit": commit.stdout.strip() or None,
@@ -147,8 +152,13 @@ def main() -> int:
     )
     parser.add_argument("--size", type=int, default=1024, help="side of the picture (1024)")
     parser.add_argument("--steps", type=int, default=40, help="steps of a run (40)")
+    parser.add_argument("--one-core", action="store_true", help="one thread, processor time")
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
     options = parser.parse_args()
+    if options.one_core:
+        global clock
+        clock = time.process_time
+        torch.set_num_threads(1)
     table = measure(options.size, options.steps)
     print(markdown(table, options.size))
     if options.out:

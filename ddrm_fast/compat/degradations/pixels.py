@@ -48,7 +48,9 @@ class Inpainting(Functions):
         self.missing_indices = missing
         self.kept_indices = known.nonzero().flatten()
         mask = known.view(pixels, channels).mT.reshape(1, *self.shape)
-        self.operator = operators.Inpainting(mask)
+        # whole pixels are missing: one plane serves all channels, and is less to read in each step
+        shared = bool((mask == mask[:, :1]).all())
+        self.operator = operators.Inpainting(mask[:, :1] if shared else mask)
         # places in the channel-major image
         self._kept, self._missing = (
             (i % channels) * pixels + i // channels for i in (self.kept_indices, missing)
