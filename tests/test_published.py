@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import ddrm_fast
 from ddrm_fast import DDRM, Prior, Schedule, operators
+from ddrm_fast.cli import main
 from ddrm_fast.priors.published.guided import GuidedClassifier, GuidedConfig, GuidedUNet
 from ddrm_fast.priors.published.layers import timestep_embedding
 from ddrm_fast.priors.published.recognise import ddpm_config, guided_config
@@ -316,3 +318,40 @@ def test_a_prior_of_ones_own_with_classes():
     y = torch.rand(2, 3, 8, 8)
     with pytest.raises(ValueError, match="labels"):
         ddrm_fast.restore(y, operators.Denoising(), 0.1, prior)
+
+
+def test_command_line_with_a_class(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(np.full((32, 32, 3), 90, np.uint8)).save("a.png")
+    network, classifier = Golden("unet_class_cond"), Golden("classifier_attention")
+    network.save(tmp_path)
+    classifier.save(tmp_path, "classifier.pt")
+    Path("network.json").write_text(json.dumps(heads_of(network.config)))
+    Path("classifier.json").write_text(json.dumps(classifier.config))
+    restore = ["restore", "a.png", "--task", "noise", "--sigma", "0.1", "--steps", "2", "--quiet"]
+    restore += ["--prior", "network.pt", "--prior-config", "network.json", "--clip-x0"]
+    restore += ["--samples", "1", "--out"]
+    guide = ["--classifier", "classifier.pt", "--classifier-config", "classifier.json"]
+    runs = {
+        "one": ["--label", "1"],
+        "two": ["--label", "2"],
+        "guided": ["--label", "1", *guide, "--guidance", "9"],
+        "free": ["--label", "1", "--null-label", "3", "--guidance", "4"],
+    }
+    pictures = set()
+    for out, options in runs.items():
+        assert main([*restore, out, *options]) == 0
+        (sample,) = Path(out).rglob("*sample-1.png")
+        pictures.add(sample.read_bytes())
+    assert len(pictures) == len(runs)
+    (record,) = Path("guided").rglob("*.json")
+    assert json.loads(record.read_text())["parameters"]["guidance"] == 9
+    for options, message in (
+        ([], "--label: network.pt wants a class, 0 to 9"),
+        (["--label", "10"], "--label: got 10, expected 0 to 9"),
+        (["--label", "1", "--guidance", "2"], "--guidance: needs --classifier"),
+        (["--label", "1", *guide[:2], "--classifier-config", "a.png"], "not readable as JSON"),
+        (["--label", "1", "--classifier", "network.pt"], "holds no classifier"),
+    ):
+        assert main([*restore, "refused", *options]) != 0
+        assert message in capsys.readouterr().err

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +15,14 @@ from torch import Tensor
 from .. import ops, restoration
 from ..io.files import digest
 from ..operators import Operator
-from ..priors import DenoiserPrior, Prior, load_prior
+from ..priors import (
+    DenoiserPrior,
+    Prior,
+    classifier_free,
+    classifier_guidance,
+    load_classifier,
+    load_prior,
+)
 from ..priors.load import DEFAULT
 from ..samplers import DDNM, DDRM, DDNMPlus, Sampler
 from . import specs
@@ -42,9 +51,24 @@ def add_sampling_options(parser: argparse.ArgumentParser, samples: int) -> None:
         "--prior",
         default="default",
         metavar="PRIOR",
-        help="default, gaussian, a .safetensors file of `ddrm-fast train`, or a diffusers folder",
+        help="default, gaussian, a file of `ddrm-fast train`, a published checkpoint (guided-diffusion, "
+        "DDPM), or a diffusers folder",
     )
+    group.add_argument(
+        "--prior-config", metavar="FILE",
+        help="JSON with what a checkpoint's weights do not tell, such as "
+        '{"num_heads": 4, "use_new_attention_order": false}; not needed for published files',
+    )  # fmt: skip
     add_machine_options(group)
+    group = parser.add_argument_group("classes, for priors that know them")
+    group.add_argument("--label", metavar="N", help="class of what the pictures show")
+    group.add_argument("--classifier", metavar="FILE", help="a published classifier that guides")
+    group.add_argument("--classifier-config", metavar="FILE", help="JSON, as --prior-config")
+    group.add_argument(
+        "--null-label", metavar="N",
+        help="label that stands for no class: guides without a classifier",
+    )  # fmt: skip
+    group.add_argument("--guidance", metavar="SCALE", help="strength of the guidance (1)")
 
 
 def add_machine_options(group: argparse._ActionsContainer) -> None:
@@ -84,6 +108,73 @@ def _sampler(arguments: argparse.Namespace) -> Sampler:
 
 
 @dataclass(frozen=True)
+class Classes:
+    """What the pictures are said to show.
+
+    Attributes:
+        label: The class, or None.
+        guidance: A classifier's gradient, or None.
+        settings: What was asked for, for the record; empty where nothing was.
+    """
+
+    label: int | None
+    guidance: Callable | None
+    settings: dict
+
+    def labels(self, batch: int) -> Tensor | None:
+        """The class once per picture."""
+        return None if self.label is None else torch.full((batch,), self.label)
+
+
+def _classes(arguments: argparse.Namespace, prior: Prior) -> tuple[Classes, Prior]:
+    """The class and its guidance; the prior is another one where it guides itself."""
+    label, scale = arguments.label, 1.0
+    if label is not None:
+        label = specs.whole("--label", label, 0)
+        if not 0 <= label < (prior.num_classes or label + 1):
+            raise ValueError(f"--label: got {label}, expected 0 to {prior.num_classes - 1}")
+    elif prior.num_classes is not None:
+        raise ValueError(f"--label: {arguments.prior} wants a class, 0 to {prior.num_classes - 1}")
+    if arguments.guidance is not None:
+        if arguments.classifier is None and arguments.null_label is None:
+            raise ValueError("--guidance: needs --classifier or --null-label")
+        scale = specs.number("--guidance", arguments.guidance, 0)
+    for option in ("classifier", "null_label"):
+        if getattr(arguments, option) is not None and label is None:
+            raise ValueError(f"--{option.replace('_', '-')}: needs --label")
+    guidance = None
+    if arguments.classifier is not None:
+        classifier = load_classifier(
+            arguments.classifier, _config("--classifier-config", arguments.classifier_config)
+        )
+        guidance = classifier_guidance(classifier, scale)
+    if arguments.null_label is not None:
+        prior = classifier_free(prior, scale, specs.whole("--null-label", arguments.null_label, 0))
+    chosen = {
+        "label": label,
+        "classifier": arguments.classifier,
+        "null_label": arguments.null_label,
+        "guidance": None if arguments.guidance is None else scale,
+        "prior_config": _config("--prior-config", arguments.prior_config),
+    }
+    settings = {name: value for name, value in chosen.items() if value is not None}
+    return Classes(label, guidance, settings), prior
+
+
+def _config(option: str, path: str | None) -> dict | None:
+    """A JSON file with an object in it."""
+    if path is None:
+        return None
+    try:
+        content = json.loads(Path(path).read_text())
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{option}: {path} is not readable as JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{option}: {path} holds a {type(content).__name__}, expected an object")
+    return content
+
+
+@dataclass(frozen=True)
 class Drawing:
     """How restored pictures are drawn.
 
@@ -102,6 +193,7 @@ class Drawing:
     end_on_measurement: bool
     clip_x0: bool
     quiet: bool
+    classes: Classes
 
     def settings(self) -> dict:
         """Everything that the pictures depend on, as JSON values."""
@@ -113,6 +205,7 @@ class Drawing:
             "clip_x0": self.clip_x0,
             "prior": self.prior_name,
             "prior_sha256": self.prior_sha256,
+            **self.classes.settings,
         }
 
     def restore(
@@ -128,6 +221,8 @@ class Drawing:
             num_samples=self.samples,
             seed=self.seed,
             clip_x0=self.clip_x0,
+            labels=self.classes.labels(y.shape[0]),
+            guidance=self.classes.guidance,
             end_on_measurement=self.end_on_measurement,
             progress=False if self.quiet else None,
         )
@@ -142,7 +237,8 @@ def read_drawing(arguments: argparse.Namespace) -> Drawing:
     sampler = _sampler(arguments)
     samples = specs.whole("--samples", arguments.samples)
     seed = specs.whole("--seed", arguments.seed, 0)
-    prior = load_prior(arguments.prior)
+    prior = load_prior(arguments.prior, _config("--prior-config", arguments.prior_config))
+    classes, prior = _classes(arguments, prior)
     prior.schedule.steps(sampler.steps)
     path = DEFAULT if arguments.prior == "default" else Path(arguments.prior)
     return Drawing(
@@ -155,6 +251,7 @@ def read_drawing(arguments: argparse.Namespace) -> Drawing:
         arguments.end_on_measurement,
         arguments.clip_x0,
         arguments.quiet,
+        classes,
     )
 
 
@@ -167,6 +264,9 @@ def for_channels(prior: Prior, channels: int) -> Prior:
     """
     if channels != 1 or prior.channels != 3:
         return prior
+
+    if prior.num_classes is not None:
+        raise ValueError(f"{prior.name} is for colour pictures with a class, the picture is grey")
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         return prior.denoise(x.expand(-1, 3, -1, -1), math.sqrt(3) * sigma).mean(1, keepdim=True)
