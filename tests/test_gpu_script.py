@@ -27,7 +27,7 @@ def test_red_tests_are_named(tmp_path):
     counts, red = gpu.read_report(tmp_path / "report.xml")
     assert counts == {"tests": 4, "failed": 2, "skipped": 1}
     assert red == {"block_step cuda", "spectral_step triton"}
-    whole = REPORT.replace("test_fwht_matches", "test_graphs").replace("/>", "><error/></testcase>")
+    whole = REPORT.replace("test_block_step_matches_for_shapes", "test_operations_in_a_graph")
     (tmp_path / "report.xml").write_text(whole)
     assert {f"{name} cuda" for name in gpu.OPERATIONS} <= gpu.read_report(tmp_path / "report.xml")[
         1
