@@ -13,10 +13,10 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from . import bench, degrade, evaluate, info, restore, train
+from . import bench, bound, degrade, evaluate, info, restore, sample, train, train_ddpm
 from .errors import FAILURES, one_line
 
-COMMANDS = (restore, degrade, evaluate, bench, info, train)
+COMMANDS = (restore, degrade, sample, evaluate, bound, bench, info, train, train_ddpm)
 
 
 class _Parser(argparse.ArgumentParser):

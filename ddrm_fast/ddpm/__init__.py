@@ -2,24 +2,36 @@
 
 from .bound import Bound, bound, discretised_log_likelihood, normal_kl, prior_term, step_term
 from .config import DDPMConfig
+from .data import Pictures, load_pictures
+from .files import as_prior, load_ddpm, save_ddpm
 from .networks import build_network, own_network
 from .objective import Losses, Objective
 from .process import Process
 from .reverse import Reverse, Step
+from .train import Shown, train
+from .trainer import Trainer
 
 __all__ = [
     "Bound",
     "DDPMConfig",
     "Losses",
     "Objective",
+    "Pictures",
     "Process",
     "Reverse",
+    "Shown",
     "Step",
+    "Trainer",
+    "as_prior",
     "bound",
     "build_network",
     "discretised_log_likelihood",
+    "load_ddpm",
+    "load_pictures",
     "normal_kl",
     "own_network",
     "prior_term",
+    "save_ddpm",
     "step_term",
+    "train",
 ]

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..priors.schedule import Schedule
-from .networks import check_network
+from .networks import network_settings
 from .objective import Objective
 from .process import Process
 from .reverse import Reverse
@@ -22,7 +22,8 @@ class DDPMConfig:
     Attributes:
         size: Side of the pictures in pixels.
         channels: 3 for colour, 1 for grey.
-        network: The network: {"kind": "guided" or "diffusers", ...its constructor's arguments}.
+        network: {"kind": "guided" or "diffusers", ...its constructor's arguments}, see
+            :func:`own_network`; channels and classes follow from the run. Empty: a small one.
         prediction: "eps", "x0", "v" or "mean": see :class:`Reverse`.
         variance: "small", "large" or "learned".
         objective: "simple", "vlb" or "hybrid": see :class:`Objective`.
@@ -103,7 +104,10 @@ class DDPMConfig:
                 f"precision: got {self.precision!r}, expected float32, bfloat16 or float16"
             )
         self.make_objective()
-        object.__setattr__(self, "network", check_network(self))
+        # as JSON gives it back
+        plain = {k: list(v) if isinstance(v, tuple) else v for k, v in self.network.items()}
+        object.__setattr__(self, "network", plain)
+        self.network_settings()
 
     @property
     def null_label(self) -> int | None:
@@ -151,6 +155,10 @@ class DDPMConfig:
     def make_objective(self) -> Objective:
         """The loss."""
         return Objective(self.make_reverse(), self.objective, self.vlb_weight)
+
+    def network_settings(self) -> dict[str, Any]:
+        """The settings of the network, for :func:`build_network`."""
+        return network_settings(self)
 
     def to_json(self) -> str:
         """As text that :meth:`from_json` reads."""

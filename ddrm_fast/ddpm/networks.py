@@ -59,8 +59,8 @@ def own_network(
     }
 
 
-def check_network(config: DDPMConfig) -> dict[str, Any]:
-    """The settings of the network, complete: what the run decides (channels, classes) filled in.
+def network_settings(config: DDPMConfig) -> dict[str, Any]:
+    """The settings of a run's network, with what the run decides (channels, classes) filled in.
 
     Raises:
         ValueError: A setting is unknown, missing, or contradicts the run.
@@ -85,15 +85,10 @@ def check_network(config: DDPMConfig) -> dict[str, Any]:
     for name, value in decided.items():
         if given.get(name) not in (None, value):
             raise ValueError(f"network: {name} is {given[name]}, but this run needs {value}")
-    settings = {name: _plain(value) for name, value in {**given, **decided}.items()}
+    settings = {**given, **decided}
     if kind == "guided":
         _check_guided(settings, config.size)
     return settings
-
-
-def _plain(value: Any) -> Any:
-    """As JSON gives it back."""
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _check_guided(settings: dict[str, Any], size: int) -> None:
@@ -150,7 +145,7 @@ def build_network(settings: Mapping[str, Any], seed: int | None = None) -> nn.Mo
     """A network with random weights.
 
     Args:
-        settings: From a run's configuration.
+        settings: From :func:`network_settings`.
         seed: Of the weights; None: torch's state decides.
 
     Returns:

@@ -29,7 +29,7 @@ def load_prior(
         name_or_path:
             - "default": the small denoiser that comes with the package;
             - "gaussian": images with a 1 / frequency^2 spectrum, in closed form (a baseline);
-            - a ``.safetensors`` file written by ``ddrm-fast train``;
+            - a ``.safetensors`` file written by ``ddrm-fast train`` or ``ddrm-fast train-ddpm``;
             - a published checkpoint: guided-diffusion (``256x256_diffusion_uncond.pt`` and relatives), DDPM
               (``celeba_hq.ckpt`` and relatives), or a diffusers ``UNet2DModel`` in one file;
             - a folder saved by diffusers that holds a ``UNet2DModel``.
@@ -62,6 +62,11 @@ def load_prior(
             f"{path}: expected a file written by `ddrm-fast train`, a published checkpoint "
             f"({', '.join(CHECKPOINTS)}), or a diffusers folder"
         )
+    if config is None and path.suffix == ".safetensors":
+        from ..ddpm.files import is_ddpm, load_ddpm_prior  # that package needs this one
+
+        if is_ddpm(path):
+            return load_ddpm_prior(path, str(name_or_path))
     if config is None and is_denoiser(path):
         network = load_denoiser(path)
         return DenoiserPrior(

@@ -34,6 +34,7 @@ def refuse_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     Raises:
         ConfigMismatch: They differ; the message lists every difference.
     """
+    old, new = _flat(old), _flat(new)
     differences = [
         f"{name}: {new.get(name)!r}, checkpoint has {old.get(name)!r}"
         for name in {**old, **new}
@@ -43,6 +44,17 @@ def refuse_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         raise ConfigMismatch(
             "cannot resume with another configuration:\n  " + "\n  ".join(differences)
         )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings within settings as one level: {"network": {"width": 1}} as {"network.width": 1}."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
 
 
 @contextmanager
