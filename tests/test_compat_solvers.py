@@ -375,6 +375,22 @@ def test_measurement_as_a_picture_or_of_one_image():
     all_close(flat, picture, limit=0)
 
 
+@pytest.mark.parametrize("name", ["inpainting", "blur"])
+def test_double_precision(name):
+    """float64 states stay float64, on the reference backend."""
+    z, x, network = given(), randn(*SHAPE), textbook.swaying_network(SHAPE)
+    H, A = builtin()[name], builtin(ddnm)[name]
+    double = restore(H, x=x.double(), noise=z)
+    assert all(state.dtype == torch.float64 for state in double[0] + double[1])
+    all_close(double, restore(H, x=x, noise=z), limit=1e-4)
+    config, y = travel_config(4, 1, 2), A.A(randn(*SHAPE, seed=1))
+    keywords = {"config": config, "noise": z}
+    double = ddnm.ddnm_plus_diffusion(x.double(), network, BETAS, 0.8, A, y, 0.1, **keywords)
+    assert double[0][0].dtype == torch.float64
+    single = ddnm.ddnm_plus_diffusion(x, network, BETAS, 0.8, A, y, 0.1, **keywords)
+    all_close(double, single, limit=1e-4)
+
+
 def _strided(x):
     """The same numbers with the channels last in memory."""
     return x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..operators.base import Operator
 from ..samplers.weights import check_unit
 from . import degradations
 from .degradations.base import overridden, pad
@@ -137,7 +138,7 @@ class A_functions(degradations.Functions):
         """The weight function of DDNM+."""
         return DDNMPlusWeights(eta)
 
-    def _plus_operator(self):
+    def _plus_operator(self) -> Operator | None:
         """The operator whose steps are those of DDNM+."""
         return self.fast()
 
@@ -282,7 +283,7 @@ class Deblurring(degradations.Deblurring, A_functions):
     def spectrum(self, entries: int) -> Tensor:
         return self._raw_singulars
 
-    def _plus_operator(self):
+    def _plus_operator(self) -> Operator | None:
         if self.fast() is None:
             return None
         planes = (self._plane(s) for s in (self._singulars, self._raw_singulars))
