@@ -72,11 +72,10 @@ def degrade(
         )
     levels = _noise_levels(sigma_y, x.shape[0]).to(x.device, x.dtype)
     y = operator.H(x)
-    flat = y.reshape(y.shape[0], 1, 1, -1) if y.numel() else y
     if not y.numel():
         return y
     keys = ops.noise_keys(y.shape[0], seed, device=y.device)
-    noise = ops.normal(keys, 1, 1, flat.shape[-1], stream=_MEASUREMENT_STREAM)
+    noise = ops.normal(keys, 1, 1, y[0].numel(), stream=_MEASUREMENT_STREAM)
     return y + levels.view(-1, *[1] * (y.dim() - 1)) * noise.to(y.dtype).view(y.shape)
 
 
@@ -154,6 +153,7 @@ def restore(
     Raises:
         ValueError: an argument has a wrong shape, range or dtype, y has NaN or infinite entries, the
             operator measures nothing; the message names the argument, what came and what was expected.
+        FloatingPointError: the finished pictures have NaN or infinite pixels: the network made them.
     """
     prior = load_prior(prior) if isinstance(prior, str) else prior
     sampler = DDRM() if sampler is None else sampler
@@ -219,6 +219,7 @@ def restore(
                 callback=after_step if watched else None,
                 capture=capture,
             )
+            _check_result(x, prior)
             x = (x + 1) / 2
             if clamp:
                 x = x.clamp(0, 1)
@@ -274,6 +275,7 @@ def sample(
         clip=(-1.0, 1.0) if clip_x0 else None,
         callback=callback,
     )
+    _check_result(x, prior)
     return ((x + 1) / 2).clamp(0, 1)
 
 
@@ -334,6 +336,15 @@ def _check_finite(name: str, x: Tensor) -> None:
     bad = int((~torch.isfinite(x)).sum())
     if bad:
         raise ValueError(f"{name}: has {bad} NaN or infinite entries of {x.numel()}")
+
+
+def _check_result(x: Tensor, prior: Prior) -> None:
+    bad = int((~torch.isfinite(x)).sum())
+    if bad:
+        raise FloatingPointError(
+            f"prior: the network of {prior.name} led to {bad} NaN or infinite pixels of {x.numel()}; "
+            "its weights or its number format (float16 ends at 65504) may be at fault"
+        )
 
 
 def _check_prior(prior: Prior, channels: int) -> None:

@@ -157,6 +157,19 @@ def test_arguments_of_sample():
         sample(PIXELWISE, (2, 3, 8, 8), DDIM(steps=0))
 
 
+@pytest.mark.parametrize("value", [NAN, INF])
+def test_a_network_that_gives_no_numbers_is_named(value):
+    """One check of the finished pictures: else NaN would become a black picture without a word."""
+
+    def broken(x_t, t):
+        return torch.full_like(x_t, value)
+
+    with pytest.raises(FloatingPointError, match=r"^prior: the network of mine led to 384 NaN"):
+        restore(PICTURE, Denoising(), 0.1, Prior(broken, name="mine"), DDRM(steps=2))
+    with pytest.raises(FloatingPointError, match=r"^prior: the network of mine led to 12 NaN"):
+        sample(Prior(broken, name="mine"), (1, 3, 2, 2), DDIM(steps=2))
+
+
 def test_an_operator_of_many_masks_fits_their_number():
     operator = Inpainting(torch.rand(3, 1, 8, 8) > 0.4)
     with pytest.raises(ValueError, match=r"^y: this operator is for a batch of 3, got 2"):
