@@ -272,6 +272,11 @@ def test_exactly_one_way_to_choose_coefficients():
             make()
 
 
+def test_blocks_whose_basis_would_not_fit_into_memory():
+    with pytest.raises(ValueError, match=r"^block: a side of 65 is over 64: .* 4225 x 4225"):
+        BlockCS(65, 4)
+
+
 def test_block_bases():
     with pytest.raises(ValueError, match=r"^basis: expected \(4, 4\), got \(2, 2\)"):
         BlockCS(2, 2, basis=torch.eye(2))

@@ -4,7 +4,7 @@ from .base import Carry, Measurement, Operator, Rows
 from .block import Colorization, SuperResolution
 from .blur import Blur, gaussian_kernel, motion_kernel
 from .blur_decimate import BlurDecimate
-from .compressive import BlockCS, WalshHadamardCS
+from .compressive import LARGEST_BLOCK, BlockCS, WalshHadamardCS
 from .general import GeneralOperator
 from .pointwise import Denoising, Gain, Inpainting, bayer_mask
 from .separable import (
@@ -16,6 +16,7 @@ from .separable import (
 )
 
 __all__ = [
+    "LARGEST_BLOCK",
     "BicubicDownscaling",
     "BlockCS",
     "Blur",

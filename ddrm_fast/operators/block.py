@@ -120,18 +120,18 @@ class SuperResolution(Operator):
         """
         s, weights, mask = self._profile(shape, like)
         grid = (1 if self.weights is not None else shape[0], *(n // self.factor for n in shape[1:]))
-        s = s.expand(max(s.shape[0], 1), *grid).contiguous()
+        s = s.expand(-1, *grid).contiguous()
         w = ops.block_lift(torch.ones_like(s), s, weights, mask, self.factor, shape[0])
         corner = torch.zeros((1, *shape), dtype=w.dtype, device=w.device)
         corner[:, : 1 if self.weights is not None else None, :: self.factor, :: self.factor] = 1.0
         measured = group_sum(w * w, self.factor, self.weights is not None) > 0
-        sign = torch.where(w < 0, -1.0, 1.0).to(w.dtype) * corner
-        v = w + sign * spread_groups(measured.to(w.dtype), self.factor, shape[0])
+        measured_pixels = spread_groups(measured, self.factor, shape[0])
+        sign = torch.where(w < 0, -1.0, 1.0).to(w.dtype)
+        first = (corner > 0) & measured_pixels
+        v = torch.where(first, w + sign, w)
         square = group_sum(v * v, self.factor, self.weights is not None)
         beta = torch.where(measured, 2.0 / torch.where(measured, square, 1.0), 0.0)
-        flip = torch.where((corner > 0) & (sign != 0), -sign, 1.0)
-        flip = torch.where(spread_groups(measured, self.factor, shape[0]), flip, 1.0)
-        return v, beta, flip
+        return v, beta, torch.where(first, -sign, 1.0)
 
     def _reflect(self, x: Tensor, v: Tensor, beta: Tensor) -> Tensor:
         t = beta * group_sum(v * x, self.factor, self.weights is not None)

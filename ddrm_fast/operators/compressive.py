@@ -10,6 +10,8 @@ from .base import Measurement, Shape, divides, expect_dims, whole_factor
 from .spectral import TransformOperator, into
 from .transforms import Blocks, WalshHadamard
 
+LARGEST_BLOCK = 64
+
 
 def _power_of_two(n: int) -> bool:
     return n >= 1 and n & (n - 1) == 0
@@ -103,7 +105,7 @@ class BlockCS(TransformOperator):
 
     Args:
         block:
-            Side k of a block; divides height and width.
+            Side k of a block, 1 to 64 (the basis has k^4 numbers); divides height and width.
         ratio:
             Keep one coefficient of ``ratio``, at least one. Or give ``keep``.
         keep:
@@ -124,6 +126,11 @@ class BlockCS(TransformOperator):
         super().__init__()
         self.block = whole_factor(block)
         n = self.block**2
+        if self.block > LARGEST_BLOCK:
+            raise ValueError(
+                f"block: a side of {self.block} is over {LARGEST_BLOCK}: its basis would have "
+                f"{n} x {n} numbers"
+            )
         if (ratio is None) == (keep is None):
             raise ValueError("ratio, keep: give exactly one of them")
         if ratio is not None and not ratio >= 1:
