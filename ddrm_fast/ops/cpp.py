@@ -40,19 +40,19 @@ def _step(x_next, x0, x_t, out, u, s, table, step, keys, noise) -> tuple:
     return (
         x_next.data_ptr(),
         tuple(x_next.shape),
-        0 if x_t is None else x_t.data_ptr(),
+        _address(x_t),
         *_output(out),
-        0 if u is None else u.data_ptr(),
-        None if u is None else tuple(u.shape),
+        _address(u),
+        _shape(u),
         s.data_ptr(),
         tuple(s.shape),
         table.data_ptr(),
         *table.shape[:2],
         step.data_ptr(),
-        0 if keys is None else keys.data_ptr(),
-        0 if noise is None else noise.data_ptr(),
+        _address(keys),
+        _address(noise),
         torch.get_num_threads(),
-        0 if x0 is None else x0.data_ptr(),
+        _address(x0),
     )
 
 

@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from . import guard
-from . import library as _library
+from . import guard, library  # noqa: F401  (library registers the operations)
 from .noise import Noise
 from .rows import WIDTH
 
@@ -43,7 +42,7 @@ def pointwise_step(
     x_next: Tensor | None = None,
     x0: Tensor | None = None,
 ) -> Tensor:
-    """One sampling step where each coefficient is its own group (DESIGN: identity, DCT, WHT...).
+    """One sampling step where each coefficient is its own group (pixels; DCT, Walsh-Hadamard).
 
     x_next = a(s) x0 + b(s) eps + c(s) u + d(s) z. Not differentiable.
 
@@ -303,6 +302,3 @@ def normal(
         if size < 0:
             raise ValueError(f"{name}: expected >= 0, got {size}")
     return _registered.normal(keys.contiguous(), channels, height, width, iteration, stream)
-
-
-plane_contiguous = _library.plane_contiguous

@@ -58,7 +58,7 @@ class AliasGroups:
 
 def fold_groups(kernel: Tensor, s: Tensor, factor: int, width: int) -> AliasGroups:
     """Aliasing groups of a blur with half spectrum ``kernel`` and measured singular values ``s``."""
-    s = full_spectrum(s.to(s.dtype), width // factor)
+    s = full_spectrum(s, width // factor)
     scale = torch.where(s > 0, 1.0 / torch.where(s > 0, s, 1.0), 0.0) / factor
     direction = full_spectrum(kernel, width) * scale.repeat(1, 1, factor, factor)
     return AliasGroups(direction, factor, width)
