@@ -14,6 +14,7 @@ from ddrm_fast import restoration
 from ddrm_fast.cli import main
 from ddrm_fast.cli.tasks import TASKS
 from ddrm_fast.io import Picture, read_measurement, read_picture, write_picture
+from ddrm_fast.ops import dispatch
 from ddrm_fast.priors import load
 
 QUICK = ["--prior", "gaussian", "--steps", "3", "--samples", "2", "--quiet"]
@@ -112,10 +113,10 @@ def test_restore_from_a_picture_file(here, task):
 
 def test_degrade_writes_the_exact_measurement(here):
     picture("clean.png")
-    arguments = ["--task", "inpaint", "--mask", "random:0.5", "--sigma", "0.3", "--out", "."]
+    arguments = ["--task", "inpaint", "--mask", "random:0.5", "--sigma", "0.3", "--out", "bad"]
     assert main(["degrade", "clean.png", *arguments, "--seed", "3"]) == 0
-    stored = read_measurement("clean.npz")
-    x = read_picture("clean.png").pixels  # rewritten: the picture of the measurement, clipped
+    stored = read_measurement("bad/clean.npz")
+    x = read_picture("bad/clean.png").pixels  # the picture of the measurement, clipped
     assert stored.y.min() < 0 and stored.y.max() > 1
     assert torch.allclose(x, stored.y.clamp(0, 1), atol=0.5 / 255 + 1e-6)
     assert 0.3 < stored.arrays["mask"].double().mean() < 0.7
@@ -207,6 +208,66 @@ def test_files_of_one_name_do_not_meet(here):
     assert {"a.png.json", "a.bmp.json"} <= set(files(here / "restored"))
 
 
+def test_pictures_of_one_name_in_two_folders_have_results_each(here):
+    for folder in "ab":
+        os.makedirs(f"{folder}/deep")
+        picture(f"{folder}/x.png", scene(seed=ord(folder)))
+    picture("a/deep/y.png")
+    line = ["restore", "--task", "noise", "--sigma", "0.1", *QUICK]
+    assert main([*line, "a", "b", "--out", "folders"]) == 0
+    assert main([*line, "a/x.png", "b/x.png", "./a/x.png", "--out", "files"]) == 0
+    both = {"a/x.png.json", "b/x.png.json"}
+    records = {name for name in files(here / "folders") if name.endswith(".json")}
+    assert records == both | {"deep/y.json"}
+    assert {name for name in files(here / "files") if name.endswith(".json")} == both
+    digests = {record(here / "files" / name)["parameters"]["input_sha256"] for name in both}
+    assert len(digests) == 2
+
+
+def test_results_that_cannot_be_told_apart_are_refused(here, capsys):
+    for folder in ("a/in", "b/in"):
+        os.makedirs(folder)
+        picture(f"{folder}/x.png")
+    line = fails(capsys, "restore", "a/in", "b/in", "--task", "noise", *QUICK)
+    assert "in/x.png: the results of several inputs would have this name" in line
+
+
+def test_clean_pictures_are_never_replaced(here, capsys):
+    os.mkdir("in")
+    picture("in/a.png")
+    before = (here / "in/a.png").read_bytes()
+    line = fails(capsys, "degrade", "in/a.png", "--task", "noise", "--out", "in")
+    assert "would replace the clean picture in/a.png" in line
+    assert "folder of inputs" in fails(capsys, "degrade", "in", "--task", "noise", "--out", "in")
+    assert files(here / "in") == ["a.png"] and (here / "in/a.png").read_bytes() == before
+    Image.open("in/a.png").save("in/b.bmp")
+    assert main(["degrade", "in/b.bmp", "--task", "noise", "--out", "in", "--quiet"]) == 0
+
+
+def test_results_do_not_become_inputs(here, capsys):
+    os.mkdir("in")
+    picture("in/a.png")
+    line = fails(capsys, "restore", "in", "--task", "noise", "--out", "in/../in", *QUICK)
+    assert "folder of inputs" in line and files(here / "in") == ["a.png"]
+    line = ["restore", "in/a.png", "--task", "noise", "--sigma", "0.1", "--out", "in", *QUICK]
+    assert main(line) == 0  # a file may be restored beside itself
+
+
+def test_json_of_another_program_is_kept(here, capsys):
+    picture("a.png")
+    (here / "a.json").write_text('{"camera": "mine"}')
+    line = fails(capsys, "restore", "a.png", "--task", "noise", "--out", ".", *QUICK)
+    assert "a.json: is there and is not a record" in line
+    assert record(here / "a.json") == {"camera": "mine"} and len(files(here)) == 2
+
+
+def test_a_folder_without_task_is_said_once(here, capsys):
+    os.mkdir("in")
+    for name in "abc":
+        picture(f"in/{name}.png")
+    assert "none of the 3 inputs is a measurement file" in fails(capsys, "restore", "in", *QUICK)
+
+
 def test_alpha_depth_and_orientation_are_kept(here):
     alpha = (scene(1)[0] * 65535).round() / 65535
     picture("deep.png", alpha=alpha, bits=16)
@@ -283,14 +344,17 @@ BAD_ARGUMENTS = [
     (["--task", "noise", "--sigma", "nan"], "--sigma: got 'nan'"),
     (["--task", "noise", "--sigma", "1/0"], "--sigma: got '1/0'"),
     (["--task", "noise", "--sigma", "25"], "write 25/255"),
+    (["--task", "noise", "--sigma", "25/"], "(pictures are in [0, 1])"),
     (["--task", "noise", "--samples", "0"], "--samples: got '0'"),
     (["--task", "noise", "--steps", "9999"], "steps: expected 1 to 1000"),
     (["--task", "noise", "--seed", "x"], "--seed: got 'x'"),
+    (["--task", "noise", "--seed", str(2**64)], "whole number from 0 to 18446744073709551615"),
     (["--task", "noise", "--eta", "2"], "--eta: got '2'"),
     (["--task", "noise", "--sampler", "ddnm", "--eta-b", "1"], "--eta-b: sampler ddnm"),
     (["--task", "noise", "--backend", "abacus"], "unknown name 'abacus'"),
     (["--task", "noise", "--backend", "cuda"], "backend 'cuda' cannot run"),
     (["--task", "noise", "--threads", "0"], "--threads: got '0'"),
+    (["--task", "noise", "--threads", "99999"], "--threads: got '99999'"),
     (["--task", "cs", "--ratio", "2"], "expected a .npz file"),
     (["--task", "inpaint", "--mask", "random:0.5"], "expected a mask file"),
     (["--task", "inpaint", "--mask", "none.png"], "'none.png' is no file"),
@@ -300,13 +364,16 @@ BAD_ARGUMENTS = [
     (["--task", "gain", "--gain", "small.png"], "4 x 4 pixels"),
     (["--task", "blur", "--kernel", "black.png"], "sums to 0"),
     (["--task", "blur", "--kernel", "gaussian:30"], "larger than the picture"),
-    (["--task", "blur", "--kernel", "motion:x"], "--kernel: got 'x'"),
+    (["--task", "inpaint", "--mask", "bayer:WXYZ"], "--mask bayer: pattern: expected four"),
+    (["--task", "blur", "--kernel", "motion:x"], "--kernel motion: got 'x'"),
+    (["--task", "blur", "--kernel", "uniform:9999"], "--kernel uniform: got '9999'"),
     (["--task", "color", "--weights", "1,2"], "three numbers"),
     (["--task", "noise", "--truth", "small.png"], "small.png has"),
     (["--task", "noise", "--truth", "."], "a.*"),
+    (["--task", "noise", "--truth", "none.png"], "--truth: none.png: no such file"),
     (["--task", "noise", "--prior", "none.safetensors"], "no such file"),
-    (["--task", "noise", "--prior", "weights.pt"], "expected a .safetensors"),
-    (["--task", "noise", "--prior", "foreign.safetensors"], "has format None"),
+    (["--task", "noise", "--prior", "weights.pt"], "not a readable checkpoint"),
+    (["--task", "noise", "--prior", "foreign.safetensors"], "no network that is known here"),
     (["--task", "noise", "--prior", "broken.safetensors"], "not a readable"),
     (["--task", "noise", "--out", "taken"], "cannot be written"),
 ]
@@ -344,6 +411,30 @@ def test_the_default_prior_may_be_absent(here, capsys, monkeypatch):
     picture("a.png")
     line = fails(capsys, "restore", "a.png", "--task", "noise", "--sigma", "0.1")
     assert "prior 'default'" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sr", "--factor", "23"], "--factor: 23 is larger than the picture of 18 x 22"),
+        (["blockcs", "--ratio", "4", "--block", "40"], "--block: 40 is larger than the picture"),
+        (["blockcs", "--ratio", "4", "--block", "65"], "--block: got '65'"),
+        (["inpaint", "--mask", "random:50"], "--mask random: got '50', expected a number from 0"),
+        (["inpaint", "--mask", "random:1", "--seed", "-1"], "--seed: got '-1'"),
+        (["noise", "--seed", str(2**64)], "--seed: got"),
+        (["noise", "--sigma", "auto"], "--sigma: got 'auto'"),
+    ],
+)
+def test_bad_arguments_of_degrade(here, capsys, arguments, message):
+    picture("a.png")
+    assert message in fails(capsys, "degrade", "a.png", "--task", *arguments)
+    assert files(here) == ["a.png"]
+
+
+def test_a_colour_filter_needs_colours(here, capsys):
+    picture("grey.png", scene(1))
+    line = fails(capsys, "degrade", "grey.png", "--task", "inpaint", "--mask", "bayer:RGGB")
+    assert "--mask: bayer:RGGB needs a picture with colours" in line
 
 
 def test_bad_measurement_files(here, capsys):
@@ -442,6 +533,8 @@ def test_bench(here, capsys):
     assert all(row["seconds"] > 0 and row["ratio"] > 0 for row in found["table"])
     assert "blur (FFT)" in capsys.readouterr().out
     assert "power of two" in fails(capsys, "bench", "--size", "100")
+    (here / "taken").write_text("a file where the folder should be")
+    assert "cannot be written" in fails(capsys, "bench", "--size", "32", "--out", "taken")
 
 
 def test_info(capsys):
@@ -451,6 +544,19 @@ def test_info(capsys):
         assert word in said
     assert main(["info", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["backends"]["reference"].startswith("available")
+
+
+def test_info_explains_a_backend_that_cannot_run(capsys, monkeypatch):
+    monkeypatch.setattr(dispatch, "_requested", None)
+    monkeypatch.setenv(dispatch.ENVIRONMENT, "abacus")
+    dispatch.choose.cache_clear()
+    try:
+        assert main(["info"]) == 0
+    finally:
+        monkeypatch.undo()
+        dispatch.choose.cache_clear()
+    said = capsys.readouterr().out
+    assert "abacus, which cannot run (backend: unknown name 'abacus'" in said
 
 
 @pytest.mark.parametrize("command", ["restore", "degrade", "evaluate", "bench", "info", "train"])

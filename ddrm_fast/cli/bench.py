@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .. import operators, ops
-from ..io import write_json
+from ..io import check_writable, write_json
 from ..operators import Carry, Operator
 from ..priors import Schedule, load_prior
 from ..priors.schedule import pairs
@@ -78,6 +78,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--size: got {size}, expected a power of two (Walsh-Hadamard needs it)")
     repeats = specs.whole("--repeats", arguments.repeats)
     table = []
+    if arguments.out is not None:
+        check_writable(Path(arguments.out) / "bench.json")
     with use_machine(arguments):
         facts = gather()
         names = tqdm(OPERATORS, unit="operator", disable=True if arguments.quiet else None)

@@ -71,10 +71,10 @@ def run(arguments: argparse.Namespace) -> int:
     from ..io import check_writable, write_json
 
     if arguments.threads is not None:
-        torch.set_num_threads(specs.whole("--threads", arguments.threads))
+        torch.set_num_threads(specs.threads("--threads", arguments.threads))
     limit = None if arguments.limit is None else specs.whole("--limit", arguments.limit)
     size_of_batch = specs.whole("--batch", arguments.batch)
-    seed = specs.whole("--seed", arguments.seed, 0)
+    seed = specs.seed("--seed", arguments.seed)
     if arguments.json is not None:
         check_writable(arguments.json)
     network, reverse, side, channels, classes = _read(arguments)

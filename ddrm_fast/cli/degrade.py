@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from torch import Tensor
 from tqdm import tqdm
 
 from .. import restoration
@@ -16,6 +17,7 @@ from ..io import (
     write_measurement,
     write_picture,
 )
+from ..operators import Operator
 from . import specs
 from .errors import FAILURES, one_line
 from .inputs import MEASUREMENT, Input, find_inputs
@@ -61,7 +63,9 @@ def add(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--out", default="degraded", metavar="DIR", help="(degraded)")
     add_task_options(parser, required=True)
     parser.add_argument("--sigma", default="0", metavar="S", help="noise, 0.1 or 25/255 (0)")
-    parser.add_argument("--seed", default=0, metavar="N", help="of noise and masks (0)")
+    parser.add_argument(
+        "--seed", default=0, metavar="N", help="of noise, random masks and coefficients (0)"
+    )
     parser.add_argument("--quiet", action="store_true", help="errors only")
     parser.set_defaults(run=run)
 
@@ -70,15 +74,16 @@ def run(arguments: argparse.Namespace) -> int:
     """Degrade; returns the exit status."""
     options = task_options(arguments)
     sigma = specs.noise_level("--sigma", arguments.sigma)
-    seed = specs.whole("--seed", arguments.seed, 0)
+    seed = specs.seed("--seed", arguments.seed)
     out = Path(arguments.out)
     inputs = find_inputs(arguments.inputs, out)
+    originals = {item.path.resolve() for item in inputs}
     failed = 0
     for item in tqdm(
         inputs, unit="picture", disable=None if len(inputs) > 1 and not arguments.quiet else True
     ):
         try:
-            line = _degrade(item, arguments.task, options, sigma, seed, out)
+            line = _degrade(item, arguments.task, options, sigma, seed, out, originals)
         except OutputError:
             raise
         except FAILURES as error:
@@ -93,9 +98,21 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _degrade(
-    item: Input, task: str, options: dict[str, str], sigma: float, seed: int, out: Path
+    item: Input,
+    task: str,
+    options: dict[str, str],
+    sigma: float,
+    seed: int,
+    out: Path,
+    originals: set[Path],
 ) -> str:
-    """Degrade one picture and write its files; what to print."""
+    """Degrade one picture and write its files, but over no clean picture; what to print."""
+    target = out / item.name
+    if TASKS[task].shown and Path(f"{target}.png").resolve() in originals:
+        raise ValueError(
+            f"{item.path}: its measurement would replace the clean picture {target}.png; "
+            "expected another folder for --out"
+        )
     picture = read_picture(item.path)
     channels = picture.pixels.shape[0]
     if TASKS[task].grey and channels != 3:
@@ -115,7 +132,6 @@ def _degrade(
         bits=picture.bits,
         icc=picture.icc,
     )
-    target = out / item.name
     if TASKS[task].shown:
         write_picture(f"{target}.png", picture.with_pixels(shown(stored)))
     write_measurement(f"{target}{MEASUREMENT}", stored)
@@ -123,7 +139,7 @@ def _degrade(
     return f"{item.path} -> {target}{MEASUREMENT}  {made.operator()}, y {layout}, sigma {sigma:.4g}"
 
 
-def shown(stored: StoredMeasurement):
+def shown(stored: StoredMeasurement) -> Tensor:
     """A measurement that is a picture, without its padding; it may leave [0, 1]."""
     height, width = (
         -(-crop * small // whole)
@@ -134,7 +150,7 @@ def shown(stored: StoredMeasurement):
     return stored.y[:, :height, :width]
 
 
-def operator_of(stored: StoredMeasurement):
+def operator_of(stored: StoredMeasurement) -> Operator:
     """The operator of a measurement file.
 
     Raises:

@@ -106,7 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Evaluate; returns the exit status."""
     names = _case_names(arguments.cases)
     crop = specs.whole("--crop", arguments.crop, 0)
-    inputs = find_inputs(arguments.inputs, Path(arguments.sheets or ".no-sheets"))
+    inputs = find_inputs(arguments.inputs, Path(arguments.sheets) if arguments.sheets else None)
     if arguments.limit is not None:
         inputs = inputs[: specs.whole("--limit", arguments.limit)]
     out = Path(arguments.out)

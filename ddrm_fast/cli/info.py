@@ -12,7 +12,7 @@ import torch
 
 import ddrm_fast
 
-from ..ops import backends
+from ..ops import BackendError, backends
 from ..ops.dispatch import ENVIRONMENT, choose
 from ..priors.load import DEFAULT
 
@@ -54,7 +54,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def gather() -> dict:
     """The facts, by name."""
-    chosen = choose("cpu", torch.float32).__name__.rpartition(".")[2]
+    asked = os.environ.get(ENVIRONMENT) or f"nothing ({ENVIRONMENT} is not set)"
+    try:
+        chosen = choose("cpu", torch.float32).__name__.rpartition(".")[2]
+    except (BackendError, ValueError) as error:
+        chosen, asked = None, f"{asked}, which cannot run ({error})"
     states = {
         name: (
             f"available{', used on the CPU' * (name == chosen)}" if why is None else f"no: {why}"
@@ -67,7 +71,7 @@ def gather() -> dict:
         "torch": torch.__version__,
         "system": f"{platform.system()} {platform.machine()}",
         "backends": states,
-        "asked for": os.environ.get(ENVIRONMENT) or f"nothing ({ENVIRONMENT} is not set)",
+        "asked for": asked,
         "instruction set": _instruction_set(),
         "threads": f"{torch.get_num_threads()} of {os.cpu_count()} processors",
         "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none for this torch",

@@ -25,46 +25,72 @@ class Input:
     name: str
 
 
-def find_inputs(paths: Sequence[str], out: Path, measurements: bool = False) -> list[Input]:
+def find_inputs(paths: Sequence[str], out: Path | None, measurements: bool = False) -> list[Input]:
     """The files behind some arguments: files as they are, folders with all that they hold.
 
     In a folder, files with the suffix of a picture count, sub-folders included, hidden files and
     the output folder excluded. Where both ``photo.npz`` and ``photo.png`` are there (as ``degrade``
-    writes them), the exact measurement is taken.
+    writes them), the exact measurement is taken. A file that is named twice counts once.
 
     Args:
         paths: Files and folders. A path that does not exist is returned too: reading it says so.
-        out: Output folder.
+        out: Output folder, if there is one.
         measurements: Whether ``.npz`` files count.
 
     Raises:
-        ValueError: There is nothing to work on.
+        ValueError: There is nothing to work on, the output folder is itself a folder of inputs, or
+            the results of two inputs would have one name.
     """
-    found: list[tuple[Path, Path]] = []
+    found: dict[Path, tuple[Path, Path, str]] = {}
     for given in map(Path, paths):
         if not given.is_dir():
-            found.append((given, Path(given.name)))
+            folder = given.resolve().parent.name
+            found.setdefault(given.resolve(), (given, Path(given.name), folder))
             continue
-        inside = [(path, path.relative_to(given)) for path in _files(given, out, measurements)]
+        if out is not None and out.resolve() == given.resolve():
+            raise ValueError(
+                f"{given}: is a folder of inputs, where results would be taken for inputs the next "
+                "time; expected another folder for the results"
+            )
+        inside = _files(given, out, measurements)
         if not inside:
             raise ValueError(f"{given}: holds no pictures")
-        found += inside
-    taken = Counter(name.with_suffix("") for _, name in found)
-    return [
-        Input(path, (name.with_suffix("") if taken[name.with_suffix("")] == 1 else name).as_posix())
-        for path, name in found
+        for path in inside:
+            folder = given.resolve().name
+            found.setdefault(path.resolve(), (path, path.relative_to(given), folder))
+    names = _names([(name, folder) for _, name, folder in found.values()])
+    return [Input(path, name) for (path, _, _), name in zip(found.values(), names, strict=True)]
+
+
+def _names(files: list[tuple[Path, str]]) -> list[str]:
+    """A name for the results of each file: as short as it can be, no two the same.
+
+    Args:
+        files: Path of each file below the folder that was given, and the name of that folder.
+    """
+    choices = [(name.with_suffix(""), name, Path(folder) / name) for name, folder in files]
+    taken = [Counter(names) for names in zip(*choices, strict=True)]
+    names = [
+        next((name for name, of in zip(mine, taken, strict=True) if of[name] == 1), mine[-1])
+        for mine in choices
     ]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"{twice[0]}: the results of several inputs would have this name; "
+            "work on them one by one, with another --out for each"
+        )
+    return [name.as_posix() for name in names]
 
 
-def _files(folder: Path, out: Path, measurements: bool) -> list[Path]:
+def _files(folder: Path, out: Path | None, measurements: bool) -> list[Path]:
     suffixes = SUFFIXES | {MEASUREMENT} if measurements else SUFFIXES
-    out = out.resolve()
     paths = []
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         if hidden or path.suffix.lower() not in suffixes or not path.is_file():
             continue
-        if out != folder.resolve() and path.resolve().is_relative_to(out):
+        if out is not None and path.resolve().is_relative_to(out.resolve()):
             continue
         exact = path.with_suffix(MEASUREMENT)
         if measurements and path != exact and exact.is_file():
@@ -81,6 +107,8 @@ def partner(item: Input, truth: Path) -> Path:
         ValueError: There are several.
     """
     if not truth.is_dir():
+        if not truth.exists():
+            raise FileNotFoundError(f"--truth: {truth}: no such file or folder")
         return truth
     name = Path(item.name)
     stem = name.stem if name.suffix.lower() in SUFFIXES | {MEASUREMENT} else name.name

@@ -55,6 +55,11 @@ class Job:
         return replace(self, y=y.contiguous(), margin=0)
 
 
+def has_measurement(path: Path) -> bool:
+    """Whether a file is a measurement, or has one of the same name beside it."""
+    return path.suffix.lower() == MEASUREMENT or path.with_suffix(MEASUREMENT).is_file()
+
+
 def read_job(path: Path, task: str | None, options: dict[str, str], sigma: str | None) -> Job:
     """Read an input: a measurement file, or a picture and what is said of it.
 
@@ -62,10 +67,9 @@ def read_job(path: Path, task: str | None, options: dict[str, str], sigma: str |
         FileNotFoundError, ValueError: It cannot be read, or does not fit the task; the message says.
     """
     exact = path.with_suffix(MEASUREMENT)
-    if path.suffix.lower() == MEASUREMENT:
-        return _stored_job(path, task, options, sigma)
-    if task is None and exact.is_file():
-        return _stored_job(exact, task, options, sigma)
+    if path.suffix.lower() == MEASUREMENT or (task is None and has_measurement(path)):
+        stored = path if path.suffix.lower() == MEASUREMENT else exact
+        return _stored_job(stored, task, options, sigma)
     if task is None:
         read_picture(path)  # a missing or unreadable file is the first thing to say
         raise ValueError(

@@ -19,11 +19,10 @@ from ..ops.dispatch import choose
 from . import results, specs
 from .errors import FAILURES, one_line
 from .inputs import Input, find_inputs
-from .jobs import read_job, read_truth
+from .jobs import has_measurement, read_job, read_truth
 from .sampling import Drawing, add_sampling_options, read_drawing, use_machine
 from .tasks import add_task_options, task_options, task_table
 
-FORMAT = "ddrm_fast.restoration/1"
 EXAMPLE = """\
 examples:
   A noisy photograph; the noise level is estimated from the picture:
@@ -71,8 +70,9 @@ def add(commands: argparse._SubParsersAction) -> None:
     add_task_options(parser, required=False)
     parser.add_argument(
         "--sigma", metavar="S",
-        help="noise of the input, 0.1 or 25/255, or auto: estimated "
-        "(default: that of the .npz file, else auto)",
+        help="noise of the input, 0.1 or 25/255, or auto: estimated, fine texture included; of "
+        "strong noise, what clipping to black and white left of it (default: that of the .npz file, "
+        "else auto)",
     )  # fmt: skip
     parser.add_argument("--truth", metavar="PATH", help="clean picture, or a folder of them")
     parser.add_argument(
@@ -90,6 +90,10 @@ def run(arguments: argparse.Namespace) -> int:
     out = Path(arguments.out)
     inputs = find_inputs(arguments.inputs, out, measurements=True)
     many, failed = len(inputs) > 1, 0
+    if many and arguments.task is None and not any(has_measurement(item.path) for item in inputs):
+        raise ValueError(
+            f"--task: is needed, none of the {len(inputs)} inputs is a measurement file"
+        )
     with use_machine(arguments):
         drawing = read_drawing(arguments)
         quiet = True if arguments.quiet or not many else None
@@ -123,18 +127,19 @@ def _restore(
         "arrays": arguments.arrays,
         **drawing.settings(),
     }
-    if results.finished(target, parameters):
+    earlier = results.earlier(target)
+    if results.finished(earlier, target, parameters):
         return f"{item.path} -> {target}*  is finished already"
     check_writable(f"{target}.json")
     start = time.perf_counter()
     job = job.continued()
     result = drawing.restore(job.y, job.operator, job.sigma_y, job.image_shape[0])
     seconds = time.perf_counter() - start
-    results.clear(target)
+    results.clear(earlier, target)
     found = results.measure(job, result, truth)
     files = results.write(target, job, result, truth, found, arguments.arrays)
     record = {
-        "format": FORMAT,
+        "format": results.FORMAT,
         "parameters": parameters,
         "operator": repr(job.operator),
         "sigma_y": job.sigma_y,

@@ -15,31 +15,47 @@ from ..io.files import reason
 from ..restoration import Restoration
 from .jobs import Job
 
+FORMAT = "ddrm_fast.restoration/1"
 
-def finished(target: Path, parameters: dict) -> bool:
-    """Whether the record beside ``target`` is of these parameters and all its files are there."""
+
+def earlier(target: Path) -> dict | None:
+    """The record that an earlier run left beside ``target``, or None (also where it is damaged).
+
+    Raises:
+        ValueError: JSON of another kind is there under that name.
+    """
+    path = Path(f"{target}.json")
     try:
-        record = json.loads(Path(f"{target}.json").read_text(encoding="utf-8"))
-        same = record["parameters"] == json.loads(json.dumps(parameters))
-        return same and all((target.parent / name).is_file() for name in record["files"])
-    except (OSError, ValueError, KeyError, TypeError):
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if isinstance(record, dict) and record.get("format") == FORMAT:
+        return record if isinstance(record.get("files"), list) else None
+    raise ValueError(
+        f"{path}: is there and is not a record of `ddrm-fast restore`; "
+        "expected another folder for --out"
+    )
+
+
+def finished(record: dict | None, target: Path, parameters: dict) -> bool:
+    """Whether a record is of these parameters and all its files are there."""
+    if record is None or record.get("parameters") != json.loads(json.dumps(parameters)):
         return False
+    return all((target.parent / str(name)).is_file() for name in record["files"])
 
 
-def clear(target: Path) -> None:
-    """Remove the record and the files of an earlier run with other parameters, the record first."""
-    record = Path(f"{target}.json")
+def clear(record: dict | None, target: Path) -> None:
+    """Remove the files of an earlier run with other parameters, the record first."""
+    if record is None:
+        return
+    path = Path(f"{target}.json")
     try:
-        names = json.loads(record.read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError, TypeError):
-        names = []
-    try:
-        record.unlink(missing_ok=True)
-        for name in names:
-            if str(name).startswith(f"{target.name}-") and "/" not in name:
+        path.unlink(missing_ok=True)
+        for name in map(str, record["files"]):
+            if name.startswith(f"{target.name}-") and "/" not in name:
                 (target.parent / name).unlink(missing_ok=True)
     except OSError as error:
-        raise OutputError(f"{record}: cannot be replaced ({reason(error)})") from error
+        raise OutputError(f"{path}: cannot be replaced ({reason(error)})") from error
 
 
 def measure(job: Job, result: Restoration, truth: Picture | None) -> dict:

@@ -61,9 +61,9 @@ def run(arguments: argparse.Namespace) -> int:
     from ..io import check_writable
 
     if arguments.threads is not None:
-        torch.set_num_threads(specs.whole("--threads", arguments.threads))
+        torch.set_num_threads(specs.threads("--threads", arguments.threads))
     count = specs.whole("--count", arguments.count)
-    seed = specs.whole("--seed", arguments.seed, 0)
+    seed = specs.seed("--seed", arguments.seed)
     check_writable(arguments.out)
     prior, sampler, side = _read(arguments)
     labels = None

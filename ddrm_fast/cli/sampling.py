@@ -89,7 +89,7 @@ def use_machine(arguments: argparse.Namespace) -> ops.use_backend:
         ValueError, BackendError: No such thing, or it cannot run here.
     """
     if arguments.threads is not None:
-        torch.set_num_threads(specs.whole("--threads", arguments.threads))
+        torch.set_num_threads(specs.threads("--threads", arguments.threads))
     return ops.use_backend(arguments.backend)
 
 
@@ -236,7 +236,7 @@ def read_drawing(arguments: argparse.Namespace) -> Drawing:
     """
     sampler = _sampler(arguments)
     samples = specs.whole("--samples", arguments.samples)
-    seed = specs.whole("--seed", arguments.seed, 0)
+    seed = specs.seed("--seed", arguments.seed)
     prior = load_prior(arguments.prior, _config("--prior-config", arguments.prior_config))
     classes, prior = _classes(arguments, prior)
     prior.schedule.steps(sampler.steps)

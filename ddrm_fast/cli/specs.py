@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from io import BytesIO
 from pathlib import Path
 
@@ -16,18 +17,30 @@ from ..operators import bayer_mask, gaussian_kernel, motion_kernel
 
 MASKS = "FILE, random:SHARE, box:TOP,LEFT,HEIGHT,WIDTH or bayer:RGGB"
 KERNELS = "FILE, gaussian:SIGMA, motion:LENGTH,ANGLE or uniform:SIDE"
+KERNELS_MEAN = "in pixels, ANGLE in degrees counter-clockwise from the horizontal"
 GAINS = "FILE or vignette:CORNER"
 
 
-def whole(option: str, text: str | int, least: int = 1) -> int:
-    """An integer of at least ``least``."""
+def whole(option: str, text: str | int, least: int = 1, most: int | None = None) -> int:
+    """An integer of at least ``least`` and at most ``most``."""
     try:
         value = int(text)
     except ValueError:
         value = None
-    if value is None or value < least:
-        raise ValueError(f"{option}: got {text!r}, expected a whole number of at least {least}")
+    if value is None or value < least or (most is not None and value > most):
+        bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{option}: got {text!r}, expected a whole number {bounds}")
     return value
+
+
+def seed(option: str, text: str | int) -> int:
+    """A seed: 64 bits."""
+    return whole(option, text, 0, 2**64 - 1)
+
+
+def threads(option: str, text: str | int) -> int:
+    """CPU threads, no more than there are processors: more would only wait for each other."""
+    return whole(option, text, 1, os.cpu_count())
 
 
 def number(option: str, text: str | float, low: float, high: float = math.inf) -> float:
@@ -37,20 +50,20 @@ def number(option: str, text: str | float, low: float, high: float = math.inf) -
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and low <= value <= high):
-        most = f" to {high:g}" if math.isfinite(high) else " or more"
-        raise ValueError(f"{option}: got {text!r}, expected a number, {low:g}{most}")
+        bounds = f"from {low:g} to {high:g}" if math.isfinite(high) else f"of at least {low:g}"
+        raise ValueError(f"{option}: got {text!r}, expected a number {bounds}")
     return value
 
 
 def noise_level(option: str, text: str) -> float:
     """A noise level in units of [0, 1], such as 0.1 or 25/255."""
-    above, _, below = text.partition("/")
+    above, slash, below = text.partition("/")
     try:
-        value = float(above) / (float(below) if below else 1.0)
+        value = float(above) / (float(below) if slash else 1.0)
     except (ValueError, ZeroDivisionError):
         value = math.nan
     if not 0 <= value <= 1:
-        hint = f"; for 8-bit levels write {text}/255" if 1 < value <= 255 and not below else ""
+        hint = f"; for 8-bit levels write {text}/255" if 1 < value <= 255 and not slash else ""
         raise ValueError(
             f"{option}: got {text!r}, expected a noise level from 0 to 1 "
             f"(pictures are in [0, 1]){hint}"
@@ -80,7 +93,7 @@ def mask(option: str, text: str, size: tuple[int, int], seed: int | None) -> Ten
     height, width = size
     kind, _, rest = text.partition(":")
     if kind == "random" and rest:
-        share = number(option, rest, 0, 1)
+        share = number(f"{option} random", rest, 0, 1)
         if seed is None:
             raise ValueError(
                 f"{option}: got {text!r}, expected a mask file: which pixels are missing has to be "
@@ -89,7 +102,7 @@ def mask(option: str, text: str, size: tuple[int, int], seed: int | None) -> Ten
         drawn = torch.rand(size, generator=torch.Generator().manual_seed(seed))
         return (drawn >= share).to(torch.uint8)
     if kind == "box" and rest:
-        sides = [whole(option, word, 0) for word in rest.split(",")]
+        sides = [whole(f"{option} box", word, 0) for word in rest.split(",")]
         top, left, tall, wide = sides if len(sides) == 4 else (0, 0, 0, 0)
         if not (tall and wide) or top + tall > height or left + wide > width:
             raise ValueError(
@@ -100,7 +113,10 @@ def mask(option: str, text: str, size: tuple[int, int], seed: int | None) -> Ten
         known[top : top + tall, left : left + wide] = 0
         return known
     if kind == "bayer" and rest:
-        return bayer_mask(height, width, rest)[0].to(torch.uint8)
+        try:
+            return bayer_mask(height, width, rest)[0].to(torch.uint8)
+        except ValueError as error:
+            raise ValueError(f"{option} bayer: {error}") from None
     plane = _plane(option, text, size)
     return (plane >= 0.5).to(torch.uint8)
 
@@ -109,7 +125,7 @@ def gain(option: str, text: str, size: tuple[int, int]) -> Tensor:
     """Gain of each pixel, float64 (H, W)."""
     kind, _, rest = text.partition(":")
     if kind == "vignette" and rest:
-        corner = number(option, rest, 0, 1)
+        corner = number(f"{option} vignette", rest, 0, 1)
         down, right = (torch.linspace(-1, 1, n, dtype=torch.float64) for n in size)
         radius = (down[:, None].square() + right[None].square()) / 2  # 1 in the corners
         return 1 - (1 - corner) * radius
@@ -120,12 +136,13 @@ def kernel(option: str, text: str) -> Tensor:
     """A blur kernel with sum 1, float64 (kh, kw)."""
     kind, _, rest = text.partition(":")
     if kind == "gaussian" and rest:
-        return gaussian_kernel(number(option, rest, 0.05, 200))
+        return gaussian_kernel(number(f"{option} gaussian", rest, 0.05, 200))
     if kind == "motion" and rest:
         length, _, angle = rest.partition(",")
-        return motion_kernel(whole(option, length), number(option, angle or 0, -360, 360))
+        option = f"{option} motion"
+        return motion_kernel(whole(option, length, 1, 1000), number(option, angle or 0, -360, 360))
     if kind == "uniform" and rest:
-        side = whole(option, rest)
+        side = whole(f"{option} uniform", rest, 1, 1000)
         return torch.full((side, side), 1 / side**2, dtype=torch.float64)
     taps = _plane(option, text, None).double()
     if not taps.sum() > 0:

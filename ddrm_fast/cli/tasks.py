@@ -148,8 +148,19 @@ def add_task_options(parser: argparse.ArgumentParser, required: bool) -> None:
     group = parser.add_argument_group("degradation")
     group.add_argument("--task", choices=TASKS, required=required, help="see the table below")
     group.add_argument("--factor", metavar="N", help="side of a block, ratio of the resolutions")
-    group.add_argument("--mask", metavar="MASK", help=f"known pixels (white): {specs.MASKS}")
-    group.add_argument("--kernel", metavar="KERNEL", help=f"{specs.KERNELS}; divided by its sum")
+    random = "" if not required else "random:SHARE of the pixels missing, "
+    group.add_argument(
+        "--mask",
+        metavar="MASK",
+        help=f"which pixels are known: FILE (a picture or .npy, white where known), {random}"
+        "box:TOP,LEFT,HEIGHT,WIDTH missing (pixels), or bayer:RGGB, the colours that a camera's "
+        "sensor saw",
+    )
+    group.add_argument(
+        "--kernel",
+        metavar="KERNEL",
+        help=f"{specs.KERNELS} ({specs.KERNELS_MEAN}); divided by its sum",
+    )
     group.add_argument(
         "--boundary",
         choices=("reflect", "periodic"),
@@ -161,7 +172,11 @@ def add_task_options(parser: argparse.ArgumentParser, required: bool) -> None:
     )
     group.add_argument("--ratio", metavar="N", help="keep one coefficient of N")
     group.add_argument("--block", metavar="N", help="side of a block (16)")
-    group.add_argument("--gain", metavar="GAIN", help=f"brightness of each pixel: {specs.GAINS}")
+    group.add_argument(
+        "--gain",
+        metavar="GAIN",
+        help=f"brightness of each pixel: {specs.GAINS}, from 1 in the centre to CORNER, 0 to 1",
+    )
 
 
 def task_table() -> str:
@@ -171,6 +186,10 @@ def task_table() -> str:
         words = [f"--{option}" for option in task.needs]
         words += [f"[--{option}]" for option in task.takes]
         lines.append(f"  {name:9}{task.summary}{': ' * bool(words)}{' '.join(words)}")
+    hidden = " and ".join(name for name, task in TASKS.items() if not task.shown)
+    lines.append(
+        f"measurements of {hidden} are no pictures: .npz files of `ddrm-fast degrade` only"
+    )
     return "\n".join(lines)
 
 
@@ -210,7 +229,7 @@ def _numbers(name: str, options: dict[str, str]) -> dict:
     if "ratio" in options:
         values["ratio"] = specs.number("--ratio", options["ratio"], 1)
     if "block" in options:
-        values["block"] = specs.whole("--block", options["block"], 2)
+        values["block"] = specs.whole("--block", options["block"], 2, operators.LARGEST_BLOCK)
     if "weights" in options:
         values["weights"] = specs.weights("--weights", options["weights"])
     return values
@@ -221,7 +240,10 @@ def multiples(name: str, options: dict[str, str], size: tuple[int, int]) -> tupl
     if name == "cs":
         return tuple(1 << (n - 1).bit_length() for n in size)
     values = _numbers(name, options)
-    step = values.get("factor", values["block"] if name == "blockcs" else 1)
+    option = "block" if name == "blockcs" else "factor"
+    step = values.get(option, 1)
+    if step > 1 and step > max(size):
+        raise ValueError(f"--{option}: {step} is larger than the picture of {size[0]} x {size[1]}")
     return tuple(-(-n // step) * step for n in size)
 
 
@@ -244,7 +266,12 @@ def degradation(
     size = tuple(image_shape[1:])
     values, arrays = _numbers(name, options), {}
     if "mask" in options:
-        arrays["mask"] = _mask(name, values, options["mask"], size, seed, crop or size)
+        mask = _mask(name, values, options["mask"], size, seed, crop or size)
+        if mask.dim() == 3 and mask.shape[0] != image_shape[0]:
+            raise ValueError(
+                f"--mask: {options['mask']} needs a picture with colours, got a grey one"
+            )
+        arrays["mask"] = mask
     if "gain" in options:
         arrays["gain"] = specs.gain("--gain", options["gain"], size)
     if "kernel" in options:
@@ -260,7 +287,14 @@ def degradation(
     return Degradation(name, values, arrays, image_shape)
 
 
-def _mask(name, values, text, size, seed, crop) -> Tensor:
+def _mask(
+    name: str,
+    values: dict,
+    text: str,
+    size: tuple[int, int],
+    seed: int | None,
+    crop: tuple[int, int],
+) -> Tensor:
     """The mask of a task at ``size``, from one at the picture's own size (or, for an old photograph, at
     that of its measurement: then a pixel stands for its block)."""
     if name != "oldphoto":

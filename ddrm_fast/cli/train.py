@@ -7,6 +7,8 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+from . import specs
+
 EXAMPLE = """\
 example:
   Train on a folder of photographs, with 45 % of the crops from synthetic dead leaves, then stop it
@@ -96,9 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..priors.load import DEFAULT
 
     if arguments.threads is not None:
-        if arguments.threads < 1:
-            raise ValueError(f"--threads: got {arguments.threads}, expected at least 1")
-        torch.set_num_threads(arguments.threads)
+        torch.set_num_threads(specs.threads("--threads", arguments.threads))
     start_from = None
     if arguments.resume:
         if arguments.start_from is not None:

@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from . import specs
+
 EXAMPLE = """\
 examples:
   A folder of pictures (each is scaled down and cut to a square), 64 x 64; stop it with Ctrl-C or
@@ -157,9 +159,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..ddpm.train import CHECKPOINT, Shown, train
 
     if arguments.threads is not None:
-        if arguments.threads < 1:
-            raise ValueError(f"--threads: got {arguments.threads}, expected at least 1")
-        torch.set_num_threads(arguments.threads)
+        torch.set_num_threads(specs.threads("--threads", arguments.threads))
     if arguments.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
