@@ -16,7 +16,19 @@ if not torch.cuda.is_available():
 sys.path.insert(0, str(Path(__file__).parent))  # for helpers, with --import-mode=importlib
 pytest.register_assert_rewrite("conformance", "tolerances")
 
+import interpreter  # noqa: E402
 from conformance import in_use, variants  # noqa: E402
+
+if interpreter.in_use():
+    interpreter.quicken()
+
+
+def pytest_collection_modifyitems(config, items):
+    """A share of the matrix for Triton's interpreter: all of it would take longer than all else."""
+    kept, left = interpreter.chosen(items)
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = kept
 
 
 def _asked_by_package() -> bool:

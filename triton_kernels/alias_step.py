@@ -160,7 +160,8 @@ def alias_step(
     batch, channels, height, half = x_next.shape
     members = power_of_two(factor**2)
     measured_half = width // factor // 2 + 1
-    columns = max(1, min(power_of_two(measured_half), GROUP_TILE // 2 // members))
+    # two rows of groups, two numbers a coefficient
+    columns = max(1, min(power_of_two(measured_half), GROUP_TILE // 4 // members))
     pairs = height // factor // 2 + 1
     launch(
         alias_step_kernel,
@@ -170,7 +171,7 @@ def alias_step(
         table, step, keys, _pairs(noise),
         channels, height, half, width, batch_stride(u), *strides(kernel)[:2], *strides(s),
         *table_strides(table),
-        num_warps=warps(2 * members * columns),
+        num_warps=warps(4 * members * columns),
         FACTOR=factor, MEMBERS=members, COLS=columns,
     )  # fmt: skip
     return None

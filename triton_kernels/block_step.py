@@ -18,7 +18,7 @@ from .block_tiles import block_tile
 from .launch import launch, output_strides, strides, table_strides
 from .noise import normal_pixels, normal_tile
 from .pointwise_step import pointwise_step
-from .tiles import row_of
+from .tiles import load_output, row_of
 
 
 @triton.jit
@@ -46,7 +46,7 @@ def _members_and_sums(
     if x_t is not None:
         state = tl.load(x_t + at, inside, 0.0)
         out_at = b.to(tl.int64) * out_b + c.to(tl.int64) * out_c + in_plane
-        predicted = tl.load(out + out_at, inside, 0.0).to(tl.float32)
+        predicted = load_output(out, out_at, inside)
         clean, eps = predict_clipped(row, state, predicted)
     if draws:
         if noise is not None:

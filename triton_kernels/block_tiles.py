@@ -20,7 +20,7 @@ def block_tile(shape: tuple[int, ...], grey: bool, factor: int) -> BlockTile:
     batch, channels, height, width = shape
     member_rows = power_of_two(factor * channels if grey else factor)
     padded = power_of_two(factor)
-    rows = max(1, min(member_rows, 2 * GROUP_TILE // padded))
+    rows = max(1, min(member_rows, GROUP_TILE // padded))
     grid_height, grid_width = height // factor, width // factor
     # at least four columns: a counter of the noise makes four normals
     least = max(1, 4 // padded)

@@ -45,12 +45,12 @@ def fwht_kernel(
     tl.store(y + at, v * scale, at < total)
 
 
-def passes(bits: int, tile: int = TRANSFORM_TILE) -> list[int]:
+def passes(bits: int) -> list[int]:
     """How many levels each pass over memory does: as few passes as fit the tile, evenly.
 
     The first runs along memory; the others across it, over at least 8 neighbours (32 bytes).
     """
-    most = tile.bit_length() - 1
+    most = TRANSFORM_TILE.bit_length() - 1
     if bits <= most:
         return [bits]
     count = 1 + -(-(bits - most) // (most - 3))

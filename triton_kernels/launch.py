@@ -12,9 +12,9 @@ from torch import Tensor
 #: numbers in a tile of a kernel that streams through planes, and the warps that work on it: two
 #: 16-byte accesses of a thread to each field
 STREAM_TILE, STREAM_WARPS = 1024, 4
-#: numbers in a tile of groups, of which several fields are held at a time, and numbers of a thread
-GROUP_TILE, NUMBERS_OF_A_THREAD = 4096, 16
-#: the same for the Walsh-Hadamard transform, which holds one field
+#: numbers in a tile of groups, and those of a thread: with twice as many, steps of groups spill
+GROUP_TILE, NUMBERS_OF_A_THREAD = 4096, 8
+#: numbers in a tile of the Walsh-Hadamard transform, which holds one field
 TRANSFORM_TILE = 8192
 
 

@@ -16,7 +16,7 @@ from .launch import (
     table_strides,
 )
 from .noise import normal_tile
-from .tiles import row_of, tile
+from .tiles import load_output, row_of, tile
 
 
 @triton.jit
@@ -53,7 +53,7 @@ def pointwise_step_kernel(
     if x_t is not None:
         state = tl.load(x_t + (plane + in_plane), inside, 0.0)
         out_at = b.to(tl.int64) * out_b + c.to(tl.int64) * out_c
-        predicted = tl.load(out + (out_at + in_plane), inside, 0.0).to(tl.float32)
+        predicted = load_output(out, out_at + in_plane, inside)
         clean, eps = predict_clipped(row, state, predicted)
         x = a * clean + b_eps * eps
     if u is not None:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from .affine import predict_clipped
 from .launch import STREAM_WARPS, blocks, launch, output_strides, stream_tile, table_strides
-from .tiles import row_of, tile
+from .tiles import load_output, row_of, tile
 
 
 @triton.jit
@@ -23,7 +23,7 @@ def predict_x0_kernel(
     at = (b.to(tl.int64) * channels + c) * height * width + in_plane
     out_at = b.to(tl.int64) * out_b + c.to(tl.int64) * out_c + in_plane
     row, _ = row_of(table, step, table_step, table_b, b)
-    predicted = tl.load(out + out_at, inside, 0.0).to(tl.float32)
+    predicted = load_output(out, out_at, inside)
     clean, _ = predict_clipped(row, tl.load(x_t + at, inside, 0.0), predicted)
     tl.store(x0 + at, clean, inside)
 

@@ -24,3 +24,14 @@ def row_of(table, step, stride_step, stride_b, b):
     """The row of this step and image, and the step as the noise's iteration word."""
     index = tl.load(step)
     return table + (index * stride_step + b * stride_b), index.to(tl.uint32)
+
+
+@triton.jit
+def load_output(out, at, inside):
+    """Numbers of a network's output in float32, from any of its types; exact, subnormals too."""
+    x = tl.load(out + at, inside, 0.0)
+    if x.dtype == tl.bfloat16:  # the upper half of a float32; the interpreter's own way loses subnormals
+        x = (x.to(tl.uint16, bitcast=True).to(tl.uint32) << 16).to(tl.float32, bitcast=True)
+    else:
+        x = x.to(tl.float32)
+    return x

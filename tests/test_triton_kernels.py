@@ -1,0 +1,136 @@
+"""The Triton kernels beyond the matrix: bits, groups larger than a tile, strides, nothing read back."""
+
+import importlib
+
+import pytest
+import torch
+from conformance import (
+    STEP_1,
+    block_call,
+    block_profile,
+    check_in_place,
+    check_step,
+    in_use,
+    pointwise_call,
+    random_images,
+    random_table,
+    registered_operations,
+    run_on,
+    some_keys,
+    spectral_call,
+    variants,
+)
+
+from ddrm_fast import ops
+from ddrm_fast.ops import Noise, triton_available
+
+REASON = triton_available.unavailable()
+pytestmark = pytest.mark.skipif(REASON is not None, reason=f"triton: {REASON}")
+TRITON = [variant for variant in variants() if variant.values[0][0] == "triton"]
+on_triton = pytest.mark.parametrize("device", TRITON, indirect=True)
+
+
+def _module(name):
+    return importlib.import_module(f"ddrm_fast.triton_kernels.{name}")
+
+
+def test_every_registered_operation_has_a_launcher():
+    backend = importlib.import_module("ddrm_fast.ops.triton")
+    assert {name.removesuffix("_out") for name in registered_operations()} == set(backend.__all__)
+
+
+def _calls():
+    """Operations whose numbers are added in the same order everywhere, drawn noise included."""
+    image, clip = (2, 3, 5, 67), (-1.0, 1.0)
+    noise = [Noise(some_keys(2, origin)) for origin in ((0, 8), (3, 5))]
+    masked = torch.rand(image) * (torch.rand(image) > 0.4)
+    pixels = {"x_t": random_images(image), "out": random_images(image), "step": STEP_1}
+    for z in noise:
+        table = random_table(clip=clip)
+        yield ops.pointwise_step, {**pointwise_call(image, s=masked, table=table), "noise": z}
+        yield ops.spectral_step, {**spectral_call(image), "noise": z}
+        yield ops.normal, {"keys": z.keys, "channels": 3, "height": 5, "width": 67}
+    yield ops.predict_x0, {**pixels, "table": random_table(clip=clip)}
+    yield ops.fwht, {"x": random_images((2, 1, 64, 32))}
+
+
+@on_triton
+def test_bits_are_those_of_the_compiled_backend(device):
+    """Same operations in the same order, roots and quotients exact, nothing contracted."""
+    for operation, arguments in _calls():
+        result = run_on(device, operation, arguments).cpu()
+        with in_use(("cpp", None, "cpu")):
+            expected = operation(**arguments)
+        assert torch.equal(result, expected), operation.__name__
+
+
+@on_triton
+@pytest.mark.parametrize("grey", [False, True], ids=["per channel", "grey"])
+def test_groups_that_outgrow_a_tile(device, grey, monkeypatch):
+    """Their members are visited in parts, twice: the same numbers, in place too."""
+    monkeypatch.setattr(_module("block_tiles"), "GROUP_TILE", 16)
+    shape = (1, 3, 16, 16)
+    profile = block_profile(shape, 8, grey, "real")
+    assert not _module("block_tiles").block_tile(shape, grey, 8).whole
+    check_step(device, ops.block_step, block_call(shape, profile), wants_x0=True)
+    check_in_place(device, ops.block_step, block_call(shape, profile))
+    x, c = random_images(shape), random_images(profile.grid)
+    with in_use(("cpp", None, "cpu")):
+        measured = ops.block_measure(x, **profile.arguments)
+        lifted = ops.block_lift(c, **profile.arguments, channels=3)
+    given = {name: value for name, value in profile.arguments.items()}
+    torch.testing.assert_close(run_on(device, ops.block_measure, {"x": x, **given}).cpu(), measured)
+    call = {"c": c, **given, "channels": 3}
+    torch.testing.assert_close(run_on(device, ops.block_lift, call).cpu(), lifted)
+
+
+@on_triton
+def test_fwht_of_many_passes(device, monkeypatch):
+    """With a tile of 64 numbers a plane of 2^12 takes three passes, as one of 2^26 does with its own."""
+    fwht = _module("fwht")
+    monkeypatch.setattr(fwht, "TRANSFORM_TILE", 64)
+    assert len(fwht.passes(12)) == 3
+    x = random_images((2, 1, 64, 64))
+    result = run_on(device, ops.fwht, {"x": x}).cpu()
+    with in_use(("cpp", None, "cpu")):
+        assert torch.equal(result, ops.fwht(x))
+
+
+def test_passes_of_the_fwht():
+    """All levels, each pass in one tile: one pass to 2^13, two to 2^23, three to 2^26 and beyond."""
+    passes = _module("fwht").passes
+    for bits in range(34):
+        plan = passes(bits)
+        assert sum(plan) == bits and plan[0] <= 13 and all(0 < n <= 10 for n in plan[1:])
+        assert len(plan) == (1 if bits <= 13 else 2 if bits <= 23 else 3)
+
+
+@on_triton
+def test_network_outputs_whose_images_are_far_apart(device):
+    """More than 2^31 numbers between two images: offsets of 64 bits."""
+    shape, far = (2, 2, 4, 8), 2**31 + 8
+    memory = torch.empty(far + 64, dtype=torch.float16, device=device)  # touched at both ends alone
+    out = memory.as_strided(shape, (far, 32, 8, 1))
+    out.copy_(random_images(shape))
+    near = out.clone()
+    profile = block_profile(shape, 2, True, "none")
+    noise = Noise(some_keys(2))
+    for operation, call in (
+        (ops.pointwise_step, {**pointwise_call(shape), "noise": noise}),
+        (ops.block_step, {**block_call(shape, profile), "noise": noise}),
+        (ops.predict_x0, {"x_t": near.float(), "table": random_table(), "step": STEP_1}),
+    ):
+        results = [run_on(device, operation, {**call, "out": x}) for x in (out, near)]
+        assert torch.equal(*results), operation.__name__
+
+
+def _without_numbers(x):
+    return x.to("meta") if isinstance(x, torch.Tensor) else x
+
+
+def test_launchers_read_no_number():
+    """A launcher knows shapes and strides alone: tensors without memory do, so no step waits for a GPU."""
+    cases = importlib.import_module("triton_compile")
+    for name, (module, arguments) in cases.cases().items():
+        launches = cases.recorded_launches(module, tuple(map(_without_numbers, arguments)))
+        assert launches, name
