@@ -11,7 +11,8 @@ TORCH ?= torch==2.13.0
 # weights for make demo: those of the package, or a file of `ddrm-fast train`
 PRIOR ?= default
 BIN = $(VENV)/bin
-SOURCES = $(shell git ls-files csrc ddrm_fast triton_kernels setup.py pyproject.toml CMakeLists.txt)
+# (without the link to the folder of Triton kernels: the time of a folder changes with its caches)
+SOURCES = $(filter-out ddrm_fast/triton_kernels,$(shell git ls-files csrc ddrm_fast triton_kernels setup.py pyproject.toml CMakeLists.txt))
 
 .PHONY: test lint demo bench gpu clean
 
