@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ddrm_fast import DDRM, Schedule, operators, ops
 from ddrm_fast.operators import Carry
-from ddrm_fast.ops import Noise, reference
+from ddrm_fast.ops import Noise, dct, reference
 from ddrm_fast.priors.schedule import pairs
 from ddrm_fast.samplers.table import build_rows
 
@@ -249,6 +249,18 @@ def _transforms(sizes: Sizes, shape, device) -> Iterator[Case]:
     name = f"{shape[2]} x {shape[3]}"
     yield Case(
         "fwht", name, lambda: ops.fwht(x, out=y), _size(x, y), target="2.2 copies at 1024 x 1024"
+    )
+
+    def fourier():
+        return torch.fft.irfft2(torch.fft.rfft2(x), s=shape[2:])
+
+    others = {"rfft2 + irfft2": fourier}
+    yield Case(
+        "dct2",
+        f"there and back, {name}",
+        lambda: dct.inverse(dct.forward(x)),
+        12 * _size(x),
+        others,
     )
     side = 2 ** (sizes.long_bits // 2)
     plane = torch.empty(1, 1, side, 2**sizes.long_bits // side, device=device).normal_()

@@ -22,7 +22,7 @@ from conformance import (
 from tolerances import NORMAL, STEP, assert_close
 
 from ddrm_fast import ops
-from ddrm_fast.ops import BackendError, Noise, philox
+from ddrm_fast.ops import BackendError, Noise, dct, philox
 
 if not torch.cuda.is_available():
     pytest.skip("needs a GPU", allow_module_level=True)
@@ -53,6 +53,8 @@ def _calls():
         ops.block_measure: {**profile.arguments, "x": random_images(image)},
         ops.block_lift: {**profile.arguments, **lifted},
         ops.fwht: {"x": random_images((2, 3, 64, 128))},
+        dct.forward: {"x": random_images((2, 3, 30, 35))},
+        dct.inverse: {"c": random_images((2, 3, 30, 35))},
         ops.predict_x0: {**pixels, "table": random_table(clip=(-1.0, 1.0))},
         ops.normal: {"keys": some_keys(2), "channels": 3, "height": 31, "width": 65},
     }

@@ -23,9 +23,8 @@ from ddrm_fast.operators import (
     SuperResolution,
     WalshHadamardCS,
     gaussian_kernel,
-    transforms,
 )
-from ddrm_fast.ops import Noise, rows
+from ddrm_fast.ops import Noise, dct, rows
 
 STEP = torch.ones(1, dtype=torch.int64)
 
@@ -91,6 +90,8 @@ def _samples():
             (image.clone().requires_grad_(), out.clone().requires_grad_(), table, STEP),
             (image, out.half(), table, STEP),
         ],
+        "dct2": [(torch.randn(2, 3, 4, 5, requires_grad=True),), (torch.randn(2, 3, 5, 4).mT,)],
+        "idct2": [(torch.randn(2, 3, 4, 5, requires_grad=True),), (torch.empty(0, 3, 4, 5),)],
         "normal": [(keys, 3, 4, 5, 7, 1), (keys[:0], 3, 4, 5, 7, 1)],
     }
 
@@ -251,7 +252,7 @@ def test_operators_outlive_inference_mode(name):
     _, shape = OPERATORS[name]
     operator = copy.deepcopy(OPERATORS[name][0])
     operator._cache.clear()
-    transforms._twiddle.cache_clear()
+    dct.twiddle.cache_clear()
     x = torch.randn(1, *shape)
     with torch.inference_mode():
         y = operator.H(x.clone())

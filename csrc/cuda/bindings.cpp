@@ -65,6 +65,12 @@ BlockArguments block_of(Address x, const py::tuple& shape, Address c, Address s,
           profile_of(profile)};
 }
 
+// (planes, height, width)
+DctExtent dct_extent_of(const py::tuple& t) {
+  if (t.size() != 3) throw std::invalid_argument("shape: expected planes, height and width");
+  return {integer_at(t, 0), integer_at(t, 1), integer_at(t, 2)};
+}
+
 bool empty(const Extent& e) { return e.batch * e.channels * e.height * e.width == 0; }
 
 // Why no GPU can be used, or an empty string.
@@ -154,6 +160,32 @@ PYBIND11_MODULE(DDRM_FAST_CUDA_MODULE, m) {
     if (planes > 0) {
       fwht(pointer<float>(y), pointer<const float>(x), planes, length, place_of(device, stream));
     }
+  });
+
+  m.def("dct_fold",
+        [](Address to, Address from, const py::tuple& shape, int device, Address stream) {
+          dct_fold(pointer<float>(to), pointer<const float>(from), dct_extent_of(shape),
+                   place_of(device, stream));
+        });
+
+  m.def("dct_unfold",
+        [](Address to, Address from, const py::tuple& shape, int device, Address stream) {
+          dct_unfold(pointer<float>(to), pointer<const float>(from), dct_extent_of(shape),
+                     place_of(device, stream));
+        });
+
+  m.def("dct_twist", [](Address y, Address spectrum, Address vertical, Address horizontal,
+                        const py::tuple& shape, int device, Address stream) {
+    const DctTwiddles t{pointer<const float>(vertical), pointer<const float>(horizontal)};
+    dct_twist(pointer<float>(y), pointer<const float>(spectrum), t, dct_extent_of(shape),
+              place_of(device, stream));
+  });
+
+  m.def("dct_untwist", [](Address spectrum, Address y, Address vertical, Address horizontal,
+                          const py::tuple& shape, int device, Address stream) {
+    const DctTwiddles t{pointer<const float>(vertical), pointer<const float>(horizontal)};
+    dct_untwist(pointer<float>(spectrum), pointer<const float>(y), t, dct_extent_of(shape),
+                place_of(device, stream));
   });
 
   m.def("predict_x0",

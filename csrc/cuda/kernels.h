@@ -79,6 +79,17 @@ struct AliasArguments {
   int64_t width;  // of the picture
 };
 
+// Planes of height x width real numbers; half spectra have width / 2 + 1 columns.
+struct DctExtent {
+  int64_t planes, height, width;
+};
+
+// Complex factors of both axes, for 0 to half the side.
+struct DctTwiddles {
+  const float* vertical;
+  const float* horizontal;
+};
+
 void normal(const NormalArguments&, const Place&);
 void pointwise_step(const StepArguments&, const Place&);
 void block_step(const StepArguments&, const BlockProfile&, const Place&);
@@ -88,5 +99,10 @@ void block_measure(const BlockArguments&, const Place&);
 void block_lift(const BlockArguments&, const Place&);
 void fwht(float* y, const float* x, int64_t planes, int64_t length, const Place&);
 void predict_x0(const PredictArguments&, const Place&);
+void dct_fold(float* to, const float* from, const DctExtent&, const Place&);
+void dct_unfold(float* to, const float* from, const DctExtent&, const Place&);
+void dct_twist(float* y, const float* spectrum, const DctTwiddles&, const DctExtent&, const Place&);
+void dct_untwist(float* spectrum, const float* y, const DctTwiddles&, const DctExtent&,
+                 const Place&);
 
 }  // namespace ddrm_fast::cuda

@@ -4,13 +4,10 @@ A transform maps (B, C, H, W) to the coefficients that a kernel works on. All ar
 adjoint is the inverse; all but the half spectrum of the FFT are differentiable in both directions.
 """
 
-from functools import cache
-
 import torch
 from torch import Tensor
 
-from ..ops import fwht
-from .base import kept
+from ..ops import dct, fwht
 
 
 class Fourier:
@@ -45,59 +42,16 @@ def _complex(dtype: torch.dtype) -> torch.dtype:
     return torch.complex64 if dtype == torch.float32 else torch.complex128
 
 
-@cache
-def _twiddle(length: int, dim: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """exp(-i pi k / 2N) times the orthonormal scale, for k = 0 .. N // 2 along ``dim``."""
-
-    def make() -> Tensor:
-        k = torch.arange(length // 2 + 1, dtype=torch.float64, device=device)
-        scale = torch.full_like(k, (2.0 / length) ** 0.5)
-        scale[0] = (1.0 / length) ** 0.5
-        twiddle = torch.polar(scale, -torch.pi * k / (2 * length)).to(_complex(dtype))
-        return twiddle[(..., *[None] * (-1 - dim))]
-
-    return kept(make)
-
-
-def _dct(x: Tensor, dim: int) -> Tensor:
-    """Orthonormal DCT-II of one axis through one real FFT of the same length (Makhoul 1980)."""
-    n = x.shape[dim]
-    even, odd = _every_second(x, dim)
-    folded = torch.cat((even, odd.flip(dim)), dim=dim)
-    spectrum = torch.fft.rfft(folded, dim=dim) * _twiddle(n, dim, x.dtype, x.device)
-    tail = spectrum.imag.narrow(dim, 1, (n - 1) // 2).flip(dim).neg_()
-    return torch.cat((spectrum.real, tail), dim=dim)
-
-
-def _idct(c: Tensor, dim: int) -> Tensor:
-    """Inverse of :func:`_dct`."""
-    n = c.shape[dim]
-    half = n // 2 + 1
-    mirrored = torch.zeros_like(c.narrow(dim, 0, 1))
-    tail = c.narrow(dim, n - half + 1, half - 1).flip(dim)
-    spectrum = torch.complex(c.narrow(dim, 0, half), torch.cat((mirrored, -tail), dim=dim))
-    folded = torch.fft.irfft(spectrum / _twiddle(n, dim, c.dtype, c.device), n=n, dim=dim)
-    even, odd = folded.narrow(dim, 0, n - n // 2), folded.narrow(dim, n - n // 2, n // 2).flip(dim)
-    if n % 2:
-        odd = torch.cat((odd, mirrored), dim=dim)
-    pairs = torch.stack((even, odd), dim=even.dim() + dim + 1)
-    return pairs.flatten(even.dim() + dim, even.dim() + dim + 1).narrow(dim, 0, n)
-
-
-def _every_second(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    return (x[..., ::2], x[..., 1::2]) if dim == -1 else (x[..., ::2, :], x[..., 1::2, :])
-
-
 class Cosine:
     """Orthonormal two-dimensional DCT-II."""
 
     @staticmethod
     def forward(x: Tensor) -> Tensor:
-        return _dct(_dct(x, -2), -1) if x.numel() else x.clone()
+        return dct.forward(x)
 
     @staticmethod
     def inverse(c: Tensor) -> Tensor:
-        return _idct(_idct(c, -1), -2) if c.numel() else c.clone()
+        return dct.inverse(c)
 
 
 class WalshHadamard:

@@ -15,3 +15,5 @@ block_measure = _kernels.block_measure
 block_lift = _kernels.block_lift
 fwht = _kernels.fwht
 predict_x0 = _kernels.predict_x0
+dct2 = _kernels.dct2
+idct2 = _kernels.idct2

@@ -1,0 +1,112 @@
+"""The orthonormal two-dimensional DCT-II of image planes, as an operation with its adjoint.
+
+Through one real FFT of the same size (Makhoul, "A fast cosine transform in one and two dimensions",
+1980). A backend may bring ``dct2(y, x)`` and ``idct2(x, y)``, which fill buffers; the others share
+the plain PyTorch of this file, whose FFT is that of ``torch.fft`` as well.
+"""
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from . import dispatch, library
+
+
+def _complex(dtype: torch.dtype) -> torch.dtype:
+    """(not dtype.to_complex(), which torch.compile cannot trace)"""
+    return torch.complex64 if dtype == torch.float32 else torch.complex128
+
+
+@cache
+def twiddle(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """exp(-i pi k / 2N) times the orthonormal scale, complex, for k = 0 .. N // 2."""
+    with torch.inference_mode(False):
+        k = torch.arange(length // 2 + 1, dtype=torch.float64, device=device)
+        scale = torch.full_like(k, (2.0 / length) ** 0.5)
+        scale[0] = (1.0 / length) ** 0.5
+        return torch.polar(scale, -torch.pi * k / (2 * length)).to(_complex(dtype))
+
+
+@cache
+def inverse_twiddle(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """1 / :func:`twiddle`, taken before it is rounded."""
+    with torch.inference_mode(False):
+        return twiddle(length, torch.float64, device).reciprocal().to(_complex(dtype))
+
+
+def _along(factors: Tensor, dim: int) -> Tensor:
+    return factors[(..., *[None] * (-1 - dim))]
+
+
+def _dct(x: Tensor, dim: int) -> Tensor:
+    n = x.shape[dim]
+    even, odd = _every_second(x, dim)
+    folded = torch.cat((even, odd.flip(dim)), dim=dim)
+    factors = _along(twiddle(n, x.dtype, x.device), dim)
+    spectrum = torch.fft.rfft(folded, dim=dim) * factors
+    tail = spectrum.imag.narrow(dim, 1, (n - 1) // 2).flip(dim).neg_()
+    return torch.cat((spectrum.real, tail), dim=dim)
+
+
+def _idct(c: Tensor, dim: int) -> Tensor:
+    n = c.shape[dim]
+    half = n // 2 + 1
+    zero = torch.zeros_like(c.narrow(dim, 0, 1))
+    tail = c.narrow(dim, n - half + 1, half - 1).flip(dim)
+    spectrum = torch.complex(c.narrow(dim, 0, half), torch.cat((zero, -tail), dim=dim))
+    factors = _along(twiddle(n, c.dtype, c.device), dim)
+    folded = torch.fft.irfft(spectrum / factors, n=n, dim=dim)
+    even, odd = folded.narrow(dim, 0, n - n // 2), folded.narrow(dim, n - n // 2, n // 2).flip(dim)
+    if n % 2:
+        odd = torch.cat((odd, zero), dim=dim)
+    pairs = torch.stack((even, odd), dim=even.dim() + dim + 1)
+    return pairs.flatten(even.dim() + dim, even.dim() + dim + 1).narrow(dim, 0, n)
+
+
+def _every_second(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    return (x[..., ::2], x[..., 1::2]) if dim == -1 else (x[..., ::2, :], x[..., 1::2, :])
+
+
+def dct2(y: Tensor, x: Tensor) -> None:
+    """Fill ``y`` with the coefficients of ``x``, both (B, C, H, W): one axis after the other."""
+    y.copy_(_dct(_dct(x, -2), -1))
+
+
+def idct2(x: Tensor, y: Tensor) -> None:
+    """Fill ``x`` with the image of the coefficients ``y``: inverse and adjoint of :func:`dct2`."""
+    x.copy_(_idct(_idct(y, -1), -2))
+
+
+_PLAIN = {"dct2": dct2, "idct2": idct2}
+
+
+def _register(name: str, adjoint: str) -> None:
+    def implementation(x: Tensor) -> Tensor:
+        y = library._like(x)
+        if x.numel():
+            backend = dispatch.choose(x.device.type, x.dtype)
+            getattr(backend, name, _PLAIN[name])(y, library._dense(x))
+        return y
+
+    library._define(name, "Tensor x", implementation, library._like)
+    torch.library.register_autograd(
+        f"ddrm_fast::{name}",
+        lambda ctx, grad: getattr(torch.ops.ddrm_fast, adjoint)(grad),
+        setup_context=lambda ctx, inputs, output: None,
+        lib=library._library,
+    )
+
+
+_register("dct2", "idct2")
+_register("idct2", "dct2")
+
+
+def forward(x: Tensor) -> Tensor:
+    """Orthonormal DCT-II of each plane of (B, C, H, W); :func:`inverse` is inverse and adjoint."""
+    return torch.ops.ddrm_fast.dct2(x)
+
+
+def inverse(c: Tensor) -> Tensor:
+    """The image with these coefficients."""
+    return torch.ops.ddrm_fast.idct2(c)
