@@ -155,8 +155,8 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from ..ddpm.data import load_pictures
+    from ..ddpm.loop import CHECKPOINT, Shown, train
     from ..ddpm.processes import launched
-    from ..ddpm.train import CHECKPOINT, Shown, train
 
     if arguments.threads is not None:
         torch.set_num_threads(specs.threads("--threads", arguments.threads))
@@ -199,7 +199,7 @@ _SAME_NAME = (
 def configure(arguments: argparse.Namespace):
     """The run that was asked for: the checkpoint's on --resume, with what was given compared."""
     from ..ddpm.config import DDPMConfig
-    from ..ddpm.train import read_checkpoint
+    from ..ddpm.loop import read_checkpoint
     from ..priors.runs import refuse_differences
 
     given: dict[str, Any] = {name: getattr(arguments, name) for name in _SAME_NAME}

@@ -1,14 +1,14 @@
 """DDPM: the discrete-time process, its objectives and bound, and training (Ho et al. 2020)."""
 
-from .bound import Bound, bound, discretised_log_likelihood, normal_kl, prior_term, step_term
 from .config import DDPMConfig
 from .data import Pictures, load_pictures
 from .files import as_prior, load_ddpm, save_ddpm
+from .likelihood import Bound, bound, discretised_log_likelihood, normal_kl, prior_term, step_term
+from .loop import Shown, train
 from .networks import build_network, own_network
 from .objective import Losses, Objective
 from .process import Process
 from .reverse import Reverse, Step
-from .train import Shown, train
 from .trainer import Trainer
 
 __all__ = [

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .bound import Network, step_term
+from .likelihood import Network, step_term
 from .reverse import Reverse
 
 OBJECTIVES = ("simple", "vlb", "hybrid")

@@ -68,7 +68,7 @@ class Trainer:
             raise ValueError("precision: float16 is for GPUs; expected bfloat16 or float32")
         self.objective = config.make_objective()
         self.network = build_network(config.network_settings(), config.seed).to(self.device)
-        self.ema = AveragedModel(self.network, multi_avg_fn=_running_mean(config.ema)).eval()
+        self.ema = AveragedModel(self.network, multi_avg_fn=self._running_mean).eval()
         self.ema.requires_grad_(False)
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), config.learning_rate, weight_decay=config.weight_decay
@@ -149,6 +149,14 @@ class Trainer:
         with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
             return self.model(*arguments)
 
+    def _running_mean(self, means: list[Tensor], weights: list[Tensor], count: Tensor) -> None:
+        """The update of the running mean; it forgets faster at first, so that it is of use early.
+
+        `count` is the number of steps too, but to read it would wait for the device.
+        """
+        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(means, weights, 1 - decay)
+
     def means(self) -> dict[str, float]:
         """Loss, its parts and the gradient's norm, as means since the last call, over all processes.
 
@@ -219,13 +227,3 @@ class Trainer:
 def learning_rate_at(config: DDPMConfig, step: int) -> float:
     """Learning rate of a step: linear warm-up, then constant."""
     return config.learning_rate * min(1.0, (step + 1) / max(1, config.warmup))
-
-
-def _running_mean(decay: float):
-    """The update of the running mean; it forgets faster at first, so that it is of use early."""
-
-    def update(means: list[Tensor], weights: list[Tensor], count: Tensor) -> None:
-        now = min(decay, (1 + int(count)) / (10 + int(count)))
-        torch._foreach_lerp_(means, weights, 1 - now)
-
-    return update

@@ -62,11 +62,12 @@ def load_prior(
             f"{path}: expected a file written by `ddrm-fast train`, a published checkpoint "
             f"({', '.join(CHECKPOINTS)}), or a diffusers folder"
         )
-    if config is None and path.suffix == ".safetensors":
-        from ..ddpm.files import is_ddpm, load_ddpm_prior  # that package needs this one
+    from ..ddpm.files import is_ddpm, load_ddpm_prior  # that package needs this one
 
-        if is_ddpm(path):
-            return load_ddpm_prior(path, str(name_or_path))
+    if is_ddpm(path):
+        if config is not None:
+            raise ValueError(f"config: {path} describes itself, expected none")
+        return load_ddpm_prior(path, str(name_or_path))
     if config is None and is_denoiser(path):
         network = load_denoiser(path)
         return DenoiserPrior(
