@@ -36,7 +36,9 @@ def _module(name):
 
 def test_every_registered_operation_has_a_launcher():
     backend = importlib.import_module("ddrm_fast.ops.triton")
-    assert {name.removesuffix("_out") for name in registered_operations()} == set(backend.__all__)
+    optional = {"dct2", "idct2"}
+    names = {name.removesuffix("_out") for name in registered_operations()}
+    assert names - optional <= set(backend.__all__) <= names | optional
 
 
 def _calls():
@@ -71,7 +73,9 @@ def test_groups_that_outgrow_a_tile(device, grey, monkeypatch):
     monkeypatch.setattr(_module("block_tiles"), "GROUP_TILE", 16)
     shape = (1, 3, 16, 16)
     profile = block_profile(shape, 8, grey, "real")
-    assert not _module("block_tiles").block_tile(shape, grey, 8).whole
+    assert _module("block_tiles").block_tile(shape, grey, 8).constants["PARTS"] == (
+        12 if grey else 4
+    )
     check_step(device, ops.block_step, block_call(shape, profile), wants_x0=True)
     check_in_place(device, ops.block_step, block_call(shape, profile))
     x, c = random_images(shape), random_images(profile.grid)

@@ -20,17 +20,16 @@ from .launch import launch, strides
 def block_measure_kernel(
     measured, x, s, weights, mask, channels, height, width, s_b, s_c, s_h, s_w, m_b, m_c,
     GREY: tl.constexpr, FACTOR: tl.constexpr, PADDED: tl.constexpr,
-    ROWS: tl.constexpr, BLOCKS: tl.constexpr,
+    BLOCKS: tl.constexpr, ROWS: tl.constexpr, PARTS: tl.constexpr,
 ):  # fmt: skip
     """c = sum_j w_j x_j over the members of each group, w_j = weight_c mask_j / (s r^2)."""
     grid_height, grid_width = height // FACTOR, width // FACTOR
     b, group, block_row, first_block = grid_place(channels, grid_height, grid_width, GREY, BLOCKS)
-    member_rows = channels * FACTOR if GREY else FACTOR
     columns, columns_inside = member_columns(first_block, grid_width, FACTOR, PADDED, BLOCKS)
     total = tl.zeros([1, BLOCKS], tl.float32)
-    for first in range(0, member_rows, ROWS):
+    for part in range(PARTS):
         c, _, inside, in_plane, profile = members(
-            first, b, group, block_row, channels, width, columns, columns_inside,
+            part * ROWS, b, group, block_row, channels, width, columns, columns_inside,
             weights, mask, m_b, m_c, GREY, FACTOR, ROWS,
         )  # fmt: skip
         at = (b.to(tl.int64) * channels + c) * height * width + in_plane

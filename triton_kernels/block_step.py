@@ -74,21 +74,20 @@ def block_step_kernel(
     channels, height, width, out_b, out_c, u_b, u_c, u_h, u_w, s_b, s_c, s_h, s_w, m_b, m_c,
     table_step, table_b,
     GREY: tl.constexpr, FACTOR: tl.constexpr, PADDED: tl.constexpr,
-    ROWS: tl.constexpr, BLOCKS: tl.constexpr, WHOLE: tl.constexpr,
+    BLOCKS: tl.constexpr, ROWS: tl.constexpr, PARTS: tl.constexpr,
 ):  # fmt: skip
     """x_next_j = n_j + w_j ((a - a_null) <w, x0> + (b - b_null) <w, eps> + c u + (d - d_null) <w, z>)
 
     with n_j = a_null x0_j + b_null eps_j + d_null z_j and w_j = weight_c mask_j / (s r^2).
 
-    A program holds the members of BLOCKS groups in registers (WHOLE): one pass over memory. Groups too
+    A program holds the members of BLOCKS groups in registers (PARTS = 1): one pass over memory. Groups too
     large for that are visited by ROWS of members, twice: n_j is written, and then changed.
     """
     grid_height, grid_width = height // FACTOR, width // FACTOR
     b, group, block_row, first_block = grid_place(channels, grid_height, grid_width, GREY, BLOCKS)
-    member_rows = channels * FACTOR if GREY else FACTOR
     row, iteration = row_of(table, step, table_step, table_b, b)
     draws = draws_noise(row)
-    if WHOLE:
+    if PARTS == 1:
         at, inside, n, profile, sum_x0, sum_eps, sum_z = _members_and_sums(
             x0, x_t, out, weights, mask, row, keys, noise, iteration, draws, 0, b, group,
             block_row, first_block, channels, height, width, out_b, out_c, m_b, m_c,
@@ -97,9 +96,9 @@ def block_step_kernel(
     else:
         sum_x0 = tl.zeros([1, BLOCKS], tl.float32)
         sum_eps, sum_z = sum_x0, sum_x0
-        for first in range(0, member_rows, ROWS):
+        for part in range(PARTS):
             at, inside, n, _, more_x0, more_eps, more_z = _members_and_sums(
-                x0, x_t, out, weights, mask, row, keys, noise, iteration, draws, first, b, group,
+                x0, x_t, out, weights, mask, row, keys, noise, iteration, draws, part * ROWS, b, group,
                 block_row, first_block, channels, height, width, out_b, out_c, m_b, m_c,
                 GREY, FACTOR, PADDED, ROWS, BLOCKS,
             )  # fmt: skip
@@ -118,14 +117,14 @@ def block_step_kernel(
     change = (change + c_u * measured) + (d - null_d) * (scale * sum_z)
     change = spread(tl.where(sigma > 0.0, scale * change, 0.0), BLOCKS, PADDED)
 
-    if WHOLE:
+    if PARTS == 1:
         tl.store(x_next + at, n + profile * change, inside)
     else:
         tl.debug_barrier()  # what other threads of the program have written is read
         columns, columns_inside = member_columns(first_block, grid_width, FACTOR, PADDED, BLOCKS)
-        for first in range(0, member_rows, ROWS):
+        for part in range(PARTS):
             c, _, inside, in_plane, profile = members(
-                first, b, group, block_row, channels, width, columns, columns_inside,
+                part * ROWS, b, group, block_row, channels, width, columns, columns_inside,
                 weights, mask, m_b, m_c, GREY, FACTOR, ROWS,
             )  # fmt: skip
             at = (b.to(tl.int64) * channels + c) * height * width + in_plane
@@ -160,6 +159,6 @@ def block_step(
         *x_next.shape[1:], *output_strides(out), *strides(u), *strides(s), *strides(mask)[:2],
         *table_strides(table),
         num_warps=tile.warps,
-        WHOLE=tile.whole, **tile.constants,
+        **tile.constants,
     )  # fmt: skip
     return None

@@ -30,7 +30,9 @@ def row_of(table, step, stride_step, stride_b, b):
 def load_output(out, at, inside):
     """Numbers of a network's output in float32, from any of its types; exact, subnormals too."""
     x = tl.load(out + at, inside, 0.0)
-    if x.dtype == tl.bfloat16:  # the upper half of a float32; the interpreter's own way loses subnormals
+    if (
+        x.dtype == tl.bfloat16
+    ):  # the upper half of a float32; the interpreter's own way loses subnormals
         x = (x.to(tl.uint16, bitcast=True).to(tl.uint32) << 16).to(tl.float32, bitcast=True)
     else:
         x = x.to(tl.float32)
