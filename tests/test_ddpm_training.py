@@ -109,7 +109,7 @@ def test_a_kill_while_a_checkpoint_is_written_costs_nothing(tmp_path):
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     state = training.read_checkpoint(tmp_path / "killed")
     assert state["step"] == 2
-    assert (tmp_path / "killed" / ".checkpoint.pt.tmp").exists()
+    assert (tmp_path / "killed" / ".checkpoint.pt.part").exists()
     resumed = run(tmp_path / "killed", EVERYTHING, resume=True)
     whole = run(tmp_path / "whole", EVERYTHING)
     assert_same(whole.state(), resumed.state())

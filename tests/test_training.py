@@ -114,7 +114,7 @@ def test_a_run_is_not_overwritten_and_nothing_is_not_resumed(tmp_path):
 
 def test_damaged_checkpoint_is_explained(tmp_path):
     (tmp_path / training.CHECKPOINT).write_bytes(b"not a checkpoint")
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(ValueError, match=r"checkpoint.pt cannot be read: damaged, or of another"):
         run(tmp_path, resume=True)
 
 
@@ -229,6 +229,41 @@ def test_unreadable_and_small_pictures_are_skipped_and_counted(tmp_path):
     assert [os.path.basename(name) for name in pictures.too_small] == ["small.png"]
     with pytest.raises(FileNotFoundError, match="folders"):
         load_folders([tmp_path / "none"], 16)
+
+
+def test_pictures_of_other_depths_and_channels_are_read_as_they_look(tmp_path):
+    grey = np.arange(0, 240, dtype=np.uint8).reshape(12, 20)
+    colours = np.stack((grey, grey, grey), axis=-1)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    Image.fromarray(grey.astype(np.float32) / 255).save(tmp_path / "float.tif")
+    Image.fromarray(colours).convert("RGBA").save(tmp_path / "alpha.png")
+    pictures = load_folders([tmp_path], smallest_side=12)
+    assert len(pictures) == 4
+    for picture in pictures:
+        assert np.array_equal(picture, colours)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--dead-leaves", "2"], "--dead-leaves: got 2.0, expected 0 to 1"),
+        (["--learning-rate", "-1"], "--learning-rate: got -1.0, expected a positive number"),
+        (["--patch", "20"], "--patch: got 20, expected a multiple of 16"),
+        (["--batch", "0"], "--batch: got 0, expected at least 1"),
+        (["--checkpoint-minutes", "-1"], "--checkpoint-minutes: got -1.0"),
+        (["--threads", "0"], "--threads: got 0"),
+        (["--final-decay", "3"], "--final-decay: got 3 for a new run"),
+        (["--out", "taken/run"], "cannot be written"),
+    ],
+)
+def test_bad_options_are_named_before_anything_is_read(
+    tmp_path, capsys, monkeypatch, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_text("a file where the folder should be")
+    assert main(["train", "no-such-folder", "--out", "run", *arguments]) == 1
+    assert message in capsys.readouterr().err
 
 
 def test_crops_depend_on_seed_and_step_alone():

@@ -6,8 +6,12 @@ import argparse
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import specs
+
+if TYPE_CHECKING:
+    from ..priors.training import TrainingConfig
 
 EXAMPLE = """\
 example:
@@ -91,12 +95,42 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train; returns the exit status."""
+    try:
+        return _train(arguments)
+    except ValueError as error:
+        raise ValueError(_with_option(str(error))) from error
+
+
+_OPTIONS = {
+    "leaves_share": "--dead-leaves",
+    "leaves_count": "--leaves-count",
+    "steps": "--steps",
+    "decay_steps": "--decay-steps",
+    "batch": "--batch",
+    "patch": "--patch",
+    "crops.patch": "--patch",
+    "learning_rate": "--learning-rate",
+    "channels": "--channels",
+    "seed": "--seed",
+    "final_decay": "--final-decay",
+}
+
+
+def _with_option(message: str) -> str:
+    """A message that begins with the name of a setting, with the name of its option instead."""
+    name, colon, rest = message.partition(":")
+    return f"{_OPTIONS.get(name, name)}{colon}{rest}"
+
+
+def _train(arguments: argparse.Namespace) -> int:
     import torch
 
+    from ..io import check_writable
     from ..priors import training
     from ..priors.denoiser import load_denoiser
     from ..priors.load import DEFAULT
 
+    minutes = specs.number("--checkpoint-minutes", arguments.checkpoint_minutes, 0)
     if arguments.threads is not None:
         torch.set_num_threads(specs.threads("--threads", arguments.threads))
     start_from = None
@@ -115,6 +149,9 @@ def run(arguments: argparse.Namespace) -> int:
             start_from = load_denoiser(path)
             base = replace(base, model=start_from.config, start_from=start_from.sha256)
     config = configure(base, arguments)
+    check_writable(
+        Path(arguments.out) / training.CHECKPOINT
+    )  # before minutes of reading and drawing
     workers = torch.get_num_threads()
     source = training.build_source(config, arguments.folders, workers, cache=arguments.out)
     trainer = training.train(
@@ -124,7 +161,7 @@ def run(arguments: argparse.Namespace) -> int:
         start_from=start_from,
         resume=arguments.resume,
         final_decay=arguments.final_decay,
-        checkpoint_minutes=arguments.checkpoint_minutes,
+        checkpoint_minutes=minutes,
         share_cpu=arguments.share_cpu,
         progress=not arguments.quiet,
     )
@@ -135,7 +172,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def configure(base, arguments: argparse.Namespace):
+def configure(base: TrainingConfig, arguments: argparse.Namespace) -> TrainingConfig:
     """`base` with the options that were given on the command line."""
     from ..priors.denoiser import DenoiserConfig
     from ..priors.training import best_precision

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -12,36 +15,59 @@ class OutputError(OSError):
     """A result cannot be written: no space, no permission, no such place."""
 
 
-def write_atomically(path: str | Path, content: bytes) -> None:
-    """Write a file so that whoever looks sees the old one or the whole new one.
+@contextmanager
+def atomic_file(path: str | Path) -> Iterator[io.BufferedWriter]:
+    """Open a file so that whoever looks sees the old one or the whole new one, also after a power cut.
 
-    Makes the folder where it is missing. A run that is killed leaves at most ``.NAME.part`` behind,
-    which the next run overwrites.
+    Makes the folder where it is missing. On any error the half-written file is removed and ``path``
+    stays as it was; a run that is killed leaves at most ``.NAME.part`` behind, which the next run
+    overwrites.
 
     Raises:
         OutputError: The disk is full, the place is not writable or not a folder.
     """
     path = Path(path)
-    part = path.with_name(f".{path.name}.part")
+    part = _part(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(part, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())  # some file systems report a full disk only here
         os.replace(part, path)
-    except OSError as error:
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except BaseException as error:
         try:
             part.unlink(missing_ok=True)
         except OSError:
             pass
-        raise OutputError(f"{path}: cannot be written ({reason(error)})") from error
+        if isinstance(error, OSError):
+            raise OutputError(f"{path}: cannot be written ({reason(error)})") from error
+        raise
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f".{path.name}.part")
+
+
+def write_atomically(path: str | Path, content: bytes) -> None:
+    """Write a whole file with :func:`atomic_file`.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    with atomic_file(path) as file:
+        file.write(content)
 
 
 def check_writable(path: str | Path) -> None:
     """Raises OutputError where a file could not be written, before any work is done for it."""
     path = Path(path)
-    part = path.with_name(f".{path.name}.part")
+    part = _part(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part.touch()

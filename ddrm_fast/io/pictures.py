@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..priors.pictures import SUFFIXES
 from .files import digest, read_bytes, write_atomically
 from .png16 import png_16bit, read_16bit
 
-__all__ = ["SUFFIXES", "Picture", "read_picture", "write_picture"]
-
+SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".jp2", ".gif"}
+)
 _EXIF_ORIENTATION = 0x0112
 
 

@@ -12,15 +12,13 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from ..io.pictures import SUFFIXES
+from ..io.pictures import read_picture as read_file
 from .dead_leaves import DeadLeavesConfig, dead_leaves
 
 logger = logging.getLogger(__name__)
-
-SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".jp2", ".gif"}
-)
 
 
 @dataclass
@@ -80,14 +78,17 @@ def pack(pictures: Iterable[np.ndarray]) -> PicturePack:
 
 
 def read_picture(path: Path, largest_side: int = 2048) -> np.ndarray:
-    """Read one picture as uint8 (H, W, 3): EXIF orientation applied, transparency dropped.
+    """Read one picture as uint8 (H, W, 3), whatever its depth and channels; transparency is dropped.
 
     Args:
-        path: A file that Pillow reads.
+        path: A picture file.
         largest_side: Larger pictures are scaled down to this side, in pixels.
+
+    Raises:
+        FileNotFoundError, ValueError: See :func:`ddrm_fast.io.read_picture`.
     """
-    with Image.open(path) as image:
-        image = ImageOps.exif_transpose(image).convert("RGB")
+    pixels = read_file(path).pixels.expand(3, -1, -1).permute(1, 2, 0)
+    image = Image.fromarray(np.rint(pixels.numpy() * 255).astype(np.uint8))
     if max(image.size) > largest_side:
         image.thumbnail((largest_side, largest_side), Image.Resampling.BICUBIC)
     return np.asarray(image)
@@ -144,8 +145,8 @@ def usable_pictures(
                 continue
             try:
                 picture = read_picture(path, largest_side)
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-                logger.warning("skipped %s: not readable as a picture (%s)", path, error)
+            except (OSError, ValueError) as error:
+                logger.warning("skipped %s", error)
                 unreadable.append(str(path))
                 continue
             if min(picture.shape[:2]) < smallest_side:

@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import logging
-import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..io.files import atomic_file
 from .dead_leaves import DeadLeavesConfig
 from .pictures import PicturePack, make_leaves, pack
 
@@ -57,29 +57,6 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-@contextmanager
-def atomic_file(path: Path) -> Iterator[io.BufferedWriter]:
-    """Open a file that replaces `path` only when everything is written and on disk.
-
-    On any error the half-written file is removed and `path` stays as it was.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 def write_state(state: dict, path: Path) -> None:
     """Write a checkpoint in one indivisible replacement.
 
@@ -104,8 +81,10 @@ def read_state(path: str | Path, kind: str) -> dict:
         raise FileNotFoundError(f"checkpoint: {path} does not exist")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"checkpoint: {path} cannot be read ({error})") from error
+    except Exception as error:  # (what torch says of it speaks to programmers)
+        raise ValueError(
+            f"checkpoint: {path} cannot be read: damaged, or of another kind"
+        ) from error
     if not isinstance(state, dict) or state.get("format") != kind:
         raise ValueError(f"checkpoint: {path} is not a {kind} file")
     return state
