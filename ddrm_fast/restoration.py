@@ -205,7 +205,8 @@ def restore(
             index = torch.tensor(images, device=y.device)
             chunk_keys = keys.index_select(0, index)
             chunk_keys[:, 1] = torch.tensor(numbers, device=y.device)
-            x = run(
+            x = _run_or_explain(
+                len(images),
                 operator.select(index),
                 prior,
                 sampler,
@@ -277,6 +278,22 @@ def sample(
     )
     _check_result(x, prior)
     return ((x + 1) / 2).clamp(0, 1)
+
+
+def _run_or_explain(count: int, *arguments, **keywords) -> Tensor:
+    """``run``; where memory is not enough, the error says what would need less."""
+    try:
+        return run(*arguments, **keywords)
+    except torch.OutOfMemoryError as error:
+        advice = (
+            f"batch_size={count // 2} needs about half of the memory"
+            if count > 1
+            else "a network in half precision needs less (priors.accelerated), and so do windows of "
+            "the picture, each with its origin"
+        )
+        raise torch.OutOfMemoryError(
+            f"memory is not enough for {count} pictures at a time; {advice}. {error}"
+        ) from error
 
 
 class _Unmeasured(Denoising):

@@ -1,5 +1,6 @@
 """Networks: what a prior is, adapters, checkpoints, the default prior."""
 
+from .acceleration import accelerated
 from .adapters import DenoiserPrior, from_diffusers, wrap_diffusers
 from .gaussian import GaussianPrior
 from .guidance import classifier_free, classifier_guidance
@@ -14,6 +15,7 @@ __all__ = [
     "GaussianPrior",
     "Prior",
     "Schedule",
+    "accelerated",
     "classifier_free",
     "classifier_guidance",
     "from_diffusers",
