@@ -518,6 +518,11 @@ def test_evaluate(here, capsys):
 
 def test_evaluate_refuses(here, capsys):
     picture("a.png")
+    picture("grey.png", scene(1))
+    assert "all inputs are grey" in fails(
+        capsys, "evaluate", "grey.png", "--cases", "color", *QUICK
+    )
+    os.remove("evaluation.json")
     (here / "letter.json").write_text('{"dear": "reader"}')
     assert "--cases: got 'x'" in fails(capsys, "evaluate", "a.png", "--cases", "x", *QUICK)
     line = fails(capsys, "evaluate", "a.png", "--out", "letter.json", *QUICK)

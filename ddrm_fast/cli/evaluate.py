@@ -145,7 +145,10 @@ def run(arguments: argparse.Namespace) -> int:
     record["table"] = [row for row in rows if row]
     record["ddrm_fast"], record["torch"] = ddrm_fast.__version__, torch.__version__
     write_json(out, record)
-    print(table(record["table"], drawing.samples))
+    if record["table"]:
+        print(table(record["table"], drawing.samples))
+    elif not failed:
+        raise ValueError("--cases: lost colour needs pictures with colours, all inputs are grey")
     if failed:
         print(
             f"ddrm-fast evaluate: {len(failed)} of {len(inputs)} pictures failed", file=sys.stderr
