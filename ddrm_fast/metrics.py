@@ -19,6 +19,9 @@ def psnr(estimate: Tensor, truth: Tensor) -> float:
 
     Returns:
         -10 log10 of the mean squared error; infinite for equal pictures.
+
+    Raises:
+        ValueError: The shapes differ.
     """
     if estimate.shape != truth.shape:
         raise ValueError(

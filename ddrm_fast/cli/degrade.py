@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from torch import Tensor
-from tqdm import tqdm
 
 from .. import restoration
 from ..io import (
-    OutputError,
     StoredMeasurement,
     read_picture,
     write_measurement,
@@ -19,7 +16,7 @@ from ..io import (
 )
 from ..operators import Operator
 from . import specs
-from .errors import FAILURES, one_line
+from .folder import work_through
 from .inputs import MEASUREMENT, Input, find_inputs
 from .tasks import (
     TASKS,
@@ -78,23 +75,11 @@ def run(arguments: argparse.Namespace) -> int:
     out = Path(arguments.out)
     inputs = find_inputs(arguments.inputs, out)
     originals = {item.path.resolve() for item in inputs}
-    failed = 0
-    for item in tqdm(
-        inputs, unit="picture", disable=None if len(inputs) > 1 and not arguments.quiet else True
-    ):
-        try:
-            line = _degrade(item, arguments.task, options, sigma, seed, out, originals)
-        except OutputError:
-            raise
-        except FAILURES as error:
-            failed += 1
-            tqdm.write(f"ddrm-fast degrade: {one_line(error, item.path)}", file=sys.stderr)
-            continue
-        if not arguments.quiet:
-            tqdm.write(line, file=sys.stdout)
-    if failed and len(inputs) > 1:
-        print(f"ddrm-fast degrade: {failed} of {len(inputs)} pictures failed", file=sys.stderr)
-    return 1 if failed else 0
+
+    def work(item: Input) -> str:
+        return _degrade(item, arguments.task, options, sigma, seed, out, originals)
+
+    return work_through("degrade", inputs, work, arguments.quiet)
 
 
 def _degrade(

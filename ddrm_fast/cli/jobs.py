@@ -91,17 +91,14 @@ def _stored_job(path: Path, task: str | None, options: dict[str, str], sigma: st
         operator = operator_of(stored)
         y = stored.y[None]
         level, origin = stored.sigma_y, "stored"
+        visible = TASKS[stored.task].shown
         if sigma == "auto":
-            if not TASKS[stored.task].shown:
+            if not visible:
                 raise ValueError("the noise of coefficients cannot be estimated: give --sigma")
             known = stored.arrays.get("mask") if stored.task == "inpaint" else None
-            level, origin = (
-                max(_floor(stored.bits), metrics.estimate_noise(y[0], known)),
-                "estimated",
-            )
+            level, origin = _estimate(stored.bits, y[0], known), "estimated"
         elif sigma is not None:
             level, origin = specs.noise_level("--sigma", sigma), "given"
-        visible = TASKS[stored.task].shown
         preview = shown(stored) if visible else operator.H_pinv(y)[0]
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -179,6 +176,11 @@ def _floor(bits: int) -> float:
     return 1 / ((2**bits - 1) * math.sqrt(12))
 
 
+def _estimate(bits: int, y: Tensor, known: Tensor | None) -> float:
+    """Noise level as the picture shows it, never below its rounding."""
+    return max(_floor(bits), metrics.estimate_noise(y, known))
+
+
 def _noise_of(
     picture: Picture, y: Tensor, known: Tensor | None, sigma: str | None
 ) -> tuple[float, str]:
@@ -186,7 +188,7 @@ def _noise_of(
     if sigma not in (None, "auto"):
         return max(_floor(picture.bits), specs.noise_level("--sigma", sigma)), "given"
     try:
-        return max(_floor(picture.bits), metrics.estimate_noise(y, known)), "estimated"
+        return _estimate(picture.bits, y, known), "estimated"
     except ValueError as error:
         raise ValueError(f"--sigma auto: {error}; give --sigma") from error
 

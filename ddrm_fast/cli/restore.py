@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import argparse
 import platform
-import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 import ddrm_fast
 
-from ..io import OutputError, check_writable, write_json
+from ..io import check_writable, write_json
 from ..ops.dispatch import choose
 from . import results, specs
-from .errors import FAILURES, one_line
+from .folder import work_through
 from .inputs import Input, find_inputs
 from .jobs import has_measurement, read_job, read_truth
 from .sampling import Drawing, add_sampling_options, read_drawing, use_machine
@@ -89,28 +87,22 @@ def run(arguments: argparse.Namespace) -> int:
         specs.noise_level("--sigma", arguments.sigma)
     out = Path(arguments.out)
     inputs = find_inputs(arguments.inputs, out, measurements=True)
-    many, failed = len(inputs) > 1, 0
-    if many and arguments.task is None and not any(has_measurement(item.path) for item in inputs):
+    if (
+        len(inputs) > 1
+        and arguments.task is None
+        and not any(has_measurement(item.path) for item in inputs)
+    ):
         raise ValueError(
             f"--task: is needed, none of the {len(inputs)} inputs is a measurement file"
         )
     with use_machine(arguments):
         drawing = read_drawing(arguments)
-        quiet = True if arguments.quiet or not many else None
-        for item in tqdm(inputs, unit="picture", disable=quiet):
-            try:
-                line = _restore(item, options, arguments, drawing)
-            except OutputError:
-                raise
-            except FAILURES as error:
-                failed += 1
-                tqdm.write(f"ddrm-fast restore: {one_line(error, item.path)}", file=sys.stderr)
-                continue
-            if not arguments.quiet:
-                tqdm.write(line, file=sys.stdout)
-    if failed and many:
-        print(f"ddrm-fast restore: {failed} of {len(inputs)} inputs failed", file=sys.stderr)
-    return 1 if failed else 0
+        return work_through(
+            "restore",
+            inputs,
+            lambda item: _restore(item, options, arguments, drawing),
+            arguments.quiet,
+        )
 
 
 def _restore(
