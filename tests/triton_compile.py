@@ -34,14 +34,15 @@ TYPES = {
 
 
 def recorded_launches(module: str, arguments: tuple) -> list[tuple]:
-    """What a launcher would launch: (kernel, arguments, keywords)."""
+    """What a launcher would launch: (kernel, arguments, keywords). "file:function" names it."""
+    module, _, function = module.partition(":")
     launcher = importlib.import_module(f"ddrm_fast.triton_kernels.{module}")
     before, launches = launcher.launch, []
     launcher.launch = lambda kernel, programs, like, *args, **keywords: launches.append(
         (kernel, args, keywords)
     )
     try:
-        getattr(launcher, module)(*arguments)
+        getattr(launcher, function or module)(*arguments)
     finally:
         launcher.launch = before
     return launches
@@ -162,6 +163,7 @@ def cases() -> dict[str, tuple[str, tuple]]:
     for factor in (2, 4):
         call = _step(conformance.alias_call(factor, shape))
         found[f"alias {factor}"] = "alias_step", (half, *_arguments(call, *_ALIAS))
+    found["dct2"], found["idct2"] = ("dct2", (state, state)), ("dct2:idct2", (state, state))
     found["fwht"] = "fwht", (torch.zeros(1, 1, 256, 256),) * 2
     return found
 

@@ -9,6 +9,7 @@ from ..triton_kernels.alias_step import alias_step
 from ..triton_kernels.block_lift import block_lift
 from ..triton_kernels.block_measure import block_measure
 from ..triton_kernels.block_step import block_step
+from ..triton_kernels.dct2 import dct2, idct2
 from ..triton_kernels.fwht import fwht
 from ..triton_kernels.normal import normal
 from ..triton_kernels.pointwise_step import pointwise_step
@@ -20,7 +21,9 @@ __all__ = [
     "block_lift",
     "block_measure",
     "block_step",
+    "dct2",
     "fwht",
+    "idct2",
     "normal",
     "pointwise_step",
     "predict_x0",
