@@ -4,6 +4,8 @@ The matrix (``test_conformance_*.py``) runs them as the backend "cuda-host".
 """
 
 import ctypes
+import subprocess
+import sys
 
 import cuda_host
 import pytest
@@ -72,6 +74,19 @@ def test_a_missing_barrier_shows(run_fault, distance):
 def test_mistakes_are_errors(run_fault, kind):
     assert run_fault(kind)[0]
     assert not run_fault(0)[0]  # and the next launch is well again
+
+
+@pytest.mark.parametrize("distance, ends_well", [(0, True), (4, True), (1, False), (2, False)])
+def test_a_misaligned_access_ends_the_process(distance, ends_well):
+    """As it ends a kernel on a GPU; in a process of its own."""
+    code = (
+        "import ctypes, sys; y = (ctypes.c_float * 64)();"
+        "start = ctypes.addressof(y) + -ctypes.addressof(y) % 16;"
+        "ctypes.CDLL(sys.argv[1]).run_fault(6, ctypes.c_void_p(start), int(sys.argv[2]))"
+    )
+    library = str(cuda_host.build.build_faults())
+    run = subprocess.run([sys.executable, "-c", code, library, str(distance)])
+    assert (run.returncode == 0) is ends_well
 
 
 # The same bits as the C++ kernels

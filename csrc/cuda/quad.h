@@ -11,7 +11,8 @@
 
 namespace ddrm_fast::cuda {
 
-struct Quad {
+// Aligned, so that shared memory is read and written 16 bytes at a time as well.
+struct alignas(16) Quad {
   float v[4];
 };
 

@@ -22,6 +22,8 @@ NAME = "_cuda_host"
 SOURCES = [*sorted(CUDA.glob("*.cu")), CUDA / "bindings.cpp", HERE / "blocks.cpp"]
 # optimised just enough: what is compiled here is run for a few small pictures
 FLAGS = "-std=c++17 -O1 -fPIC -fvisibility=hidden -ffp-contract=off -fno-math-errno".split()
+# a misaligned vector access is an illegal instruction
+FLAGS += ["-fsanitize=alignment", "-fsanitize-undefined-trap-on-error"]
 WARNINGS = "-Wall -Wextra -Werror -Wno-unknown-pragmas".split()
 
 

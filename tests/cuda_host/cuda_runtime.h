@@ -4,7 +4,9 @@
 // A block's threads are fibres of one thread; they switch at __syncthreads() and at warp shuffles
 // (blocks.cpp). The fibres of every second block run in reverse, so that a missing barrier shows
 // whichever way the numbers flow. Shared memory starts as NaN in each block and has guards behind
-// its end; waiting for a thread that has already returned is an error.
+// its end; waiting for a thread that has already returned is an error. A vector access to an
+// address that is no multiple of its size ends the process (build.py), as it ends a kernel on a
+// GPU.
 #pragma once
 
 #include <cstddef>
@@ -27,13 +29,13 @@ struct dim3 {
   dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
 };
 
-struct float2 {
+struct alignas(8) float2 {
   float x, y;
 };
-struct float4 {
+struct alignas(16) float4 {
   float x, y, z, w;
 };
-struct uint2 {
+struct alignas(8) uint2 {
   unsigned x, y;
 };
 inline float2 make_float2(float x, float y) { return {x, y}; }

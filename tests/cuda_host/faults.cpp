@@ -26,6 +26,8 @@ __global__ void lanes_return_early(float* y) {
   y[threadIdx.x] = __shfl_xor_sync(0xFFFFFFFFu, 1.0f, 1);
 }
 
+__global__ void misaligned(float* y) { *reinterpret_cast<float4*>(y) = make_float4(1, 2, 3, 4); }
+
 }  // namespace
 
 // Runs one of them; 0: it ran, 1: an error was seen.
@@ -38,6 +40,7 @@ extern "C" __attribute__((visibility("default"))) int run_fault(int kind, float*
     if (kind == 2) launch("beyond_shared", beyond_shared, shape, place);
     if (kind == 3) launch("some_return_early", some_return_early, shape, place);
     if (kind == 4) launch("lanes_return_early", lanes_return_early, shape, place, y);
+    if (kind == 6) launch("misaligned", misaligned, shape, place, y + distance);
     shape.grid = dim3(0);
     if (kind == 5) launch("no blocks", beyond_shared, shape, place);
   } catch (const std::exception&) {
