@@ -111,12 +111,10 @@ class Reverse:
         if tuple(out.shape) != expected:
             raise ValueError(f"network: expected an output of {expected}, got {tuple(out.shape)}")
         out = out.to(x_t.dtype)
-        first = out[:, :channels]
-        x0 = self.x0(first, x_t, t)
+        x0 = self.x0(out[:, :channels], x_t, t)
         if clip:
             x0 = x0.clamp(-1, 1)
-        direct = self.prediction == "mean" and not clip
-        mean = first if direct else self.process.posterior_mean(x0, x_t, t)
+        mean = self.process.posterior_mean(x0, x_t, t)
         return Step(mean, self.log_variance(out[:, channels:], x_t, t), x0)
 
     def log_variance(self, v: Tensor, x_t: Tensor, t: Tensor) -> Tensor:

@@ -69,7 +69,8 @@ class Weights:
 class Sampler(Protocol):
     """A weight function, and the steps it wants by default.
 
-    ``steps`` is a number of steps or a descending list of timesteps.
+    ``steps`` is a number of steps or a descending list of timesteps. Two members are optional and those of
+    :class:`DDPM`: ``noise_range``, for variances that the network learned, and ``from_pure_noise``.
     """
 
     steps: int | list[int]
