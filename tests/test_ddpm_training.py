@@ -202,6 +202,25 @@ def test_labels_are_dropped_as_often_as_asked():
     assert set(labels.tolist()) == {0, 1, 2, 3}
 
 
+def test_draws_of_a_step():
+    """Timesteps uniform, noise white and new in every step, half of the pictures mirrored."""
+    config, data = replace(TINY, batch=600), pictures(600)
+    trainer = Trainer(config, data, OneProcess("cpu"))
+    batch, other = trainer.prepare(0), trainer.prepare(1)
+    counts = torch.bincount(batch.t, minlength=20).double()
+    assert len(counts) == 20 and float(((counts - 30) ** 2 / 30).sum()) < 44  # chi square, 0.1 %
+    assert float(batch.noise.mean()) == pytest.approx(0, abs=0.02)
+    assert float(batch.noise.std()) == pytest.approx(1, abs=0.02)
+    pair = torch.stack([batch.noise.flatten(), other.noise.flatten()])
+    assert abs(float(torch.corrcoef(pair)[0, 1])) < 0.02
+    pictures_drawn = data.tensor([data.drawn(item, config.seed) for item in range(600)])
+    as_they_are = (batch.x0 == pictures_drawn).flatten(1).all(dim=1)
+    mirrored = (batch.x0.flip(3) == pictures_drawn).flatten(1).all(dim=1)
+    assert (as_they_are ^ mirrored).all() and 240 < int(mirrored.sum()) < 360
+    plain = Trainer(replace(config, flip=False), data, OneProcess("cpu")).prepare(0)
+    assert torch.equal(plain.x0, pictures_drawn)
+
+
 class Rank(OneProcess):
     count = 2
 

@@ -123,8 +123,9 @@ def train(
         else:
             write_state(trainer.state(), checkpoint)  # a kill before the first regular one
     end = config.steps if stop_at is None else min(stop_at, config.steps)
+    gpus = [trainer.device] if trainer.device.type == "cuda" else []
     with (
-        torch.random.fork_rng(),
+        torch.random.fork_rng(devices=gpus),
         stop_signal() as stopped,
         ThreadPoolExecutor(1) as loader,
     ):
