@@ -6,8 +6,8 @@ import os
 
 from ddrm_fast.ops import triton_available
 
-#: of the cases of a parametrised test, every fourth runs in the interpreter (or all)
-SHARE = 1 if os.environ.get("DDRM_FAST_INTERPRET_ALL") else 4
+#: of the cases of a parametrised test, every fifth runs in the interpreter (or all)
+SHARE = 1 if os.environ.get("DDRM_FAST_INTERPRET_ALL") else 5
 
 
 def in_use() -> bool:

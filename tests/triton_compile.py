@@ -53,7 +53,8 @@ def source(kernel, arguments: tuple, constants: dict) -> ASTSource:
     signature, constexprs, attributes = {}, {}, {}
     for index, name in enumerate(kernel.arg_names):
         value = constants[name] if name in constants else arguments[index]
-        if name in constants or value is None or (type(value) is int and value == 1):
+        is_one = type(value) is int and value == 1 and not kernel.params[index].do_not_specialize
+        if name in constants or value is None or is_one:
             signature[name], constexprs[(index,)] = "constexpr", value
         elif isinstance(value, torch.Tensor):
             signature[name] = TYPES[value.dtype]
@@ -63,7 +64,7 @@ def source(kernel, arguments: tuple, constants: dict) -> ASTSource:
             signature[name] = "fp32"
         else:
             signature[name] = "i32" if -(2**31) <= value < 2**31 else "i64"
-            if value % 16 == 0:
+            if value % 16 == 0 and not kernel.params[index].do_not_specialize:
                 attributes[(index,)] = [["tt.divisibility", 16]]
     return ASTSource(fn=kernel, signature=signature, constexprs=constexprs, attrs=attributes)
 
@@ -71,7 +72,9 @@ def source(kernel, arguments: tuple, constants: dict) -> ASTSource:
 def compile_one(name: str, launch_index: int, architecture: int) -> dict:
     """Compiles one launch of a case; the result is small enough to send to another process."""
     start = time.perf_counter()
-    kernel, arguments, keywords = recorded_launches(*cases()[name])[launch_index]
+    kernel, arguments, keywords = recorded_launches(*{**cases(), **smallest_cases()}[name])[
+        launch_index
+    ]
     constants = {k: v for k, v in keywords.items() if k != "num_warps"}
     options = {"num_warps": keywords["num_warps"], "enable_fp_fusion": False}
     compiled = triton.compile(
@@ -168,15 +171,45 @@ def cases() -> dict[str, tuple[str, tuple]]:
     return found
 
 
+def smallest_cases() -> dict[str, tuple[str, tuple]]:
+    """A call of every launcher for one pixel, without a measurement or a state where it may lack.
+
+    Arguments that are 1 become constants of the kernel: whatever it does with them has to work so.
+    """
+    shape = (1, 1, 1, 1)
+    state, half = torch.zeros(shape), torch.zeros(shape, dtype=torch.complex64)
+    profile = conformance.block_profile(shape, 1, True, "none")
+    given = (profile.s, profile.weights, profile.mask, 1)
+    table, step, keys = conformance.random_table(), conformance.STEP_1, noise_keys(1)
+    pointwise = _step(conformance.pointwise_call(shape))
+    spectral = _step(conformance.spectral_call(shape, u=None))
+    block = _step(conformance.block_call(shape, profile))
+    alias = _step(conformance.alias_call(1, shape))
+    block["x_t"] = block["out"] = alias["x_t"] = alias["out"] = None
+    return {
+        "normal of one": ("normal", (state, keys, 1, 0)),
+        "predict_x0 of one": ("predict_x0", (state, state, state, table, step)),
+        "pointwise of one": ("pointwise_step", (state, None, *_arguments(pointwise, *_POINTWISE))),
+        "spectral of one": ("spectral_step", (half, *_arguments(spectral, *_POINTWISE, "width"))),
+        "block of one": ("block_step", (state, state, *_arguments(block, *_BLOCK))),
+        "alias of one": ("alias_step", (half, *_arguments(alias, *_ALIAS))),
+        "measure one": ("block_measure", (state, state, *given)),
+        "lift one": ("block_lift", (state, state, *given)),
+        "dct2 of one": ("dct2", (state, state)),
+        "idct2 of one": ("dct2:idct2", (state, state)),
+        "fwht of one": ("fwht", (state, state)),
+    }
+
+
 def main(architectures: list[int]) -> None:
-    """All cases for the first architecture, for the others one of each kernel: enough to see that
-    they compile, and quick."""
+    """All cases for the first architecture, those of one pixel for the second, and one of each kernel
+    for the others: enough to see that they compile, and quick."""
     jobs = []
-    for architecture in architectures:
+    for place, architecture in enumerate(architectures):
         done = set()
-        for name, case in cases().items():
+        for name, case in (smallest_cases() if place == 1 else cases()).items():
             for index, (kernel, *_) in enumerate(recorded_launches(*case)):
-                if architecture == architectures[0] or kernel.__name__ not in done:
+                if place < 2 or kernel.__name__ not in done:
                     jobs.append((name, index, architecture))
                 done.add(kernel.__name__)
     context = multiprocessing.get_context("spawn")
