@@ -35,7 +35,10 @@ def add_sampling_options(parser: argparse.ArgumentParser, samples: int) -> None:
     group = parser.add_argument_group("drawing")
     group.add_argument("--samples", default=samples, metavar="N", help=f"per picture ({samples})")
     group.add_argument(
-        "--steps", metavar="N", help="network calls per sample (20; ddnm, ddnm+: 100)"
+        "--steps",
+        metavar="N",
+        help="network calls per sample (20; ddnm, ddnm+: 100); where many "
+        "pixels are missing, 100 and --eta 1 look much better",
     )
     group.add_argument("--seed", default=0, metavar="N", help="of the noise (0)")
     group.add_argument("--sampler", choices=SAMPLERS, default="ddrm", help="(ddrm)")
