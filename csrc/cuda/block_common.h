@@ -82,12 +82,13 @@ __device__ __forceinline__ Unit unit_at(const Cells& cells, const Extent& extent
 }
 
 // Component of the unit direction, up to the factor 1 / (s r^2) of its group: weight_c mask_j.
+template <Access kAccess = Access::kChecked>
 __device__ __forceinline__ Quad unit_profile(const BlockProfile& profile, int64_t b,
                                              const Unit& unit) {
   const float weight = profile.weights == nullptr ? 1.0f : profile.weights[unit.c];
   if (profile.mask.data == nullptr) return {{weight, weight, weight, weight}};
   const float* row = row_of(profile.mask, b, unit.c, unit.h);
-  Quad mask = load_field(row, profile.mask.stride[3], unit.w, unit.n);
+  Quad mask = load_field<kAccess>(row, profile.mask.stride[3], unit.w, unit.n);
 #pragma unroll
   for (int i = 0; i < 4; ++i) mask.v[i] = weight * mask.v[i];
   return mask;

@@ -11,11 +11,11 @@ struct GroupSums {
   float value[3 * kGroups];
 };
 
-template <int kColumns>
+template <int kColumns, Access kAccess>
 __device__ __forceinline__ Quad unit_noise(const StepArguments& a, int64_t b, const Unit& unit,
                                            int64_t plane) {
   if (kColumns == 4 || a.noise != nullptr) {
-    return step_noise(a, b, unit.c, unit.h, unit.w, plane, unit.n);
+    return step_noise<kAccess>(a, b, unit.c, unit.h, unit.w, plane, unit.n);
   }
   const uint32_t column = static_cast<uint32_t>(a.keys[b].origin_w + unit.w);
   return {{normal_at(step_noise_row(a, b, unit.c, unit.h), column), 0.0f, 0.0f, 0.0f}};
@@ -23,19 +23,19 @@ __device__ __forceinline__ Quad unit_noise(const StepArguments& a, int64_t b, co
 
 // The null part n_j = (a_null x0_j + b_null eps_j) + d_null z_j of a unit; adds its profile times
 // x0, eps and z to the sums.
-template <int kColumns, int kGroups>
+template <int kColumns, Access kAccess, int kGroups>
 __device__ __forceinline__ Quad null_and_sum(const StepArguments& a, const BlockProfile& profile,
                                              const Row& row, int64_t b, const Unit& unit,
                                              GroupSums<kGroups>& sums) {
   const Extent& e = a.extent;
   const int64_t plane = (b * e.channels + unit.c) * e.height * e.width;
   const int64_t at = unit.h * e.width + unit.w;
-  const QuadPrediction p = predict_at(a, row, clips(row), b, unit.c, plane, at, unit.n);
-  if (a.x0 != nullptr) store_quad(a.x0 + plane + at, p.x0, unit.n);
+  const QuadPrediction p = predict_at<kAccess>(a, row, clips(row), b, unit.c, plane, at, unit.n);
+  if (a.x0 != nullptr) store_quad<kAccess>(a.x0 + plane + at, p.x0, unit.n);
   const bool noisy = draws_noise(row);
   Quad z{};
-  if (noisy) z = unit_noise<kColumns>(a, b, unit, plane);
-  const Quad weight = unit_profile(profile, b, unit);
+  if (noisy) z = unit_noise<kColumns, kAccess>(a, b, unit, plane);
+  const Quad weight = unit_profile<kAccess>(profile, b, unit);
   Quad n;
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
@@ -64,7 +64,7 @@ __device__ __forceinline__ float group_change(const Row& row, float s, float sca
   return scale * change;
 }
 
-template <int kColumns, int kGroups, bool kInRegisters>
+template <int kColumns, int kGroups, bool kInRegisters, Access kAccess>
 __device__ __forceinline__ void step_of_cell(const StepArguments& a, const BlockProfile& profile,
                                              const Cells& cells, const CellIndex& cell, int64_t b,
                                              int64_t group) {
@@ -94,9 +94,9 @@ __device__ __forceinline__ void step_of_cell(const StepArguments& a, const Block
   // What a thread cannot keep waits in x_next, where no one else reads or writes.
   for_units([&](const Unit& unit, int k) {
     Quad n = nan_quad();
-    if (row != nullptr) n = null_and_sum<kColumns>(a, profile, *row, b, unit, sums);
+    if (row != nullptr) n = null_and_sum<kColumns, kAccess>(a, profile, *row, b, unit, sums);
     if (kInRegisters) kept[kInRegisters ? k : 0] = n;
-    if (!kInRegisters || !measures) store_quad(address(unit), n, unit.n);
+    if (!kInRegisters || !measures) store_quad<kAccess>(address(unit), n, unit.n);
   });
   if (!measures) return;
   sum_over_team(sums.value, cells.team);
@@ -116,21 +116,22 @@ __device__ __forceinline__ void step_of_cell(const StepArguments& a, const Block
 
   // x_next_j = n_j + profile_j times the change of its group.
   for_units([&](const Unit& unit, int k) {
-    Quad x = kInRegisters ? kept[kInRegisters ? k : 0] : load_quad(address(unit), unit.n);
-    const Quad weight = unit_profile(profile, b, unit);
+    Quad x = kInRegisters ? kept[kInRegisters ? k : 0] : load_quad<kAccess>(address(unit), unit.n);
+    const Quad weight = unit_profile<kAccess>(profile, b, unit);
 #pragma unroll
     for (int i = 0; i < 4; ++i) x.v[i] = x.v[i] + weight.v[i] * change[i * kGroups / 4];
-    store_quad(address(unit), x, unit.n);
+    store_quad<kAccess>(address(unit), x, unit.n);
   });
 }
 
-template <int kColumns, int kGroups, bool kInRegisters>
+template <int kColumns, int kGroups, bool kInRegisters, Access kAccess>
 __global__ void __launch_bounds__(kThreads)
     block_step_kernel(StepArguments a, BlockProfile profile, Cells cells) {
   const CellIndex cell = cell_index(cells);
   for (int64_t plane = blockIdx.y; plane < a.extent.batch * cells.groups; plane += gridDim.y) {
     const PlaneIndex index = plane_index(plane, cells.groups);
-    step_of_cell<kColumns, kGroups, kInRegisters>(a, profile, cells, cell, index.b, index.c);
+    step_of_cell<kColumns, kGroups, kInRegisters, kAccess>(a, profile, cells, cell, index.b,
+                                                           index.c);
   }
 }
 
@@ -139,13 +140,14 @@ void launch_step(const StepArguments& a, const BlockProfile& profile, const Cell
                  const Place& place) {
   LaunchShape shape = cells.shape(a.extent.batch);
   shape.shared_bytes = shared_for_sums(cells, 3 * kGroups);
+  constexpr Access kWhole = kColumns == 4 ? Access::kWide : Access::kChecked;
+  const bool wide = wide_planes(a) && wide_field(profile.mask);
+  auto kernel = block_step_kernel<kColumns, kGroups, false, Access::kChecked>;
   if (cells.in_registers()) {
-    launch("block_step", block_step_kernel<kColumns, kGroups, true>, shape, place, a, profile,
-           cells);
-  } else {
-    launch("block_step", block_step_kernel<kColumns, kGroups, false>, shape, place, a, profile,
-           cells);
+    kernel = wide ? block_step_kernel<kColumns, kGroups, true, kWhole>
+                  : block_step_kernel<kColumns, kGroups, true, Access::kChecked>;
   }
+  launch("block_step", kernel, shape, place, a, profile, cells);
 }
 
 }  // namespace

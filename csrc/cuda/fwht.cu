@@ -50,7 +50,7 @@ __device__ __forceinline__ void column_levels(Quad& q) {
 }
 
 // `done` bits are transformed already; the first pass has done = 0.
-template <int kFirst, int kSecond, bool kFirstPass>
+template <int kFirst, int kSecond, bool kFirstPass, Access kAccess>
 __global__ void __launch_bounds__(kBlock)
     fwht_kernel(float* y, const float* x, int64_t tiles, int done, float scale) {
   constexpr int kRows = 1 << kFirst, kRowBits = kFirst + kSecond;
@@ -72,7 +72,7 @@ __global__ void __launch_bounds__(kBlock)
 #pragma unroll
   for (int j = 0; j < kRows; ++j) {
     const int64_t row = (j << kSecond) | group;
-    v[j] = exists ? load_quad(x + start + row * stride + column) : Quad{};
+    v[j] = exists ? load_quad<kAccess>(x + start + row * stride + column) : Quad{};
     if (kFirstPass) column_levels(v[j]);
   }
 #pragma unroll
@@ -99,7 +99,7 @@ __global__ void __launch_bounds__(kBlock)
     const int64_t row = kSecond > 0 ? group * kRows + j : j;
 #pragma unroll
     for (int i = 0; i < 4; ++i) v[j].v[i] = v[j].v[i] * scale;
-    store_quad(y + start + row * stride + column, v[j]);
+    store_quad<kAccess>(y + start + row * stride + column, v[j]);
   }
 }
 
@@ -146,8 +146,10 @@ void launch_pass(const Pass& pass, const Place& place) {
   const int64_t tiles = pass.numbers >> kTileBits;
   LaunchShape shape{dim3(static_cast<unsigned>((tiles + kTiles - 1) / kTiles)), kBlock};
   if (kSecond > 0) shape.shared_bytes = kTiles * sizeof(float) << kTileBits;
-  launch("fwht", fwht_kernel<kFirst, kSecond, kFirstPass>, shape, place, pass.y, pass.x, tiles,
-         pass.done, pass.scale);
+  const bool wide = aligned(pass.x, 16) && aligned(pass.y, 16);
+  const auto kernel = wide ? fwht_kernel<kFirst, kSecond, kFirstPass, Access::kWide>
+                           : fwht_kernel<kFirst, kSecond, kFirstPass, Access::kChecked>;
+  launch("fwht", kernel, shape, place, pass.y, pass.x, tiles, pass.done, pass.scale);
 }
 
 template <bool kFirstPass>

@@ -6,25 +6,26 @@ namespace {
 
 // x_next = ((a x0 + b eps) + c u) + d z, and without c u where nothing is measured, for n pixels of
 // row h from column w on.
+template <Access kAccess>
 __device__ __forceinline__ void update(const StepArguments& a, int64_t b, int64_t c, int64_t h,
                                        int64_t w, int n) {
   const Extent& e = a.extent;
   const int64_t plane = (b * e.channels + c) * e.height * e.width;
   const int64_t at = h * e.width + w;
   const Row* row = row_of_image(a.table, b);
-  if (row == nullptr) return store_quad(a.x_next + plane + at, nan_quad(), n);
+  if (row == nullptr) return store_quad<kAccess>(a.x_next + plane + at, nan_quad(), n);
 
   Quad u{}, s{};
   const bool measures = a.u.data != nullptr;
   if (measures) {
-    s = load_field(row_of(a.s, b, c, h), a.s.stride[3], w, n);
-    u = load_field(row_of(a.u, b, c, h), a.u.stride[3], w, n);
+    s = load_field<kAccess>(row_of(a.s, b, c, h), a.s.stride[3], w, n);
+    u = load_field<kAccess>(row_of(a.u, b, c, h), a.u.stride[3], w, n);
   }
-  const QuadPrediction p = predict_at(a, *row, clips(*row), b, c, plane, at, n);
-  if (a.x0 != nullptr) store_quad(a.x0 + plane + at, p.x0, n);
+  const QuadPrediction p = predict_at<kAccess>(a, *row, clips(*row), b, c, plane, at, n);
+  if (a.x0 != nullptr) store_quad<kAccess>(a.x0 + plane + at, p.x0, n);
   const bool noisy = draws_noise(*row);
   Quad z{};
-  if (noisy) z = step_noise(a, b, c, h, w, plane, n);
+  if (noisy) z = step_noise<kAccess>(a, b, c, h, w, plane, n);
 
   // Masks and constants: one evaluation for four pixels.
   const Weights<float> null = null_weights<float>(*row);
@@ -42,19 +43,20 @@ __device__ __forceinline__ void update(const StepArguments& a, int64_t b, int64_
     if (here) x.v[i] = x.v[i] + measured.c * u.v[i];
     if (noisy) x.v[i] = x.v[i] + select(here, measured.d, null.d) * z.v[i];
   }
-  store_quad(a.x_next + plane + at, x, n);
+  store_quad<kAccess>(a.x_next + plane + at, x, n);
 }
 
 // A thread for four pixels next to each other in a row.
+template <Access kAccess>
 __global__ void __launch_bounds__(kThreads, 4) pointwise_step_kernel(StepArguments a) {
   const Extent& e = a.extent;
   const Split place = split(thread_index(), (e.width + 3) / 4);
   const int64_t h = place.quotient, w = 4 * place.remainder;
   if (h >= e.height) return;
-  const int n = e.width - w < 4 ? static_cast<int>(e.width - w) : 4;
+  const int n = kAccess != Access::kWide && e.width - w < 4 ? static_cast<int>(e.width - w) : 4;
   for (int64_t plane = blockIdx.y; plane < e.batch * e.channels; plane += gridDim.y) {
     const PlaneIndex index = plane_index(plane, e.channels);
-    update(a, index.b, index.c, h, w, n);
+    update<kAccess>(a, index.b, index.c, h, w, n);
   }
 }
 
@@ -68,7 +70,11 @@ __global__ void __launch_bounds__(kThreads, 4) pointwise_step_kernel(StepArgumen
 void pointwise_step(const StepArguments& a, const Place& place) {
   const Extent& e = a.extent;
   const LaunchShape shape = over_planes(e.height * ((e.width + 3) / 4), e.batch * e.channels);
-  launch("pointwise_step", pointwise_step_kernel, shape, place, a);
+  if (wide_planes(a) && wide_field(a.u) && wide_field(a.s)) {
+    launch("pointwise_step", pointwise_step_kernel<Access::kWide>, shape, place, a);
+  } else {
+    launch("pointwise_step", pointwise_step_kernel<Access::kChecked>, shape, place, a);
+  }
 }
 
 }  // namespace ddrm_fast::cuda

@@ -16,17 +16,23 @@ struct alignas(16) Quad {
   float v[4];
 };
 
-__device__ __forceinline__ bool aligned(const void* p, unsigned bytes) {
+__host__ __device__ __forceinline__ bool aligned(const void* p, unsigned bytes) {
   return (reinterpret_cast<std::uintptr_t>(p) & (bytes - 1)) == 0;
 }
 
+// How four numbers are reached. Where a kernel knows that all its addresses are multiples of 16 or
+// 8 bytes and all four numbers exist, it says so once and its accesses need no branch each: they
+// then wait for memory together.
+enum class Access { kChecked, kPairs, kWide };
+
 // The first n of four numbers; the others are 0.
+template <Access kAccess = Access::kChecked>
 __device__ __forceinline__ Quad load_quad(const float* p, int n = 4) {
   Quad q;
-  if (n == 4 && aligned(p, 16)) {
+  if (kAccess == Access::kWide || (kAccess == Access::kChecked && n == 4 && aligned(p, 16))) {
     const float4 all = *reinterpret_cast<const float4*>(p);
     q = {{all.x, all.y, all.z, all.w}};
-  } else if (n == 4 && aligned(p, 8)) {
+  } else if (kAccess == Access::kPairs || (n == 4 && aligned(p, 8))) {
     const float2 low = *reinterpret_cast<const float2*>(p);
     const float2 high = *reinterpret_cast<const float2*>(p + 2);
     q = {{low.x, low.y, high.x, high.y}};
@@ -37,10 +43,11 @@ __device__ __forceinline__ Quad load_quad(const float* p, int n = 4) {
   return q;
 }
 
+template <Access kAccess = Access::kChecked>
 __device__ __forceinline__ void store_quad(float* p, const Quad& q, int n = 4) {
-  if (n == 4 && aligned(p, 16)) {
+  if (kAccess == Access::kWide || (kAccess == Access::kChecked && n == 4 && aligned(p, 16))) {
     *reinterpret_cast<float4*>(p) = make_float4(q.v[0], q.v[1], q.v[2], q.v[3]);
-  } else if (n == 4 && aligned(p, 8)) {
+  } else if (kAccess == Access::kPairs || (n == 4 && aligned(p, 8))) {
     *reinterpret_cast<float2*>(p) = make_float2(q.v[0], q.v[1]);
     *reinterpret_cast<float2*>(p + 2) = make_float2(q.v[2], q.v[3]);
   } else {
@@ -52,8 +59,9 @@ __device__ __forceinline__ void store_quad(float* p, const Quad& q, int n = 4) {
 }
 
 // A field along its last dimension, which is contiguous or broadcast.
+template <Access kAccess = Access::kChecked>
 __device__ __forceinline__ Quad load_field(const float* row, int64_t stride, int64_t at, int n) {
-  if (stride != 0) return load_quad(row + at, n);
+  if (stride != 0) return load_quad<kAccess>(row + at, n);
   const float value = *row;
   return {{value, value, value, value}};
 }
@@ -69,15 +77,16 @@ __device__ __forceinline__ float from_float16(uint32_t half) {
 __device__ __forceinline__ float from_bfloat16(uint32_t half) { return as_float(half << 16); }
 
 // Four numbers of a plane of a network's output, `at` numbers from the plane's beginning.
+template <Access kAccess = Access::kChecked>
 __device__ __forceinline__ Quad load_output(const NetworkOutput& out, int64_t b, int64_t c,
                                             int64_t at, int n) {
   const int64_t offset = b * out.batch_stride + c * out.channel_stride + at;
   if (out.type == OutputType::kFloat32) {
-    return load_quad(static_cast<const float*>(out.data) + offset, n);
+    return load_quad<kAccess>(static_cast<const float*>(out.data) + offset, n);
   }
   const uint16_t* p = static_cast<const uint16_t*>(out.data) + offset;
   uint32_t half[4];
-  if (n == 4 && aligned(p, 8)) {
+  if (kAccess == Access::kWide || (n == 4 && aligned(p, 8))) {
     const uint2 all = *reinterpret_cast<const uint2*>(p);
     half[0] = all.x & 0xFFFFu;
     half[1] = all.x >> 16;

@@ -22,23 +22,34 @@ __device__ __forceinline__ Quad noise_of_pair(const StepArguments& a, int64_t wi
   return z;
 }
 
+// What is read and written in whole spectra, at one place: all or none of it is aligned.
+__device__ __forceinline__ bool spectra_aligned(const StepArguments& a, int64_t at, const float* u,
+                                                unsigned bytes) {
+  const float* out = static_cast<const float*>(a.out.data);
+  return aligned(a.x_next + at, bytes) && aligned(u, bytes) &&
+         (a.x_t == nullptr || (aligned(a.x_t + at, bytes) && aligned(out + at, bytes))) &&
+         (a.noise == nullptr || aligned(a.noise + at, bytes));
+}
+
 // Coefficients k and k + 1 of row h, n = 4 numbers, or the last one of a row alone, n = 2.
+template <Access kAccess>
 __device__ __forceinline__ void update(const StepArguments& a, int64_t width, int64_t b, int64_t c,
                                        int64_t h, int64_t k, int n) {
   const Extent& e = a.extent;
   const int64_t at = 2 * (((b * e.channels + c) * e.height + h) * e.width + k);
   const Row* row = row_of_image(a.table, b);
-  if (row == nullptr) return store_quad(a.x_next + at, nan_quad(), n);
+  if (row == nullptr) return store_quad<kAccess>(a.x_next + at, nan_quad(), n);
 
   QuadPrediction p{};
   if (a.x_t != nullptr) {
     const float* out = static_cast<const float*>(a.out.data);
-    p = predict_quad(*row, false, load_quad(a.x_t + at, n), load_quad(out + at, n));
+    p = predict_quad(*row, false, load_quad<kAccess>(a.x_t + at, n),
+                     load_quad<kAccess>(out + at, n));
   }
   Quad u{};
   float s[2] = {0.0f, 0.0f};
   if (a.u.data != nullptr) {
-    u = load_quad(row_of(a.u, b, c, h) + 2 * k, n);
+    u = load_quad<kAccess>(row_of(a.u, b, c, h) + 2 * k, n);
     const float* values = row_of(a.s, b, c, h) + k * a.s.stride[3];
     s[0] = values[0];
     s[1] = n == 4 ? values[a.s.stride[3]] : values[0];
@@ -46,7 +57,8 @@ __device__ __forceinline__ void update(const StepArguments& a, int64_t width, in
   const bool noisy = draws_noise(*row);
   Quad z{};
   if (noisy) {
-    z = a.noise != nullptr ? load_quad(a.noise + at, n) : noise_of_pair(a, width, b, c, h, k, n);
+    z = a.noise != nullptr ? load_quad<kAccess>(a.noise + at, n)
+                           : noise_of_pair(a, width, b, c, h, k, n);
   }
 
   const Weights<float> null = null_weights<float>(*row);
@@ -61,7 +73,7 @@ __device__ __forceinline__ void update(const StepArguments& a, int64_t width, in
     if (s[i / 2] > 0.0f) x.v[i] = x.v[i] + w.c * u.v[i];
     if (noisy) x.v[i] = x.v[i] + w.d * z.v[i];
   }
-  store_quad(a.x_next + at, x, n);
+  store_quad<kAccess>(a.x_next + at, x, n);
 }
 
 // A thread for two coefficients next to each other in a row.
@@ -73,7 +85,17 @@ __global__ void __launch_bounds__(kThreads) spectral_step_kernel(StepArguments a
   const int n = k + 1 < e.width ? 4 : 2;
   for (int64_t plane = blockIdx.y; plane < e.batch * e.channels; plane += gridDim.y) {
     const PlaneIndex index = plane_index(plane, e.channels);
-    update(a, width, index.b, index.c, h, k, n);
+    // Rows have an odd number of coefficients for every even width: each second one begins at a
+    // multiple of 8 bytes only. The choice is the same for nearly all threads of a warp.
+    const int64_t at = 2 * ((plane * e.height + h) * e.width + k);
+    const float* u = a.u.data == nullptr ? nullptr : row_of(a.u, index.b, index.c, h) + 2 * k;
+    if (n == 4 && spectra_aligned(a, at, u, 16)) {
+      update<Access::kWide>(a, width, index.b, index.c, h, k, n);
+    } else if (n == 4 && spectra_aligned(a, at, u, 8)) {
+      update<Access::kPairs>(a, width, index.b, index.c, h, k, n);
+    } else {
+      update<Access::kChecked>(a, width, index.b, index.c, h, k, n);
+    }
   }
 }
 

@@ -41,11 +41,13 @@ __device__ __forceinline__ QuadPrediction predict_quad(const Row& row, bool clip
 }
 
 // The same from memory; zeros for the initial state. `at` counts from the plane's beginning.
+template <Access kAccess = Access::kChecked>
 __device__ __forceinline__ QuadPrediction predict_at(const StepArguments& a, const Row& row,
                                                      bool clip, int64_t b, int64_t c, int64_t plane,
                                                      int64_t at, int n) {
   if (a.x_t == nullptr) return {};
-  return predict_quad(row, clip, load_quad(a.x_t + plane + at, n), load_output(a.out, b, c, at, n));
+  return predict_quad(row, clip, load_quad<kAccess>(a.x_t + plane + at, n),
+                      load_output<kAccess>(a.out, b, c, at, n));
 }
 
 // Whether one evaluation of the weights serves all of n coefficients: their singular values are 0
@@ -66,10 +68,26 @@ __device__ __forceinline__ NoiseRow step_noise_row(const StepArguments& a, int64
   return noise_row(a.keys[b], a.extent.channels, c, h, noise_iteration_word(*a.table.step, 0));
 }
 
+// Whether everything that lies in planes of pixels is reached in whole quads: rows and planes are
+// multiples of four numbers and begin at multiples of 16 bytes (8, for a half precision output).
+inline bool wide_planes(const StepArguments& a) {
+  const NetworkOutput& out = a.out;
+  const unsigned output_bytes = out.type == OutputType::kFloat32 ? 16 : 8;
+  return a.extent.width % 4 == 0 && (out.batch_stride | out.channel_stride) % 4 == 0 &&
+         aligned(out.data, output_bytes) && aligned(a.x_next, 16) && aligned(a.x0, 16) &&
+         aligned(a.x_t, 16) && aligned(a.noise, 16);
+}
+
+// The same of a field with a row for every row of pixels, or broadcast along it.
+inline bool wide_field(const FloatField& field) {
+  return field.stride[3] == 0 || aligned(field.data, 16);
+}
+
 // Noise of four pixels of row h from column w on, given or made here.
+template <Access kAccess = Access::kChecked>
 __device__ __forceinline__ Quad step_noise(const StepArguments& a, int64_t b, int64_t c, int64_t h,
                                            int64_t w, int64_t plane, int n) {
-  if (a.noise != nullptr) return load_quad(a.noise + plane + h * a.extent.width + w, n);
+  if (a.noise != nullptr) return load_quad<kAccess>(a.noise + plane + h * a.extent.width + w, n);
   const uint32_t column = static_cast<uint32_t>(a.keys[b].origin_w + w);
   return normals(step_noise_row(a, b, c, h), column);
 }
