@@ -229,11 +229,16 @@ def test_first_state_of_an_operator_needs_a_buffer():
             operator.step(None, None, u, table, step, Noise(ops.noise_keys(2)))
 
 
-def test_rows_outside_the_table_are_refused():
+@pytest.mark.parametrize("index", [2, -1])
+def test_rows_outside_the_table_are_refused(index):
+    """A GPU's kernels read the row on the device, where nothing can be raised: they give NaN."""
     for backend in [name for name, reason in ops.backends().items() if reason is None]:
-        for index in (2, -1):
-            with ops.use_backend(backend), pytest.raises((ValueError, IndexError)):
-                ops.pointwise_step(**_step(step=torch.tensor([index])))
+        with ops.use_backend(backend):
+            if backend in ("cpp", "reference"):
+                with pytest.raises((ValueError, IndexError)):
+                    ops.pointwise_step(**_step(step=torch.tensor([index])))
+            else:
+                assert ops.pointwise_step(**_step(step=torch.tensor([index]))).isnan().all()
 
 
 @pytest.mark.parametrize("x", [ZEROS.half(), ZEROS.int(), ZEROS[0], ZEROS.to(torch.complex64)])
