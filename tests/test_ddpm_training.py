@@ -263,6 +263,14 @@ def test_processes_and_parts_share_one_batch():
         assert torch.allclose(one, added, **close)
 
 
+def test_a_fresh_network_says_nothing():
+    """Its last layers are zero: training starts from a prediction of 0, not from noise."""
+    network = Trainer(TINY, pictures(), OneProcess("cpu")).network
+    assert torch.equal(network(torch.randn(2, 3, 8, 8), torch.ones(2)), torch.zeros(2, 3, 8, 8))
+    branches = [m for m in network.modules() if hasattr(m, "out_layers")]
+    assert branches and not any(m.out_layers[-1].weight.any() for m in branches)
+
+
 def test_running_mean_of_the_weights():
     trainer = Trainer(replace(TINY, ema=0.4), pictures(), OneProcess("cpu"))
     expected = None
