@@ -85,8 +85,8 @@ __global__ void __launch_bounds__(kThreads) spectral_step_kernel(StepArguments a
   const int n = k + 1 < e.width ? 4 : 2;
   for (int64_t plane = blockIdx.y; plane < e.batch * e.channels; plane += gridDim.y) {
     const PlaneIndex index = plane_index(plane, e.channels);
-    // Rows have an odd number of coefficients for every even width: each second one begins at a
-    // multiple of 8 bytes only. The choice is the same for nearly all threads of a warp.
+    // Where the width is a multiple of four, rows have an odd number of coefficients, and each
+    // second one begins at a multiple of 8 bytes only. The choice is the same along a row.
     const int64_t at = 2 * ((plane * e.height + h) * e.width + k);
     const float* u = a.u.data == nullptr ? nullptr : row_of(a.u, index.b, index.c, h) + 2 * k;
     if (n == 4 && spectra_aligned(a, at, u, 16)) {
