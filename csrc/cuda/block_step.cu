@@ -158,7 +158,7 @@ void launch_step(const StepArguments& a, const BlockProfile& profile, const Cell
 //   x_next_j = n_j + w_j ((a - a_null) <w, x0> + (b - b_null) <w, eps> + c u + (d - d_null) <w, z>)
 // x_next, x_t, out, z (B, C, H, W); u (B or 1, G, H/r, W/r); s: each dimension of that full or 1.
 // One pass: x_t and out are read once and x_next written once, 12 bytes a pixel; groups of more
-// than 4096 pixels write x_next a second time.
+// than 4096 pixels (1024 where r fits no 16-byte access) write x_next a second time.
 void block_step(const StepArguments& a, const BlockProfile& profile, const Place& place) {
   const Cells cells(a.extent, profile);
   if (cells.unit == 1) return launch_step<1, 1>(a, profile, cells, place);
