@@ -24,7 +24,7 @@ if interpreter.in_use():
 
 
 def pytest_collection_modifyitems(config, items):
-    """A share of the matrix for Triton's interpreter: all of it would take longer than all else."""
+    """A share of the matrix for Triton: all of it would take longer than all else."""
     kept, left = interpreter.chosen(items)
     if left:
         config.hook.pytest_deselected(items=left)

@@ -98,7 +98,7 @@ def _groups(
     return at, re, tl.where(mirrored, -im, im), inside & (twice == 0)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["channels", "table_step", "table_b"])
 def alias_step_kernel(
     x_next, x_t, out, u, kernel, s, table, step, keys, noise,
     channels, height, half, width, u_b, k_b, k_c, s_b, s_c, s_h, s_w, table_step, table_b,

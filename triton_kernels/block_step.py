@@ -68,7 +68,7 @@ def _members_and_sums(
     return at, inside, n, profile, sum_x0, sum_eps, sum_z
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["channels", "table_step", "table_b"])
 def block_step_kernel(
     x_next, x0, x_t, out, u, s, weights, mask, table, step, keys, noise,
     channels, height, width, out_b, out_c, u_b, u_c, u_h, u_w, s_b, s_c, s_h, s_w, m_b, m_c,

@@ -9,7 +9,7 @@ from .noise import normal_tile
 from .tiles import tile
 
 
-@triton.jit(do_not_specialize=["last"])
+@triton.jit(do_not_specialize=["channels", "last"])
 def normal_kernel(
     z, keys, channels, height, width, last, ROWS: tl.constexpr, COLS: tl.constexpr
 ):  # fmt: skip

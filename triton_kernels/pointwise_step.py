@@ -19,7 +19,7 @@ from .noise import normal_tile
 from .tiles import load_output, row_of, tile
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["channels", "table_step", "table_b"])
 def pointwise_step_kernel(
     x_next, x0, x_t, out, u, s, table, step, keys, noise,
     channels, height, width, out_b, out_c, u_b, s_b, s_c, s_h, s_w, table_step, table_b,

@@ -9,7 +9,7 @@ from .launch import STREAM_WARPS, blocks, launch, output_strides, stream_tile, t
 from .tiles import load_output, row_of, tile
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["channels", "table_step", "table_b"])
 def predict_x0_kernel(
     x0, x_t, out, table, step, channels, height, width, out_b, out_c, table_step, table_b,
     ROWS: tl.constexpr, COLS: tl.constexpr,

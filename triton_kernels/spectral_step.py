@@ -21,7 +21,7 @@ from .pairs import load_pairs, store_pairs
 from .tiles import row_of, tile
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["channels", "table_step", "table_b"])
 def spectral_step_kernel(
     x_next, x_t, out, u, s, table, step, keys, noise,
     channels, height, half, width, u_b, s_b, s_c, s_h, s_w, table_step, table_b,
