@@ -98,10 +98,10 @@ def _groups(
     return at, re, tl.where(mirrored, -im, im), inside & (twice == 0)
 
 
-@triton.jit(do_not_specialize=["channels", "table_step", "table_b"])
+@triton.jit(do_not_specialize=["channels", "table_rows", "table_step", "table_b"])
 def alias_step_kernel(
     x_next, x_t, out, u, kernel, s, table, step, keys, noise,
-    channels, height, half, width, u_b, k_b, k_c, s_b, s_c, s_h, s_w, table_step, table_b,
+    channels, height, half, width, u_b, k_b, k_c, s_b, s_c, s_h, s_w, table_rows, table_step, table_b,
     FACTOR: tl.constexpr, MEMBERS: tl.constexpr, COLS: tl.constexpr,
 ):  # fmt: skip
     """X_next_j = N_j + conj(w_j) ((a - a_null) <w, X0> + (b - b_null) <w, EPS> + c U + (d - d_null) <w, Z>)
@@ -121,7 +121,7 @@ def alias_step_kernel(
     p = program // wide % pairs
     plane = program // wide // pairs
     b, c = plane // channels, plane % channels
-    row, iteration = row_of(table, step, table_step, table_b, b)
+    row, iteration, poison = row_of(table, step, table_rows, table_step, table_b, b)
     inside = q < measured_half
     other = (measured_height - p) % measured_height
     other_inside = q < tl.where(other != p, measured_half, 0)
@@ -136,8 +136,8 @@ def alias_step_kernel(
         FACTOR, MEMBERS, COLS,
     )  # fmt: skip
     tl.debug_barrier()  # in place: all members are read before the first is overwritten
-    store_pairs(x_next, at, re, im, stored)
-    store_pairs(x_next, other_at, other_re, other_im, other_stored)
+    store_pairs(x_next, at, re + poison, im + poison, stored)
+    store_pairs(x_next, other_at, other_re + poison, other_im + poison, other_stored)
 
 
 def alias_step(

@@ -68,11 +68,11 @@ def _members_and_sums(
     return at, inside, n, profile, sum_x0, sum_eps, sum_z
 
 
-@triton.jit(do_not_specialize=["channels", "table_step", "table_b"])
+@triton.jit(do_not_specialize=["channels", "table_rows", "table_step", "table_b"])
 def block_step_kernel(
     x_next, x0, x_t, out, u, s, weights, mask, table, step, keys, noise,
     channels, height, width, out_b, out_c, u_b, u_c, u_h, u_w, s_b, s_c, s_h, s_w, m_b, m_c,
-    table_step, table_b,
+    table_rows, table_step, table_b,
     GREY: tl.constexpr, FACTOR: tl.constexpr, PADDED: tl.constexpr,
     BLOCKS: tl.constexpr, ROWS: tl.constexpr, PARTS: tl.constexpr,
 ):  # fmt: skip
@@ -85,7 +85,7 @@ def block_step_kernel(
     """
     grid_height, grid_width = height // FACTOR, width // FACTOR
     b, group, block_row, first_block = grid_place(channels, grid_height, grid_width, GREY, BLOCKS)
-    row, iteration = row_of(table, step, table_step, table_b, b)
+    row, iteration, poison = row_of(table, step, table_rows, table_step, table_b, b)
     draws = draws_noise(row)
     if PARTS == 1:
         at, inside, n, profile, sum_x0, sum_eps, sum_z = _members_and_sums(
@@ -118,7 +118,7 @@ def block_step_kernel(
     change = spread(tl.where(sigma > 0.0, scale * change, 0.0), BLOCKS, PADDED)
 
     if PARTS == 1:
-        tl.store(x_next + at, n + profile * change, inside)
+        tl.store(x_next + at, n + profile * change + poison, inside)
     else:
         tl.debug_barrier()  # what other threads of the program have written is read
         columns, columns_inside = member_columns(first_block, grid_width, FACTOR, PADDED, BLOCKS)
@@ -129,7 +129,7 @@ def block_step_kernel(
             )  # fmt: skip
             at = (b.to(tl.int64) * channels + c) * height * width + in_plane
             n = tl.load(x_next + at, inside, 0.0)
-            tl.store(x_next + at, n + profile * change, inside)
+            tl.store(x_next + at, n + profile * change + poison, inside)
 
 
 def block_step(

@@ -65,6 +65,6 @@ def output_strides(out: Tensor | None) -> tuple[int, int]:
     return (0, 0) if out is None else out.stride()[:2]
 
 
-def table_strides(table: Tensor) -> tuple[int, int]:
-    """Distance of the steps' rows, and of the images' rows (0: one for all)."""
-    return table.stride(0), batch_stride(table.transpose(0, 1))
+def table_strides(table: Tensor) -> tuple[int, int, int]:
+    """Number of steps, and the distance of their rows and of the images' rows (0: one for all)."""
+    return table.shape[0], table.stride(0), batch_stride(table.transpose(0, 1))

@@ -19,10 +19,10 @@ from .noise import normal_tile
 from .tiles import load_output, row_of, tile
 
 
-@triton.jit(do_not_specialize=["channels", "table_step", "table_b"])
+@triton.jit(do_not_specialize=["channels", "table_rows", "table_step", "table_b"])
 def pointwise_step_kernel(
     x_next, x0, x_t, out, u, s, table, step, keys, noise,
-    channels, height, width, out_b, out_c, u_b, s_b, s_c, s_h, s_w, table_step, table_b,
+    channels, height, width, out_b, out_c, u_b, s_b, s_c, s_h, s_w, table_rows, table_step, table_b,
     ROWS: tl.constexpr, COLS: tl.constexpr, S_ROWS: tl.constexpr, S_COLS: tl.constexpr,
 ):  # fmt: skip
     """x_next = a(s) x0 + b(s) eps + c(s) u + d(s) z on a tile [ROWS, COLS] of a plane.
@@ -38,7 +38,7 @@ def pointwise_step_kernel(
     inside = (rows < height) & (columns < width)
     in_plane = rows.to(tl.int64) * width + columns
     plane = (b.to(tl.int64) * channels + c) * height * width
-    row, iteration = row_of(table, step, table_step, table_b, b)
+    row, iteration, poison = row_of(table, step, table_rows, table_step, table_b, b)
 
     a, b_eps, d = null_weights(row)
     if u is not None:
@@ -67,8 +67,8 @@ def pointwise_step_kernel(
             z = normal_tile(keys, b, c, channels, rows, first, iteration, ROWS, COLS)
         x = x + d * z
     if x0 is not None:
-        tl.store(x0 + (plane + in_plane), clean, inside)
-    tl.store(x_next + (plane + in_plane), x, inside)
+        tl.store(x0 + (plane + in_plane), clean + poison, inside)
+    tl.store(x_next + (plane + in_plane), x + poison, inside)
 
 
 def pointwise_step(

@@ -9,9 +9,9 @@ from .launch import STREAM_WARPS, blocks, launch, output_strides, stream_tile, t
 from .tiles import load_output, row_of, tile
 
 
-@triton.jit(do_not_specialize=["channels", "table_step", "table_b"])
+@triton.jit(do_not_specialize=["channels", "table_rows", "table_step", "table_b"])
 def predict_x0_kernel(
-    x0, x_t, out, table, step, channels, height, width, out_b, out_c, table_step, table_b,
+    x0, x_t, out, table, step, channels, height, width, out_b, out_c, table_rows, table_step, table_b,
     ROWS: tl.constexpr, COLS: tl.constexpr,
 ):  # fmt: skip
     """x0 = clip(p_x x_t + p_out out) on a tile of a plane."""
@@ -22,10 +22,10 @@ def predict_x0_kernel(
     in_plane = rows.to(tl.int64) * width + columns
     at = (b.to(tl.int64) * channels + c) * height * width + in_plane
     out_at = b.to(tl.int64) * out_b + c.to(tl.int64) * out_c + in_plane
-    row, _ = row_of(table, step, table_step, table_b, b)
+    row, _, poison = row_of(table, step, table_rows, table_step, table_b, b)
     predicted = load_output(out, out_at, inside)
     clean, _ = predict_clipped(row, tl.load(x_t + at, inside, 0.0), predicted)
-    tl.store(x0 + at, clean, inside)
+    tl.store(x0 + at, clean + poison, inside)
 
 
 def predict_x0(x0: Tensor, x_t: Tensor, out: Tensor, table: Tensor, step: Tensor) -> None:

@@ -21,10 +21,10 @@ from .pairs import load_pairs, store_pairs
 from .tiles import row_of, tile
 
 
-@triton.jit(do_not_specialize=["channels", "table_step", "table_b"])
+@triton.jit(do_not_specialize=["channels", "table_rows", "table_step", "table_b"])
 def spectral_step_kernel(
     x_next, x_t, out, u, s, table, step, keys, noise,
-    channels, height, half, width, u_b, s_b, s_c, s_h, s_w, table_step, table_b,
+    channels, height, half, width, u_b, s_b, s_c, s_h, s_w, table_rows, table_step, table_b,
     ROWS: tl.constexpr, COLS: tl.constexpr, S_ROWS: tl.constexpr, S_COLS: tl.constexpr,
 ):  # fmt: skip
     """X_next = a(s) X0 + b(s) EPS + c(s) U + d(s) Z on a tile [ROWS, COLS] of a half spectrum.
@@ -38,7 +38,7 @@ def spectral_step_kernel(
     inside = (h < height) & (k < half)
     in_plane = h.to(tl.int64) * half + k
     at = (b.to(tl.int64) * channels + c) * height * half + in_plane
-    row, iteration = row_of(table, step, table_step, table_b, b)
+    row, iteration, poison = row_of(table, step, table_rows, table_step, table_b, b)
 
     a, b_eps, d = null_weights(row)
     if u is not None:
@@ -69,7 +69,7 @@ def spectral_step_kernel(
             z_re, z_im = hermitian_noise(keys, b, c, channels, h, k, height, width, iteration)
         re = re + d * z_re
         im = im + d * z_im
-    store_pairs(x_next, at, re, im, inside)
+    store_pairs(x_next, at, re + poison, im + poison, inside)
 
 
 def _pairs(x: Tensor | None) -> Tensor | None:

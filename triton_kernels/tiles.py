@@ -3,6 +3,8 @@
 import triton
 import triton.language as tl
 
+_NAN = tl.constexpr(float("nan"))
+
 
 @triton.jit
 def tile(channels, height, width, ROWS: tl.constexpr, COLS: tl.constexpr):
@@ -20,10 +22,17 @@ def tile(channels, height, width, ROWS: tl.constexpr, COLS: tl.constexpr):
 
 
 @triton.jit
-def row_of(table, step, stride_step, stride_b, b):
-    """The row of this step and image, and the step as the noise's iteration word."""
+def row_of(table, step, table_rows, stride_step, stride_b, b):
+    """The row of this step and image, the step as the noise's iteration word, and 0 or NaN.
+
+    The step is known on the device alone, where nothing can be raised. One outside the table reads row
+    0, and the NaN, added to the results, makes them what no one mistakes for a picture.
+    """
     index = tl.load(step)
-    return table + (index * stride_step + b * stride_b), index.to(tl.uint32)
+    place = tl.where(index < table_rows, index, -1)
+    poison = tl.where(place >= 0, 0.0, _NAN)
+    place = tl.where(place >= 0, place, 0)
+    return table + (place * stride_step + b * stride_b), index.to(tl.uint32), poison
 
 
 @triton.jit
