@@ -9,51 +9,12 @@ import torch
 from torch import Tensor
 
 from .. import _C
-
-_OUTPUT_TYPES = {
-    torch.float32: 0,
-    torch.complex64: 0,
-    torch.float16: 1,
-    torch.bfloat16: 2,
-}
-_NO_OUTPUT = (0, 0, 0, 0)
-
-
-def _address(x: Tensor | None) -> int:
-    return 0 if x is None else x.data_ptr()
-
-
-def _shape(x: Tensor | None) -> tuple[int, ...] | None:
-    return None if x is None else tuple(x.shape)
-
-
-def _output(out: Tensor | None) -> tuple[int, int, int, int]:
-    """Address, type and the strides that a kernel needs to read a network's output in place."""
-    if out is None:
-        return _NO_OUTPUT
-    batch_stride, channel_stride = out.stride()[:2]
-    return out.data_ptr(), _OUTPUT_TYPES[out.dtype], batch_stride, channel_stride
+from .addresses import address, output, shape, step_fields
 
 
 def _step(x_next, x0, x_t, out, u, s, table, step, keys, noise) -> tuple:
-    """What every step shares, in the order that the extension expects."""
-    return (
-        x_next.data_ptr(),
-        tuple(x_next.shape),
-        _address(x_t),
-        *_output(out),
-        _address(u),
-        _shape(u),
-        s.data_ptr(),
-        tuple(s.shape),
-        table.data_ptr(),
-        *table.shape[:2],
-        step.data_ptr(),
-        _address(keys),
-        _address(noise),
-        torch.get_num_threads(),
-        _address(x0),
-    )
+    fields = step_fields(x_next, x_t, out, u, s, table, step, keys, noise)
+    return *fields, torch.get_num_threads(), address(x0)
 
 
 def normal(z: Tensor, keys: Tensor, iteration: int, stream: int) -> None:
@@ -97,9 +58,9 @@ def block_step(
     """One affine step where r x r pixels (and, with weights, all channels) form a group."""
     _C.block_step(
         _step(x_next, x0, x_t, out, u, s, table, step, keys, noise),
-        _address(weights),
-        _address(mask),
-        _shape(mask),
+        address(weights),
+        address(mask),
+        shape(mask),
         factor,
     )
 
@@ -154,9 +115,9 @@ def block_measure(
         tuple(x.shape),
         s.data_ptr(),
         tuple(s.shape),
-        _address(weights),
-        _address(mask),
-        _shape(mask),
+        address(weights),
+        address(mask),
+        shape(mask),
         factor,
         torch.get_num_threads(),
     )
@@ -172,9 +133,9 @@ def block_lift(
         c.data_ptr(),
         s.data_ptr(),
         tuple(s.shape),
-        _address(weights),
-        _address(mask),
-        _shape(mask),
+        address(weights),
+        address(mask),
+        shape(mask),
         factor,
         torch.get_num_threads(),
     )
@@ -192,7 +153,7 @@ def predict_x0(x0: Tensor, x_t: Tensor, out: Tensor, table: Tensor, step: Tensor
         x0.data_ptr(),
         tuple(x0.shape),
         x_t.data_ptr(),
-        *_output(out),
+        *output(out),
         table.data_ptr(),
         *table.shape[:2],
         step.data_ptr(),

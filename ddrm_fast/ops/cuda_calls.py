@@ -12,51 +12,12 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from .addresses import address, output, shape, step_fields
 from .dct import inverse_twiddle, twiddle
-
-_OUTPUT_TYPES = {
-    torch.float32: 0,
-    torch.complex64: 0,
-    torch.float16: 1,
-    torch.bfloat16: 2,
-}
-_NO_OUTPUT = (0, 0, 0, 0)
-
-
-def _address(x: Tensor | None) -> int:
-    return 0 if x is None else x.data_ptr()
-
-
-def _shape(x: Tensor | None) -> tuple[int, ...] | None:
-    return None if x is None else tuple(x.shape)
-
-
-def _output(out: Tensor | None) -> tuple[int, int, int, int]:
-    """Address, type and the strides that a kernel needs to read a network's output in place."""
-    if out is None:
-        return _NO_OUTPUT
-    batch_stride, channel_stride = out.stride()[:2]
-    return out.data_ptr(), _OUTPUT_TYPES[out.dtype], batch_stride, channel_stride
 
 
 def _step(x_next, x0, x_t, out, u, s, table, step, keys, noise) -> tuple:
-    """What every step shares, in the order that the extension expects."""
-    return (
-        x_next.data_ptr(),
-        tuple(x_next.shape),
-        _address(x_t),
-        *_output(out),
-        _address(u),
-        _shape(u),
-        s.data_ptr(),
-        tuple(s.shape),
-        table.data_ptr(),
-        *table.shape[:2],
-        step.data_ptr(),
-        _address(keys),
-        _address(noise),
-        _address(x0),
-    )
+    return *step_fields(x_next, x_t, out, u, s, table, step, keys, noise), address(x0)
 
 
 class Kernels:
@@ -88,7 +49,7 @@ class Kernels:
     ) -> None:
         """One affine step where r x r pixels (and, with weights, all channels) form a group."""
         fields = _step(x_next, x0, x_t, out, u, s, table, step, keys, noise)
-        profile = (_address(weights), _address(mask), _shape(mask), factor)
+        profile = (address(weights), address(mask), shape(mask), factor)
         self._module.block_step(fields, profile, *self._place(x_next))
 
     def spectral_step(
@@ -109,7 +70,7 @@ class Kernels:
 
     def block_measure(self, c: Tensor, x: Tensor, s: Tensor, weights, mask, factor: int) -> None:
         """Measured coefficient of every block: (B, G, H / r, W / r)."""
-        profile = (_address(weights), _address(mask), _shape(mask), factor)
+        profile = (address(weights), address(mask), shape(mask), factor)
         self._module.block_measure(
             c.data_ptr(),
             x.data_ptr(),
@@ -122,7 +83,7 @@ class Kernels:
 
     def block_lift(self, x: Tensor, c: Tensor, s: Tensor, weights, mask, factor: int) -> None:
         """Adjoint of :meth:`block_measure`: (B, C, H, W)."""
-        profile = (_address(weights), _address(mask), _shape(mask), factor)
+        profile = (address(weights), address(mask), shape(mask), factor)
         self._module.block_lift(
             x.data_ptr(),
             tuple(x.shape),
@@ -165,7 +126,7 @@ class Kernels:
             x0.data_ptr(),
             tuple(x0.shape),
             x_t.data_ptr(),
-            *_output(out),
+            *output(out),
             table.data_ptr(),
             *table.shape[:2],
             step.data_ptr(),
