@@ -8,7 +8,7 @@ namespace ddrm_fast::DDRM_FAST_ISA {
 
 // Floats of one field in a tile of groups, which stay in the nearest caches; but no fewer columns
 // than noise is made of at a time.
-constexpr int64_t kBlockTile = 4096;
+constexpr int64_t kBlockTile = 2048;
 constexpr int64_t kBlockColumns = 128;
 
 // Sums over long groups are sums of sums of this many: shorter chains of roundings, and the inner

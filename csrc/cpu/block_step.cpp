@@ -14,11 +14,13 @@ struct MemberRow {
   MemberProfile profile;
 };
 
-// Sums over the members of a tile of groups, by columns.
+// Sums over the members of a tile of groups, by columns; or, where one singular value holds for the
+// whole tile, what its weights make of the three, in the place of x0.
 struct GroupSums {
   float* x0;
   float* eps;
   float* z;
+  const Weights<f32x16>* weights;  // measured less null; or null
 };
 
 // Returns n_j = (a_null x0_j + b_null eps_j) + d_null z_j of one member row, and adds its profile
@@ -42,6 +44,17 @@ DDRM_INLINE f32x16 null_and_sum(const Row& row, const Weights<f32x16>& null,
   return n;
 }
 
+// What a measured direction's weights add to those of the null space.
+DDRM_INLINE Weights<f32x16> less_null(const Weights<f32x16>& w, const Weights<f32x16>& null) {
+  return {w.a - null.a, w.b - null.b, w.c, w.d - null.d};
+}
+
+template <bool kNoise>
+DDRM_INLINE f32x16 weighted(const Weights<f32x16>& w, f32x16 x0, f32x16 eps, f32x16 z) {
+  const f32x16 sum = w.a * x0 + w.b * eps;
+  return kNoise ? sum + w.d * z : sum;
+}
+
 // The null parts of some rows, and their sums over the rows, added to the sums so far.
 template <Predict kPredict, bool kNoise, bool kMask>
 void null_and_sums(const Row& row, const MemberRow* members, int64_t rows, int64_t columns,
@@ -53,6 +66,10 @@ void null_and_sums(const Row& row, const MemberRow* members, int64_t rows, int64
       const f32x16 n = null_and_sum<kPredict, kNoise, kMask>(row, null, members[j], i, lanes,
                                                              sum_x0, sum_eps, sum_z);
       store(members[j].n + i, n, lanes);
+    }
+    if (sums.weights != nullptr) {
+      add_sum(sums.x0 + i, weighted<kNoise>(*sums.weights, sum_x0, sum_eps, sum_z), first);
+      return;
     }
     add_sum(sums.x0 + i, sum_x0, first);
     add_sum(sums.eps + i, sum_eps, first);
@@ -79,30 +96,32 @@ struct NullAndSums {
 
 // What the measured direction of a group adds to each member, up to the member's profile:
 //   ((a - a_null) rho_x0 + (b - b_null) rho_eps + c u + (d - d_null) rho_z) / (s r^2)
-// with rho_v = sum_j w_j v_j; 0 where nothing is measured.
-template <bool kNoise>
-DDRM_INLINE f32x16 group_change(const Weights<f32x16>& w, const Weights<f32x16>& null, f32x16 s,
-                                f32x16 scale, f32x16 u, f32x16 sum_x0, f32x16 sum_eps,
-                                f32x16 sum_z) {
-  f32x16 change = (w.a - null.a) * (scale * sum_x0) + (w.b - null.b) * (scale * sum_eps);
-  change = change + w.c * u;
-  if (kNoise) change = change + (w.d - null.d) * (scale * sum_z);
-  return select(less(f32x16(0.0f), s), scale * change, f32x16(0.0f));
+// with rho_v = sum_j w_j v_j = the weighted sum times `scale`; 0 where nothing is measured.
+DDRM_INLINE f32x16 group_change(f32x16 s, f32x16 scale, f32x16 c, f32x16 u, f32x16 sum) {
+  return select(less(f32x16(0.0f), s), scale * (scale * sum + c * u), f32x16(0.0f));
 }
 
-// Puts into sums.x0 the changes of n groups.
+// Puts into sums.x0 the changes of n groups with one singular value.
+void group_changes(const Row& row, float area, float s, const float* u, int64_t n,
+                   const GroupSums& sums) {
+  const f32x16 here(s), scale = direction_scale(here, area), c = measured_weights(row, here).c;
+  for_lanes(n, [&](int64_t i, auto lanes) {
+    store(sums.x0 + i, group_change(here, scale, c, load(u + i, lanes), load(sums.x0 + i)));
+  });
+}
+
+// The same where each group has its own.
 template <bool kNoise>
-void group_changes(const Row& row, float area, const float* s, int64_t s_stride, const float* u,
-                   int64_t n, const GroupSums& sums) {
+void varying_changes(const Row& row, float area, const float* s, int64_t s_stride, const float* u,
+                     int64_t n, const GroupSums& sums) {
   const Weights<f32x16> null = null_weights<f32x16>(row);
-  Weights<f32x16> constant = null;
-  if (s_stride == 0) constant = measured_weights(row, f32x16(*s));
   for_lanes(n, [&](int64_t i, auto lanes) {
     const f32x16 here = load_strided(s, s_stride, i, lanes);
-    const Weights<f32x16> w = s_stride == 0 ? constant : measured_weights(row, here);
+    const Weights<f32x16> w = measured_weights(row, here);
+    const f32x16 sum = weighted<kNoise>(less_null(w, null), load(sums.x0 + i), load(sums.eps + i),
+                                        load(sums.z + i));
     store(sums.x0 + i,
-          group_change<kNoise>(w, null, here, direction_scale(here, area), load(u + i, lanes),
-                               load(sums.x0 + i), load(sums.eps + i), load(sums.z + i)));
+          group_change(here, direction_scale(here, area), w.c, load(u + i, lanes), sum));
   });
 }
 
@@ -133,7 +152,8 @@ struct StepOfChannels {
   template <Predict kPredict, bool kNoise>
   void run() {
     const f32x16 s_here(*s), zero(0.0f), scale = direction_scale(s_here, 1.0f);
-    const Weights<f32x16> null = null_weights<f32x16>(row), w = measured_weights(row, s_here);
+    const Weights<f32x16> null = null_weights<f32x16>(row),
+                          w = less_null(measured_weights(row, s_here), null);
     for_lanes(columns, [&](int64_t i, auto lanes) __attribute__((always_inline)) {
       f32x16 n[kMembers], sum_x0 = zero, sum_eps = zero, sum_z = zero;
 #pragma GCC unroll 8
@@ -141,8 +161,8 @@ struct StepOfChannels {
         n[j] = null_and_sum<kPredict, kNoise, false>(row, null, members[j], i, lanes, sum_x0,
                                                      sum_eps, sum_z);
       }
-      const f32x16 change =
-          group_change<kNoise>(w, null, s_here, scale, load(u + i, lanes), sum_x0, sum_eps, sum_z);
+      const f32x16 sum = weighted<kNoise>(w, sum_x0, sum_eps, sum_z);
+      const f32x16 change = group_change(s_here, scale, w.c, load(u + i, lanes), sum);
 #pragma GCC unroll 8
       for (int j = 0; j < kMembers; ++j) {
         const f32x16 profile = member_profile<false>(members[j].profile, i, lanes);
@@ -165,17 +185,18 @@ class Groups {
         group_(group),
         measured_(step.u.data != nullptr),
         noise_(draws_noise(row_)),
+        one_s_(measured_ && step.s.stride[3] == 0),
         stream_(measured_ && streams(step)),
         member_rows_(grid.members * grid.factor),
-        at_once_(measured_ && grid.factor == 1 && member_rows_ == StepOfChannels::kMembers &&
-                 profile.mask.data == nullptr && step.s.stride[3] == 0),
+        at_once_(one_s_ && grid.factor == 1 && member_rows_ == StepOfChannels::kMembers &&
+                 profile.mask.data == nullptr),
         room_(at_once_ ? 0 : padded(grid.tile)),
         columns_(at_once_ ? StepOfChannels::kColumns : kTile),
         buffer_(columns_ + kNoiseBuffer - kNoiseTile) {
     const int64_t rows = member_rows_ < kMemberRows ? member_rows_ : kMemberRows;
     float* scratch =
         thread_scratch(3 * room_ + columns_ + 2 * rows * buffer_ + member_rows_ * room_);
-    sums_ = {scratch, scratch + room_, scratch + 2 * room_};
+    sums_ = {scratch, scratch + room_, scratch + 2 * room_, nullptr};
     zero_ = scratch + 3 * room_;
     noise_buffer_ = zero_ + columns_;
     out_buffer_ = noise_buffer_ + rows * buffer_;
@@ -198,12 +219,18 @@ class Groups {
 
  private:
   void tile(int64_t block, int64_t w, int64_t columns) const {
+    const Weights<f32x16> null = null_weights<f32x16>(row_);
+    Weights<f32x16> weights = null;
+    if (one_s_) {
+      const f32x16 s(*row_of(step_.s, b_, group_, block));
+      weights = less_null(measured_weights(row_, s), null);
+    }
     for (int64_t i = 0; i < columns; i += kTile) {
       const int64_t n = columns - i < kTile ? columns - i : kTile;
       for (int64_t first = 0; first < member_rows_; first += kMemberRows) {
         const int64_t rows =
             member_rows_ - first < kMemberRows ? member_rows_ - first : kMemberRows;
-        sum_rows(block, first, rows, w + i, n, i);
+        sum_rows(block, first, rows, w + i, n, i, one_s_ ? &weights : nullptr);
       }
     }
     if (!measured_) return;
@@ -257,13 +284,13 @@ class Groups {
   }
 
   void sum_rows(int64_t block, int64_t first, int64_t rows, int64_t w, int64_t columns,
-                int64_t in_tile) const {
+                int64_t in_tile, const Weights<f32x16>* weights) const {
     MemberRow members[kMemberRows];
     for (int64_t k = 0; k < rows; ++k) {
       members[k] = member_row(block, first + k, k, w, columns);
       if (measured_) members[k].n = null_ + (first + k) * room_ + in_tile;
     }
-    const GroupSums sums{sums_.x0 + in_tile, sums_.eps + in_tile, sums_.z + in_tile};
+    const GroupSums sums{sums_.x0 + in_tile, sums_.eps + in_tile, sums_.z + in_tile, weights};
     with_row_traits(row_, noise_, NullAndSums{row_, members, rows, columns, first == 0, sums});
   }
 
@@ -278,14 +305,18 @@ class Groups {
 
   void change_groups(int64_t block, int64_t w, int64_t columns) const {
     const int64_t r = grid_.factor, g = w / r;
-    fold_columns(sums_.x0, columns, r);
-    fold_columns(sums_.eps, columns, r);
-    if (noise_) fold_columns(sums_.z, columns, r);
+    const float area = static_cast<float>(r) * static_cast<float>(r);
     const float* s = row_of(step_.s, b_, group_, block) + g * step_.s.stride[3];
     const float* u = row_of(step_.u, b_, group_, block) + g;
-    const auto changes = noise_ ? group_changes<true> : group_changes<false>;
-    changes(row_, static_cast<float>(r) * static_cast<float>(r), s, step_.s.stride[3], u,
-            columns / r, sums_);
+    fold_columns(sums_.x0, columns, r);
+    if (one_s_) {
+      group_changes(row_, area, *s, u, columns / r, sums_);
+    } else {
+      fold_columns(sums_.eps, columns, r);
+      if (noise_) fold_columns(sums_.z, columns, r);
+      const auto changes = noise_ ? varying_changes<true> : varying_changes<false>;
+      changes(row_, area, s, step_.s.stride[3], u, columns / r, sums_);
+    }
     spread_columns(sums_.x0, columns, r);
   }
 
@@ -294,7 +325,7 @@ class Groups {
   const BlockGrid& grid_;
   Row row_;
   int64_t b_, group_;
-  bool measured_, noise_, stream_;
+  bool measured_, noise_, one_s_, stream_;
   int64_t member_rows_;
   bool at_once_;
   int64_t room_, columns_, buffer_;
