@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .. import ops
 from ..ops import fwht
-from .base import Measurement, Shape, divides, expect_dims, whole_factor
-from .spectral import TransformOperator, into
+from .base import Measurement, Operator, Shape, divides, expect_dims, whole_factor
+from .spectral import TransformOperator
 from .transforms import Blocks, WalshHadamard
 
 LARGEST_BLOCK = 64
@@ -98,10 +99,13 @@ class WalshHadamardCS(TransformOperator):
         return f"WalshHadamardCS({self.size[0]} x {self.size[1]}, {len(self.kept)} kept)"
 
 
-class BlockCS(TransformOperator):
+class BlockCS(Operator):
     """y = the first m coefficients of every k x k block in a small orthogonal basis.
 
-    y is (B, C, H / k, W / k, m). s = 1 for kept coefficients.
+    y is (B, C, H / k, W / k, m). s = 1 for kept coefficients. With one singular value a step is two
+    pixel-wise updates, measured and not, and P = V_1 V_1^T chooses between them:
+    x_next = n + P (m - n). That needs the m measured columns of the basis alone, and its noise belongs to
+    pixels.
 
     Args:
         block:
@@ -175,27 +179,35 @@ class BlockCS(TransformOperator):
         height, width = c.shape[2] * self.block, c.shape[3] * self.block
         return self._transform(c).inverse(c.flatten(2, 3), height, width)
 
-    def measure(self, x: Tensor) -> Tensor:
-        return self.Vt(x)[..., : self.keep]
+    def _measured(self, like: Tensor) -> Blocks:
+        basis = self._constant("measured", self.basis[:, : self.keep], like)
+        return Blocks(basis, self.block)
 
-    def _spread(self, c: Tensor) -> Tensor:
-        return torch.nn.functional.pad(c, (0, self.block**2 - self.keep))
+    def measure(self, x: Tensor) -> Tensor:
+        grid = (x.shape[2] // self.block, x.shape[3] // self.block)
+        return self._measured(x).forward(x).unflatten(2, grid)
 
     def lift(self, c: Tensor, shape: Shape) -> Tensor:
-        return self.V(self._spread(c))
+        return self._measured(c).inverse(c.flatten(2, 3), *shape[1:])
 
     def prepare(self, y: Tensor) -> Measurement:
         shape = self.image_shape(y)
-        mask = torch.zeros(1, 1, 1, self.block**2, dtype=torch.float64)
-        mask[..., : self.keep] = 1.0
-        u = self._spread(y).flatten(2, 3).contiguous()
-        return Measurement(shape, u, self._constant("mask", mask, y))
+        everywhere = self._constant("s", torch.ones(1, 1, 1, 1, dtype=torch.float64), y)
+        return Measurement(shape, self.lift(y, shape).contiguous(), everywhere)
 
-    def _forward(self, x: Tensor) -> Tensor:
-        return self._transform(x).forward(x).contiguous()
-
-    def _inverse(self, c: Tensor, shape: Shape, out: Tensor | None) -> Tensor:
-        return into(self._transform(c).inverse(c, *shape[1:]), out)
+    def step(self, x_t, out, u, rows, step, noise, *, x_next=None, x0=None, carry=None) -> Tensor:
+        like = x_next if x_t is None else x_t
+        if like is None:
+            raise ValueError("x_next: has to be given where x_t and out are None")
+        nowhere = torch.zeros_like(u.s)
+        change, table = torch.empty_like(like), rows.table
+        ops.pointwise_step(x_t, out, u.u, u.s, table, step, noise, x_next=change)
+        x_next = ops.pointwise_step(
+            x_t, out, None, nowhere, table, step, noise, x_next=x_next, x0=x0
+        )
+        change.sub_(x_next)
+        blocks = self._measured(change)
+        return x_next.add_(blocks.inverse(blocks.forward(change), *u.image_shape[1:]))
 
     def __repr__(self) -> str:
         return f"BlockCS({self.block} x {self.block}, {self.keep} kept)"

@@ -80,9 +80,9 @@ class Kronecker:
 
 
 class Blocks:
-    """One small orthogonal matrix applied to every k x k block, flattened row by row.
+    """Orthonormal columns (k^2, m), one small matrix for every k x k block, flattened row by row.
 
-    Coefficients have shape (B, C, number of blocks, k^2).
+    Coefficients have shape (B, C, number of blocks, m).
     """
 
     def __init__(self, basis: Tensor, block: int) -> None:
@@ -92,7 +92,7 @@ class Blocks:
         k = self.block
         batch, channels, height, width = x.shape
         blocks = x.reshape(batch, channels, height // k, k, width // k, k).transpose(3, 4)
-        return blocks.reshape(batch, channels, height * width // k**2, k * k) @ self.basis
+        return blocks.reshape(batch, channels, height // k * (width // k), k * k) @ self.basis
 
     def inverse(self, c: Tensor, height: int, width: int) -> Tensor:
         k = self.block
