@@ -7,6 +7,7 @@ from copy import copy
 import torch
 from torch import Tensor
 
+from .precision import DTYPES
 from .prior import Prior
 
 
@@ -26,7 +27,7 @@ def accelerated(
         prior:
             The prior; it is left as it is, but its network's weights are shared.
         autocast:
-            torch.bfloat16 or torch.float16: the precision of ``torch.autocast`` for the network.
+            torch.bfloat16 or torch.float16: what the network computes in; None: as ``prior`` has it.
         channels_last:
             The network's weights and its input in channels-last memory, which convolutions on tensor
             cores like. (Its output is copied once, into planes.) Needs a ``torch.nn.Module``.
@@ -43,7 +44,8 @@ def accelerated(
     Example:
         >>> fast = accelerated(prior, autocast=torch.bfloat16, channels_last=True, compile=True)
     """
-    if autocast not in (None, torch.bfloat16, torch.float16):
+    names = {dtype: name for name, dtype in DTYPES.items()}
+    if autocast not in names:
         raise ValueError(f"autocast: expected torch.bfloat16 or torch.float16, got {autocast}")
     network = prior.network
     if channels_last:
@@ -55,13 +57,12 @@ def accelerated(
     def run(x_t: Tensor, *conditions: Tensor) -> Tensor:
         if channels_last:
             x_t = x_t.contiguous(memory_format=torch.channels_last)
-        if autocast is None:
-            return network(x_t, *conditions)
-        with torch.autocast(x_t.device.type, autocast):
-            return network(x_t, *conditions)
+        return network(x_t, *conditions)
 
     if compile:
         run = torch.compile(run, mode=compile if isinstance(compile, str) else None)
     faster = copy(prior)
     faster.network = run
+    if autocast is not None:
+        faster.precision = names[autocast]
     return faster

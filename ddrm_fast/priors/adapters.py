@@ -63,7 +63,7 @@ class DenoiserPrior(Prior):
             raise ValueError(f"sigma: expected > 0, got {sigma.tolist()}")
         if len(sigma) not in (1, len(x)):
             raise ValueError(f"sigma: expected one number or [{len(x)}], got {len(sigma)} numbers")
-        return self._restore(x, sigma.expand(x.shape[0]))
+        return self._cast(self._restore, x, sigma.expand(x.shape[0]))
 
 
 def from_diffusers(path: str | Path) -> Prior:

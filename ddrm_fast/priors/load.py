@@ -25,6 +25,8 @@ def load_prior(
 ) -> Prior:
     """A prior, ready for :func:`ddrm_fast.restore`. Nothing is downloaded.
 
+    A network from a file has ``precision = "auto"`` (see :class:`Prior`); set another on the prior.
+
     Args:
         name_or_path:
             - "default": the small denoiser that comes with the package;
@@ -46,6 +48,12 @@ def load_prior(
     """
     if name_or_path == "gaussian":
         return GaussianPrior()
+    prior = _read(name_or_path, config)
+    prior.precision = "auto"
+    return prior
+
+
+def _read(name_or_path: str | Path, config: Mapping[str, Any] | None) -> Prior:
     path = DEFAULT if name_or_path == "default" else Path(name_or_path)
     if path.is_dir():
         return from_diffusers(path)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from .precision import DTYPES, check_precision, fastest_precision
 from .prediction import prediction_row
 from .schedule import Schedule
 
@@ -34,6 +35,10 @@ class Prior:
             None: as it is.
         num_classes:
             Classes of a conditional network, which then wants labels; None: not known, or none.
+        precision:
+            What the network computes in, through ``torch.autocast``: "float32" (as it is), "bfloat16",
+            "float16", or "auto": bfloat16 on processors with instructions for it, if a check of this
+            network allows (:mod:`.precision`). Concerns calls of the prior, not of ``network`` itself.
     """
 
     network: Callable[..., Tensor]
@@ -43,8 +48,11 @@ class Prior:
     name: str = "custom"
     dtype: torch.dtype | None = None
     num_classes: int | None = None
+    precision: str = "float32"
+    _fastest: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        check_precision(self.precision)
         prediction_row(self.prediction, 0.5)
         if not callable(self.network):
             raise ValueError(f"network: expected a callable, got {type(self.network).__name__}")
@@ -56,7 +64,7 @@ class Prior:
             ValueError: the output does not have x_t's shape (or more channels).
         """
         x = x_t if self.dtype is None else x_t.to(self.dtype)
-        out = self.network(x, t) if labels is None else self.network(x, t, labels)
+        out = self._cast(self.network, x, t, *(() if labels is None else (labels,)))
         if not isinstance(out, Tensor):
             raise ValueError(f"network: expected a tensor as output, got {type(out).__name__}")
         shape = tuple(x_t.shape)
@@ -71,6 +79,22 @@ class Prior:
                 f"got {tuple(out.shape)}"
             )
         return out
+
+    def precision_on(self, device: torch.device | str = "cpu") -> str:
+        """What the network computes in on this device: "float32", "bfloat16" or "float16"."""
+        if self.precision != "auto":
+            return check_precision(self.precision)
+        device = torch.device(device)
+        if device.type not in self._fastest:
+            self._fastest[device.type] = fastest_precision(self, device)
+        return self._fastest[device.type]
+
+    def _cast(self, function: Callable[..., Tensor], x: Tensor, *others: Tensor) -> Tensor:
+        dtype = DTYPES[self.precision_on(x.device)]
+        if dtype is None:
+            return function(x, *others)
+        with torch.autocast(x.device.type, dtype):
+            return function(x, *others)
 
     def guidance_factor(self, t: int) -> float:
         """What a gradient of log p is multiplied by before it is added to the network's output.
