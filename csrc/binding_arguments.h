@@ -38,8 +38,9 @@ inline Extent extent_of(const py::handle& shape) {
 }
 
 // A contiguous field; `parts` is 2 for complex numbers.
-inline FloatField field_of(Address address, const py::handle& shape, int64_t parts = 1) {
-  FloatField field{pointer<const float>(address), {0, 0, 0, 0}};
+template <class T = float>
+inline Field<T> field_of(Address address, const py::handle& shape, int64_t parts = 1) {
+  Field<T> field{pointer<const T>(address), {0, 0, 0, 0}};
   if (address == 0) return field;
   int64_t size[4];
   read_shape(shape, size);

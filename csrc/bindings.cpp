@@ -156,6 +156,13 @@ PYBIND11_MODULE(_C, m) {
     kernels().alias_step(a, alias);
   });
 
+  m.def("known_step", [](const py::tuple& step, Address mask, const py::tuple& mask_shape) {
+    const StepArguments a = step_of<1>(step);
+    const MaskField known = field_of<uint8_t>(mask, mask_shape);
+    py::gil_scoped_release release;
+    kernels().known_step(a, known);
+  });
+
   m.def("block_measure", [](Address c, Address x, const py::tuple& shape, Address s,
                             const py::tuple& s_shape, Address weights, Address mask,
                             const py::object& mask_shape, int64_t factor, int threads) {

@@ -302,6 +302,19 @@ def pointwise_call(shape, **changes):
     return _changed({**_fields(random_images, shape, shape), "s": s}, changes)
 
 
+def known_call(shape, **changes):
+    """Of the operation that fixes known pixels; ``x_next`` is changed in place."""
+    names = ("x_t", "out", "image", "x_next")
+    fields = {name: random_images(shape) for name in names}
+    mask = torch.rand(1, 1, *shape[2:]) > 0.4
+    return _changed({**fields, "mask": mask, "table": random_table(), "step": STEP_1}, changes)
+
+
+def known_step(x_next, **arguments):
+    """The operation in fresh memory, for tests that call it more than once."""
+    return ops.known_step(x_next.clone(), **arguments)
+
+
 @dataclasses.dataclass
 class Profile:
     """What defines the groups of a block operation, made by the operator that uses it."""

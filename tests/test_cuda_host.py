@@ -15,6 +15,8 @@ from conformance import (
     alias_call,
     block_call,
     block_profile,
+    known_call,
+    known_step,
     pointwise_call,
     random_images,
     random_table,
@@ -118,6 +120,8 @@ def test_pixels_have_the_bits_of_the_cpp_backend(clip):
         _same_bits(ops.pointwise_step, {**call, "s": s, "noise": noise})
     pixels = {"x_t": random_images((2, 3, 9, 70)), "out": call["out"], "step": STEP_1}
     _same_bits(ops.predict_x0, {**pixels, "table": table})
+    known = known_call((2, 3, 9, 70), table=table, out=call["out"])
+    _same_bits(known_step, {**known, "noise": noise})
 
 
 # What only these kernels have
@@ -171,3 +175,6 @@ def test_a_step_outside_the_table_makes_nan(on_host, step):
         assert result.isnan().all()
     pixels = {"x_t": random_images(shape), "out": random_images(shape)}
     assert ops.predict_x0(**pixels, table=random_table(), step=step).isnan().all()
+    known = known_call(shape, step=step)
+    result = ops.known_step(**known, noise=noise)
+    assert result[known["mask"].expand(shape)].isnan().all()

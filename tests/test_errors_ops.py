@@ -265,6 +265,37 @@ def test_block_lift_refuses_channels_that_do_not_fit():
         ops.block_lift(ZEROS, one, None, None, 0, 3)
 
 
+@pytest.mark.parametrize(
+    "argument, value, named",
+    [
+        ("x_t", None, "x_t: the initial state has no known pixels"),
+        ("x_t", ZEROS.mT, "x_t: has to be contiguous"),
+        ("out", torch.zeros(2, 3, 4, 5), "out: "),
+        ("x_next", ZEROS[:1], "x_next: expected"),
+        ("x_next", ZEROS.double(), "x_next: expected"),
+        ("image", torch.zeros(3, 3, 4, 4), r"image: expected \(2 or 1, 3, 4, 4\), got \(3,"),
+        ("image", torch.zeros(2, 1, 4, 4), "image: expected"),
+        ("image", ZEROS[0], "image: expected"),
+        ("image", ZEROS.double(), "image: expected torch.float32 like the state"),
+        ("image", ZEROS.to("meta"), "image: is on meta"),
+        ("mask", torch.ones(2, 1, 4, 5).bool(), r"mask: expected \(2 or 1, 1 or 3, 4, 4\)"),
+        ("mask", torch.ones(2, 2, 4, 4).bool(), "mask: expected"),
+        ("mask", torch.ones(1, 1, 4, 4), "mask: expected torch.bool, got torch.float32"),
+        ("table", torch.zeros(2, 3, rows.WIDTH), "table: "),
+        ("noise", Noise(ops.noise_keys(2), ZEROS[:1]), r"noise\.pixels: "),
+    ],
+)
+def test_known_step_refuses(argument, value, named):
+    call = {"x_next": ZEROS.clone(), "image": ZEROS, "mask": torch.ones(1, 1, 4, 4).bool()}
+    call = {**_step(), **call}
+    del call["u"], call["s"]
+    ops.known_step(**call)
+    with pytest.raises(ValueError, match=f"^{named}"):
+        ops.known_step(**{**call, argument: value})
+    with pytest.raises(ValueError, match="^x_next: is the state x_t itself"):
+        ops.known_step(**{**call, "x_next": call["x_t"]})
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.int32, torch.uint8])
 def test_predict_x0_refuses_outputs(dtype):
     table, step = torch.zeros(2, 1, rows.WIDTH), torch.ones(1, dtype=torch.int64)

@@ -46,6 +46,7 @@ def _samples():
     blocks = torch.randn(2, 3, 2, 3)
     grey = torch.randn(2, 1, 2, 3)
     none = torch.empty(0, 3, 4, 6)
+    known = torch.rand(2, 3, 4, 6) > 0.5
 
     def tail(noise=None):
         return table, STEP, keys, noise
@@ -67,6 +68,10 @@ def _samples():
         "alias_step": [
             (torch.zeros_like(half), half, half + 1, small, kernel, one, *tail(), 2, 6),
             (torch.zeros_like(half), None, None, small, kernel, one, *tail(half + 2), 2, 6),
+        ],
+        "known_step": [
+            (new, image, out, image + 1, known, *tail()),
+            (new, image, out, image[:1] + 1, known[:, :1], *tail(image + 2)),
         ],
         "fwht": [
             (torch.randn(2, 3, 4, 8),),

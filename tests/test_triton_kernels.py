@@ -11,6 +11,8 @@ from conformance import (
     check_in_place,
     check_step,
     in_use,
+    known_call,
+    known_step,
     pointwise_call,
     random_images,
     random_table,
@@ -49,6 +51,8 @@ def _calls():
         table = random_table(clip=clip)
         yield ops.pointwise_step, {**pointwise_call(image, s=masked, table=table), "noise": z}
         yield ops.spectral_step, {**spectral_call(image), "noise": z}
+        known = known_call(image, table=table)
+        yield known_step, {**known, "noise": z}
         yield ops.normal, {"keys": z.keys, "channels": 3, "height": 5, "width": 67}
     yield ops.predict_x0, {**pixels, "table": random_table(clip=clip)}
     yield ops.fwht, {"x": random_images((2, 1, 64, 32))}

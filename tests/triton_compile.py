@@ -30,6 +30,7 @@ from ddrm_fast.ops import noise_keys  # noqa: E402
 
 TYPES = {
     torch.float32: "*fp32", torch.float16: "*fp16", torch.bfloat16: "*bf16", torch.int64: "*i64",
+    torch.uint8: "*u8",
 }  # fmt: skip
 
 
@@ -109,6 +110,7 @@ def _arguments(call: dict, *names: str) -> tuple:
 
 
 _POINTWISE = ("x_t", "out", "u", "s", "table", "step", "keys", "noise")
+_KNOWN = ("x_next", "x_t", "out", "image", "mask", "table", "step", "keys", "noise")
 _BLOCK = ("x_t", "out", "u", "s", "weights", "mask", "factor", "table", "step", "keys", "noise")
 _ALIAS = (
     "x_t", "out", "u", "kernel", "s", "table", "step", "keys", "noise", "factor", "width",
@@ -141,6 +143,10 @@ def cases() -> dict[str, tuple[str, tuple]]:
         "pointwise_step",
         (state, None, *_arguments(call, *_POINTWISE)),
     )
+
+    for name, noise in (("known", None), ("known, given noise", state)):
+        call = _step(conformance.known_call(shape), noise)
+        found[name] = "known_step", _arguments(call, *_KNOWN)
 
     for name, size, factor, grey, mask, noise in (
         ("block 4", shape, 4, False, "none", None),
@@ -182,6 +188,7 @@ def smallest_cases() -> dict[str, tuple[str, tuple]]:
     given = (profile.s, profile.weights, profile.mask, 1)
     table, step, keys = conformance.random_table(), conformance.STEP_1, noise_keys(1)
     pointwise = _step(conformance.pointwise_call(shape))
+    known = _step(conformance.known_call(shape))
     spectral = _step(conformance.spectral_call(shape, u=None))
     block = _step(conformance.block_call(shape, profile))
     alias = _step(conformance.alias_call(1, shape))
@@ -190,6 +197,7 @@ def smallest_cases() -> dict[str, tuple[str, tuple]]:
         "normal of one": ("normal", (state, keys, 1, 0)),
         "predict_x0 of one": ("predict_x0", (state, state, state, table, step)),
         "pointwise of one": ("pointwise_step", (state, None, *_arguments(pointwise, *_POINTWISE))),
+        "known of one": ("known_step", _arguments(known, *_KNOWN)),
         "spectral of one": ("spectral_step", (half, *_arguments(spectral, *_POINTWISE, "width"))),
         "block of one": ("block_step", (state, state, *_arguments(block, *_BLOCK))),
         "alias of one": ("alias_step", (half, *_arguments(alias, *_ALIAS))),

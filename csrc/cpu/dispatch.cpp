@@ -10,7 +10,7 @@ namespace {
 #define DDRM_KERNEL_TABLE(ISA)                                                                    \
   Kernels {                                                                                       \
     #ISA, ISA::normal, ISA::pointwise_step, ISA::block_step, ISA::spectral_step, ISA::alias_step, \
-        ISA::block_measure, ISA::block_lift, ISA::fwht, ISA::predict_x0                           \
+        ISA::known_step, ISA::block_measure, ISA::block_lift, ISA::fwht, ISA::predict_x0          \
   }
 
 const Kernels kTables[] = {

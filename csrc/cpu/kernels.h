@@ -17,7 +17,7 @@ struct StepArguments {
   float* x0;         // or null: not wanted
   const float* x_t;  // or null: initial state, x0 = eps = 0
   NetworkOutput out;
-  FloatField u;  // data null: nothing is measured, every s counts as 0
+  FloatField u;  // data null: nothing is measured, every s counts as 0; known_step: clean pixels
   FloatField s;
   const Row* rows;     // the rows of this step, one or one for each image
   int64_t row_stride;  // 0 or 1
@@ -75,6 +75,7 @@ struct Kernels {
   void (*block_step)(const StepArguments&, const BlockProfile&);
   void (*spectral_step)(const StepArguments&, int64_t width);
   void (*alias_step)(const StepArguments&, const AliasArguments&);
+  void (*known_step)(const StepArguments&, const MaskField&);
   void (*block_measure)(const BlockArguments&);
   void (*block_lift)(const BlockArguments&);
   void (*fwht)(float* y, const float* x, int64_t planes, int64_t length, int threads);
@@ -88,6 +89,7 @@ struct Kernels {
   void block_step(const StepArguments&, const BlockProfile&);                       \
   void spectral_step(const StepArguments&, int64_t width);                          \
   void alias_step(const StepArguments&, const AliasArguments&);                     \
+  void known_step(const StepArguments&, const MaskField&);                          \
   void block_measure(const BlockArguments&);                                        \
   void block_lift(const BlockArguments&);                                           \
   void fwht(float* y, const float* x, int64_t planes, int64_t length, int threads); \

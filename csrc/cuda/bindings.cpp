@@ -138,6 +138,13 @@ PYBIND11_MODULE(DDRM_FAST_CUDA_MODULE, m) {
     if (!empty(a.extent)) alias_step(a, alias, place_of(device, stream));
   });
 
+  m.def("known_step", [](const py::tuple& step, Address mask, const py::tuple& mask_shape,
+                         int device, Address stream) {
+    const StepArguments a = step_of<1>(step);
+    const MaskField known = field_of<uint8_t>(mask, mask_shape);
+    if (!empty(a.extent)) known_step(a, known, place_of(device, stream));
+  });
+
   m.def("block_measure",
         [](Address c, Address x, const py::tuple& shape, Address s, const py::tuple& s_shape,
            const py::tuple& profile, int device, Address stream) {

@@ -35,7 +35,7 @@ struct StepArguments {
   float* x0;         // or null: not wanted
   const float* x_t;  // or null: initial state, x0 = eps = 0
   NetworkOutput out;
-  FloatField u;  // data null: nothing is measured, every s counts as 0
+  FloatField u;  // data null: nothing is measured, every s counts as 0; known_step: clean pixels
   FloatField s;
   RowTable table;
   const NoiseKey* keys;
@@ -95,6 +95,7 @@ void pointwise_step(const StepArguments&, const Place&);
 void block_step(const StepArguments&, const BlockProfile&, const Place&);
 void spectral_step(const StepArguments&, int64_t width, const Place&);
 void alias_step(const StepArguments&, const AliasArguments&, const Place&);
+void known_step(const StepArguments&, const MaskField&, const Place&);
 void block_measure(const BlockArguments&, const Place&);
 void block_lift(const BlockArguments&, const Place&);
 void fwht(float* y, const float* x, int64_t planes, int64_t length, const Place&);

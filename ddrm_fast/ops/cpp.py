@@ -105,6 +105,22 @@ def alias_step(
     )
 
 
+def known_step(
+    x_next: Tensor,
+    x_t: Tensor,
+    out: Tensor,
+    image: Tensor,
+    mask: Tensor,
+    table: Tensor,
+    step: Tensor,
+    keys: Tensor,
+    noise: Tensor | None,
+) -> None:
+    """Known pixels of a new state, in place."""
+    fields = _step(x_next, None, x_t, out, image, None, table, step, keys, noise)
+    _C.known_step(fields, mask.data_ptr(), tuple(mask.shape))
+
+
 def block_measure(
     c: Tensor, x: Tensor, s: Tensor, weights: Tensor | None, mask: Tensor | None, factor: int
 ) -> None:

@@ -20,6 +20,7 @@ pointwise_step = _kernels.pointwise_step
 block_step = _kernels.block_step
 spectral_step = _kernels.spectral_step
 alias_step = _kernels.alias_step
+known_step = _kernels.known_step
 block_measure = _kernels.block_measure
 block_lift = _kernels.block_lift
 fwht = _kernels.fwht

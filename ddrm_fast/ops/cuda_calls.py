@@ -68,6 +68,12 @@ class Kernels:
             fields, kernel.data_ptr(), tuple(kernel.shape), factor, width, *self._place(x_next)
         )
 
+    def known_step(self, x_next, x_t, out, image, mask, table, step, keys, noise) -> None:
+        """Known pixels of a new state, in place."""
+        fields = _step(x_next, None, x_t, out, image, None, table, step, keys, noise)
+        known = (mask.data_ptr(), tuple(mask.shape))
+        self._module.known_step(fields, *known, *self._place(x_next))
+
     def block_measure(self, c: Tensor, x: Tensor, s: Tensor, weights, mask, factor: int) -> None:
         """Measured coefficient of every block: (B, G, H / r, W / r)."""
         profile = (address(weights), address(mask), shape(mask), factor)

@@ -210,6 +210,52 @@ def alias_step(
     return x_next
 
 
+def known_step(
+    x_next: Tensor,
+    x_t: Tensor,
+    out: Tensor,
+    image: Tensor,
+    mask: Tensor,
+    table: Tensor,
+    step: Tensor,
+    noise: Noise,
+) -> Tensor:
+    """Known pixels of a new state: where the mask is True, x_next = a image + b eps + d z, in place.
+
+    a, b, d are the weights of the row's null branch, eps is the network's own (of no clipped x0) and z the
+    white noise of the step's pixels, whatever the operator of the step works on. Pixels elsewhere keep
+    their bits. Not differentiable.
+
+    Args:
+        x_next:
+            The state after the operator's step, (B, C, H, W), contiguous; changed in place.
+        x_t, out:
+            State before that step and network output, as in :func:`pointwise_step`.
+        image:
+            Clean pixels, (B or 1, C, H, W), of the state's dtype; read where they are known alone.
+        mask:
+            True where a pixel is known, bool (B or 1, 1 or C, H, W).
+        noise:
+            :class:`Noise`, with ``pixels`` in pixel space.
+
+    Returns:
+        ``x_next``.
+
+    Raises:
+        ValueError: a shape, dtype or device does not fit; the message names the argument.
+    """
+    if x_t is None:
+        raise ValueError("x_t: the initial state has no known pixels, got None")
+    out = _prepare(x_t, x_t, out, table, step, noise)
+    guard.same("x_next", x_next, x_t)
+    if x_next is x_t:
+        raise ValueError("x_next: is the state x_t itself, which is still needed")
+    image, mask = guard.known_region(image, mask, x_t)
+    given = guard.given_noise(noise, x_t)
+    _registered.known_step(x_next, x_t, out, image, mask, table, step, noise.keys, given)
+    return x_next
+
+
 def fwht(x: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Orthonormal Walsh-Hadamard transform, natural order, of planes flattened row by row.
 

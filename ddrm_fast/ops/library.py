@@ -32,6 +32,9 @@ _STEPS = {
         + _STEP_TAIL
         + ", int factor, int width"
     ),
+    "known_step": (
+        "Tensor(a!) x_next, Tensor x_t, Tensor out, Tensor image, Tensor mask, " + _STEP_TAIL
+    ),
 }
 
 

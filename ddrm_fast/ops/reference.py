@@ -294,6 +294,36 @@ def alias_step(
     x_next.copy_(result)
 
 
+def known_step(
+    x_next: Tensor,
+    x_t: Tensor,
+    out: Tensor,
+    image: Tensor,
+    mask: Tensor,
+    table: Tensor,
+    step: Tensor,
+    keys: Tensor,
+    noise: Tensor | None,
+) -> None:
+    """Where ``mask`` is True: x_next = a image + b eps + d z with the null branch's weights, in place.
+
+    Args:
+        x_next:
+            The state after the operator's step, (B, C, H, W).
+        x_t, out:
+            State before it and network output; eps is that of the network, before any clip.
+        image, mask:
+            Clean pixels (B or 1, C, H, W); bool (B or 1, 1 or C, H, W).
+        keys, noise:
+            Noise keys; or the noise itself, in pixels.
+    """
+    row = _row(table, step, x_next.dtype)
+    eps = row[..., rows.Q_X] * x_t + row[..., rows.Q_OUT] * out.to(x_t.dtype)
+    a, b, d = (row[..., rows.NULL + i] for i in range(3))
+    z = _step_noise(row, step, keys, noise, x_next)
+    x_next.copy_(torch.where(mask, a * image + b * eps + d * z, x_next))
+
+
 def fwht(y: Tensor, x: Tensor) -> None:
     """Orthonormal Walsh-Hadamard transform (natural order) of each plane, flattened row by row.
 

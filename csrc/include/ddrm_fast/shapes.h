@@ -22,6 +22,7 @@ struct Field {
 };
 
 using FloatField = Field<float>;
+using MaskField = Field<uint8_t>;  // one byte a pixel, 0 or 1
 
 template <class T>
 DDRM_HD const T* row_of(const Field<T>& field, int64_t b, int64_t c, int64_t h) {
