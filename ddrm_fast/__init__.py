@@ -20,7 +20,7 @@ from .priors import (
     load_prior,
 )
 from .restoration import Restoration, degrade, restore, sample
-from .samplers import DDIM, DDNM, DDPM, DDRM, DDNMPlus, StepInfo
+from .samplers import DDIM, DDNM, DDPM, DDRM, DDNMPlus, Hold, Known, StepInfo, Travel
 
 __version__ = "0.1.0"
 
@@ -32,10 +32,13 @@ __all__ = [
     "BackendError",
     "DDNMPlus",
     "DenoiserPrior",
+    "Hold",
+    "Known",
     "Prior",
     "Restoration",
     "Schedule",
     "StepInfo",
+    "Travel",
     "backends",
     "classifier_free",
     "classifier_guidance",

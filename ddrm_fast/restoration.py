@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import index as whole_number
 
@@ -14,7 +14,9 @@ from tqdm import tqdm
 from . import ops
 from .operators import Denoising, Operator
 from .priors import Prior, load_prior
-from .samplers import DDIM, DDRM, Sampler, StepInfo, run
+from .samplers import DDIM, DDRM, Hold, Known, Sampler, StepInfo, Travel, run
+from .samplers.loop import planned
+from .samplers.travel import network_calls
 
 _MEASUREMENT_STREAM = 2
 
@@ -98,6 +100,9 @@ def restore(
     origin: tuple[int, int] | Tensor = (0, 0),
     callback: Callable[[StepInfo], None] | None = None,
     capture: bool = False,
+    known: Known | None = None,
+    holds: Sequence[Hold] = (),
+    travel: Travel | None = None,
     progress: bool | None = False,
 ) -> Restoration:
     """Draws restored pictures from the posterior of a diffusion model, given a degraded picture.
@@ -144,8 +149,16 @@ def restore(
         capture:
             On a GPU: network and step as one CUDA graph, replayed for every step; see
             :func:`ddrm_fast.samplers.run`.
+        known:
+            Pixels that are fixed, in [0, 1]: the samples have them exactly, and the rest is drawn to fit.
+        holds:
+            Measurements of [0, 1] pictures that the clean image of every step is held to, in this order,
+            before y is used: such as the low frequencies of a picture that was restored small.
+        travel:
+            Time travel: stretches of steps that are sampled several times; default: the sampler's own,
+            if it has one.
         progress:
-            Show a progress bar; None: only on a terminal.
+            Show a progress bar, which counts network calls; None: only on a terminal.
 
     Returns:
         :class:`Restoration`.
@@ -173,20 +186,27 @@ def restore(
         raise ValueError(f"batch_size: expected an integer >= 1, got {batch_size!r}")
     levels = _noise_levels(sigma_y, batch)
     _check_measures(operator, shape)
-    steps = len(prior.schedule.steps(sampler.steps))
+    prior.schedule.steps(sampler.steps)  # from_pure_noise is for drawing from the prior
+    _check_travel(travel)
+    steps = network_calls(planned(prior, sampler, travel))
     _check_labels(labels, batch, prior)
     keys = ops.noise_keys(batch, _seeds(seed, batch), 0, origin, y.device)
     if batch and not y.numel():
         raise ValueError(f"y: has no pixels, got shape {tuple(y.shape)}")
+    known, holds = _check_known(known, (batch, *shape), y), _check_holds(holds, (batch, *shape), y)
     if batch == 0:
         empty = y.new_empty(0, *shape)
         return Restoration(y.new_empty(num_samples, 0, *shape), empty, empty)
 
     # x' = 2 x - 1 in the network's range, so y' = H x' = 2 y - H(1): 2 y - 1 only where H(1) = 1
-    ones = torch.ones(operator.batch, *shape, dtype=y.dtype, device=y.device)
-    h_ones = operator.H(ones)
+    h_ones = _of_white(operator, shape, y)
     _warn_bytes(y, h_ones)
     scaled = 2 * y - h_ones
+    fixed = None if known is None else Known(known.mask, 2 * known.image - 1)
+    held = [
+        Hold(hold.operator, 2 * hold.measurement - _of_white(hold.operator, shape, y))
+        for hold in holds
+    ]
 
     total = _Moments(batch, shape, y)
     samples = y.new_empty(num_samples, batch, *shape) if keep_samples else None
@@ -219,9 +239,14 @@ def restore(
                 end_on_measurement=end_on_measurement,
                 callback=after_step if watched else None,
                 capture=capture,
+                known=None if fixed is None else fixed.select(index),
+                holds=[hold.select(index) for hold in held],
+                travel=travel,
             )
             _check_result(x, prior)
             x = (x + 1) / 2
+            if known is not None:
+                x = known.select(index).put(x)  # without the rounding of the change of range
             if clamp:
                 x = x.clamp(0, 1)
             for row, (image, number) in enumerate(zip(images, numbers, strict=True)):
@@ -343,6 +368,12 @@ def _seeds(seed: int | Tensor, batch: int) -> Tensor:
     return torch.tensor(base) + torch.arange(batch)  # wraps around at 2^63, as a 64-bit word does
 
 
+def _of_white(operator: Operator, shape: tuple[int, int, int], like: Tensor) -> Tensor:
+    """H(1), for one picture or for those that have masks of their own."""
+    ones = torch.ones(operator.batch, *shape, dtype=like.dtype, device=like.device)
+    return operator.H(ones)
+
+
 def _check_finite(name: str, x: Tensor) -> None:
     if not isinstance(x, Tensor):
         raise ValueError(f"{name}: expected a tensor, got {type(x).__name__}")
@@ -380,6 +411,35 @@ def _check_sampler(sampler: Sampler) -> None:
         raise ValueError(
             f"sampler: expected steps, start() and weights() as DDRM() has, got {sampler!r}"
         )
+
+
+def _check_known(known: Known | None, shape: tuple[int, ...], y: Tensor) -> Known | None:
+    if known is None:
+        return None
+    if not isinstance(known, Known):
+        raise ValueError(f"known: expected a Known(mask, image), got {type(known).__name__}")
+    known = known.checked(shape, y)
+    if known is not None:
+        pixels = torch.where(known.mask, known.image, 0.5)
+        if not bool(((pixels >= 0) & (pixels <= 1)).all()):
+            raise ValueError(
+                f"known.image: expected known pixels in [0, 1], got {float(pixels.min()):.4g} to "
+                f"{float(pixels.max()):.4g}"
+            )
+    return known
+
+
+def _check_holds(holds: Sequence[Hold], shape: tuple[int, ...], y: Tensor) -> Sequence[Hold]:
+    if not isinstance(holds, Sequence) or not all(isinstance(hold, Hold) for hold in holds):
+        raise ValueError(f"holds: expected a list of Hold(operator, measurement), got {holds!r}")
+    for number, hold in enumerate(holds):
+        hold.check(f"holds[{number}]", shape, y)
+    return holds
+
+
+def _check_travel(travel: Travel | None) -> None:
+    if travel is not None and not isinstance(travel, Travel):
+        raise ValueError(f"travel: expected a Travel(length, repeat), got {travel!r}")
 
 
 def _check_labels(labels: Tensor | None, batch: int, prior: Prior) -> None:

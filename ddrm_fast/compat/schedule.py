@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..samplers.travel import Travel
 from .degradations.base import whole
 
 
@@ -44,8 +45,7 @@ def alphas_cumprod(beta: Tensor) -> Tensor:
 def get_schedule_jump(T_sampling: int, travel_length: int, travel_repeat: int) -> list[int]:
     """Times of a run with time travel (Wang et al. 2023, section 3.3; Lugmayr et al. 2022).
 
-    From T - 1 down to -1; at times 0, l, 2 l, ... below T - l the path goes up l steps again,
-    ``travel_repeat`` - 1 times each.
+    From T - 1 down to -1; see :meth:`ddrm_fast.samplers.Travel.path`.
 
     Args:
         T_sampling, travel_length, travel_repeat:
@@ -54,15 +54,7 @@ def get_schedule_jump(T_sampling: int, travel_length: int, travel_repeat: int) -
     whole("T_sampling", T_sampling)
     whole("travel_length", travel_length)
     whole("travel_repeat", travel_repeat)
-    left = dict.fromkeys(range(0, T_sampling - travel_length, travel_length), travel_repeat - 1)
-    times = [T_sampling - 1]
-    while times[-1] >= 0:
-        t = times[-1]
-        if left.get(t, 0):
-            left[t] -= 1
-            times += range(t + 1, t + travel_length + 1)
-        times.append(times[-1] - 1)
-    return times
+    return Travel(travel_length, travel_repeat).path(T_sampling)
 
 
 def travel_pairs(config: Any, T: int) -> list[tuple[int, int]]:

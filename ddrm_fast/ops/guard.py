@@ -199,25 +199,28 @@ def block_profile(
     return weights, mask
 
 
-def known_region(image: Tensor, mask: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+def known_region(
+    image: Tensor,
+    mask: Tensor,
+    like: Tensor,
+    shape: tuple[int, ...] | None = None,
+    prefix: str = "",
+) -> tuple[Tensor, Tensor]:
     """Known pixels (B or 1, C, H, W) and where they are, bool (B or 1, 1 or C, H, W)."""
-    batch, channels, *size = like.shape
+    batch, channels, *size = like.shape if shape is None else shape
     for name, x, planes in (("image", image, (channels,)), ("mask", mask, (1, channels))):
-        if x.dim() != 4 or x.shape[0] not in (1, batch) or x.shape[1] not in planes:
-            fits = False
-        else:
-            fits = list(x.shape[2:]) == size
-        if not fits:
+        fits = x.dim() == 4 and x.shape[0] in (1, batch) and x.shape[1] in planes
+        if not fits or list(x.shape[2:]) != size:
             expected = " or ".join(map(str, planes))
             raise ValueError(
-                f"{name}: expected ({batch} or 1, {expected}, {size[0]}, {size[1]}), "
+                f"{prefix}{name}: expected ({batch} or 1, {expected}, {size[0]}, {size[1]}), "
                 f"got {tuple(x.shape)}"
             )
-        _on(name, x, like)
+        _on(prefix + name, x, like)
     if image.dtype != like.dtype:
-        raise ValueError(f"image: expected {like.dtype} like the state, got {image.dtype}")
+        raise ValueError(f"{prefix}image: expected {like.dtype} like the state, got {image.dtype}")
     if mask.dtype != torch.bool:
-        raise ValueError(f"mask: expected torch.bool, got {mask.dtype}")
+        raise ValueError(f"{prefix}mask: expected torch.bool, got {mask.dtype}")
     return image.resolve_neg().contiguous(), mask.contiguous()
 
 

@@ -4,7 +4,10 @@ from .ddim import DDIM
 from .ddnm import DDNM, DDNMPlus
 from .ddpm import DDPM
 from .ddrm import DDRM
+from .hold import Hold
+from .known import Known
 from .loop import StepInfo, run
+from .travel import Travel
 from .weights import Branch, Sampler, Weights
 
 __all__ = [
@@ -14,8 +17,11 @@ __all__ = [
     "DDPM",
     "DDRM",
     "Branch",
+    "Hold",
+    "Known",
     "Sampler",
     "StepInfo",
+    "Travel",
     "Weights",
     "run",
 ]

@@ -7,14 +7,14 @@ on the device at the place that the step's counter says.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from ..operators.base import Carry, Measurement, Operator, Rows
 from ..ops import Noise, dispatch
 from ..priors.prior import Prior
+from .moves import Moves
 
 
 def check_capture(x: Tensor, host_functions: dict[str, object]) -> None:
@@ -48,44 +48,51 @@ def record(advance: Callable[[], None]) -> Callable[[], None]:
 
 
 def captured_steps(
-    operator: Operator,
+    move: Moves,
     prior: Prior,
-    u: Measurement,
-    rows: Rows,
+    steps: Sequence[tuple[int, int]],
     times: Tensor,
     noise: Noise,
     x_t: Tensor,
-    step: Tensor,
-    carry: Carry,
     labels: Tensor | None,
     after: Callable[[int, Tensor, Tensor], None] | None,
 ) -> None:
-    """All steps of a run, in place in ``x_t``, from its initial state on.
+    """All moves of a run, in place in ``x_t``, from its initial state on.
 
     Args:
+        steps:
+            (t, t_next) of every move.
         times:
-            Timestep of every network call, float32 [steps, B].
-        step:
-            The counter, int64 [1], 0.
+            Timestep of every network call, float32 [moves, B].
         after:
-            Called after each step with its index, the state before it and the clean image.
+            Called after each network call's step with its index, the state before it and the clean image.
     """
-    before, x0 = (torch.empty_like(x_t) if after else None for _ in range(2))
+    x0 = torch.empty_like(x_t) if after else None
+    # known pixels are made from the state before
+    before = torch.empty_like(x_t) if after or move.known is not None else None
+    travels = any(t_next > t for t, t_next in steps)
+    step = move.step
 
-    def advance() -> None:
-        if before is not None:
-            before.copy_(x_t)
+    def down() -> None:
+        source = x_t if before is None else before.copy_(x_t)
         t = times.index_select(0, step)[0]
         step.add_(1)
-        out = prior(x_t, t, labels)
-        operator.step(x_t, out, u, rows, step, noise, x_next=x_t, x0=x0, carry=carry)
+        out = prior(source, t, labels)
+        move.down(source, out, noise, x_t, x0)
+        if travels:
+            move.forget()  # a graph cannot know which kind of move came before
+
+    def up() -> None:
+        step.add_(1)
+        move.up(x_t, noise, x_t)
 
     # the first step runs by itself: libraries make their plans and workspaces before the capture
-    advance()
-    replay = None
-    for index in range(len(times)):
+    down()
+    graphs = {}
+    for index, (t, t_next) in enumerate(steps):
         if index > 0:
-            replay = record(advance) if replay is None else replay
-            replay()
-        if after is not None:
+            advance = down if t_next < t else up
+            graphs[advance] = graphs.get(advance) or record(advance)
+            graphs[advance]()
+        if after is not None and t_next < t:
             after(index, before, x0)

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..operators.base import Carry, Measurement, Operator, Rows
+from ..operators.base import Measurement, Operator, Rows
 from ..ops import Noise, normal
 from ..priors.prior import Prior
-from ..priors.schedule import pairs
 from .capture import captured_steps, check_capture
+from .hold import Hold
+from .known import Known
+from .moves import Moves
 from .table import build_rows, noise_ranges
+from .travel import Travel, moves, network_calls
 from .weights import Sampler
 
 Guidance = Callable[[Tensor, Tensor, Tensor | None], Tensor]
@@ -23,14 +26,16 @@ Guidance = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 class StepInfo:
     """What a callback sees after each step. Tensors live in buffers that the next step overwrites.
 
+    Moves back up call no network and no callback; what they did to the state is in the next x_t.
+
     Args:
         index, total:
-            Number of this step, from 0, and of all steps.
+            Number of this step, from 0, and of all steps: network calls.
         t, t_next:
             Timestep of the network call and of the new state (-1: the clean image).
         x_t, x0, x_next:
-            State before, clean-image prediction (after clipping, before the measurement is used), state
-            after; (B, C, H, W) in [-1, 1] units.
+            State before, clean-image prediction (after clipping and holds, before the measurement is
+            used), state after; (B, C, H, W) in [-1, 1] units.
     """
 
     index: int
@@ -58,6 +63,9 @@ def run(
     callback: Callable[[StepInfo], None] | None = None,
     noise: Callable[[int], Tensor] | None = None,
     capture: bool = False,
+    known: Known | None = None,
+    holds: Sequence[Hold] = (),
+    travel: Travel | None = None,
 ) -> Tensor:
     """Draws one restored image per key, in the prior's range [-1, 1].
 
@@ -87,33 +95,53 @@ def run(
             Called after each step.
         noise:
             ``k -> white noise (B, C, H, W)`` to use instead of the kernel's own: k = 0 for the initial
-            state, k + 1 for step k.
+            state, k + 1 for move k (moves back up are counted).
         capture:
             On a GPU: records network and step as one CUDA graph after the first step and replays it for
             the others. The network must not read from the device; not with ``guidance``, ``noise`` or
             learned variances.
+        known:
+            Pixels that are fixed, in [-1, 1]; the result has them exactly.
+        holds:
+            What the clean image of every step is held to, in this order, before the measurement is used;
+            each costs one ``H`` and one ``H_pinv`` a step.
+        travel:
+            Time travel; default: the sampler's own, if it has one.
 
     Returns:
         (B, C, H, W), dtype of y.
 
     Raises:
-        ValueError: the network's output has a wrong shape or dtype, or y does not fit the operator.
+        ValueError: the network's output has a wrong shape or dtype; y, ``known`` or ``holds`` do not fit.
     """
-    from_pure_noise = getattr(sampler, "from_pure_noise", False)
-    visited = prior.schedule.steps(sampler.steps, from_pure_noise=from_pure_noise)
-    steps = pairs(visited)
+    steps = planned(prior, sampler, travel)
     u = operator.prepare(y)
-    rows = build_rows(sampler, prior.schedule, steps, sigma_y, prior.prediction, clip)
-    rows = rows.to(y.device)
+    shape, like = (keys.shape[0], *u.image_shape), y.new_empty(0)
+    known = None if known is None else known.checked(shape, like)
+    for number, hold in enumerate(holds):
+        hold.check(f"holds[{number}]", shape, like)
+    rows = build_rows(
+        sampler, prior.schedule, steps, sigma_y, prior.prediction, clip,
+        edits=bool(holds), travels=True,
+    ).to(y.device)  # fmt: skip
+
+    def finish(x: Tensor) -> Tensor:
+        if not end_on_measurement:
+            return x
+        x = operator.project(x, y, prior.schedule.sigma(steps[-1][0]), sigma_y)
+        return x if known is None else known.put(x)
+
     return _loop(
         operator, prior, sampler, u, rows, steps, keys, y.dtype, labels, guidance, callback, noise,
-        capture,
-        lambda x: _project(x, operator, prior, y, sigma_y, visited[-1], end_on_measurement),
+        capture, known, holds, finish,
     )  # fmt: skip
 
 
-def _project(x, operator, prior, y, sigma_y, t, wanted) -> Tensor:
-    return operator.project(x, y, prior.schedule.sigma(t), sigma_y) if wanted else x
+def planned(prior: Prior, sampler: Sampler, travel: Travel | None = None) -> list[tuple[int, int]]:
+    """(t, t_next) of every move of a run; t_next > t goes back up and calls no network."""
+    from_pure_noise = getattr(sampler, "from_pure_noise", False)
+    visited = prior.schedule.steps(sampler.steps, from_pure_noise=from_pure_noise)
+    return moves(visited, getattr(sampler, "travel", None) if travel is None else travel)
 
 
 def _loop(
@@ -130,6 +158,8 @@ def _loop(
     callback: Callable[[StepInfo], None] | None,
     noise: Callable[[int], Tensor] | None,
     capture: bool,
+    known: Known | None,
+    holds: Sequence[Hold],
     finish: Callable[[Tensor], Tensor],
 ) -> Tensor:
     batch, device = keys.shape[0], keys.device
@@ -152,32 +182,37 @@ def _loop(
     step = torch.zeros(1, dtype=torch.int64, device=device)
     x_t, spare = (torch.empty(shape, dtype=dtype, device=device) for _ in range(2))
     x0 = torch.empty(shape, dtype=dtype, device=device) if callback else None
-    carry = Carry()
-    operator.step(None, None, u, rows, step, step_noise(0), x_next=x_t, carry=carry)
+    move = Moves(operator, u, rows, step, known, holds)
+    move.start(step_noise(0), x_t)
+    calls, total = 0, network_calls(steps)
     if capture:
 
         def after(index: int, before: Tensor, x0: Tensor) -> None:
-            callback(StepInfo(index, len(steps), *steps[index], before, x0, x_t))
+            number = network_calls(steps[:index])
+            callback(StepInfo(number, total, *steps[index], before, x0, x_t))
 
         captured_steps(
-            operator, prior, u, rows, times, Noise(keys), x_t, step, carry, labels,
-            after if callback else None,
-        )  # fmt: skip
+            move, prior, steps, times, Noise(keys), x_t, labels, after if callback else None
+        )
         return finish(x_t)
     for index, (t, t_next) in enumerate(steps):
         step.add_(1)
+        x_next, spare = spare, x_t
+        if t_next > t:
+            move.up(x_t, step_noise(index + 1), x_next)
+            x_t = x_next
+            continue
         out = prior(x_t, times[index], labels)
         if guidance is not None:
             out = _guide(out, guidance(x_t, times[index], labels), pull[index], shape)
-        x_next = operator.step(
-            x_t, out, u, rows, step, step_noise(index + 1), x_next=spare, x0=x0, carry=carry
-        )
+        move.down(x_t, out, step_noise(index + 1), x_next, x0)
         if learned is not None and t_next != -1:
             _add_learned_noise(x_next, out, learned[index], step_noise(index + 1), index + 1)
-            carry = Carry()  # coefficients of the state without this noise
+            move.forget()
         if callback is not None:
-            callback(StepInfo(index, len(steps), t, t_next, x_t, x0, x_next))
-        x_t, spare = x_next, x_t
+            callback(StepInfo(calls, total, t, t_next, x_t, x0, x_next))
+        calls += 1
+        x_t = x_next
     return finish(x_t)
 
 

@@ -12,7 +12,7 @@ from ..operators.base import Rows
 from ..ops import rows
 from ..priors.prediction import prediction_row
 from ..priors.schedule import Schedule
-from .weights import Number, Sampler, Weights
+from .weights import Branch, Number, Sampler, Weights
 
 
 def _row(
@@ -41,6 +41,13 @@ def _row(
     return row
 
 
+def _row_up(abar: float, abar_next: float) -> Tensor:
+    """Back up: x_next = sqrt(abar_next / abar) x_t + sqrt(1 - abar_next / abar) z, x_t in the place of x0."""
+    ratio = abar_next / abar
+    forward = Weights.everywhere(Branch(a0=math.sqrt(ratio), d0=1 - ratio))
+    return _row(forward, (1, 0, 0, 0), (0, 0), (-math.inf, math.inf), abar_next, 1)
+
+
 def build_rows(
     sampler: Sampler,
     schedule: Schedule,
@@ -48,6 +55,9 @@ def build_rows(
     sigma_y: Tensor,
     prediction: str = "eps",
     clip: tuple[float, float] | None = None,
+    *,
+    edits: bool = False,
+    travels: bool = False,
 ) -> Rows:
     """Rows of a run.
 
@@ -62,6 +72,11 @@ def build_rows(
             What the network predicts: "eps", "x0" or "v".
         clip:
             Range of x0, or None.
+        edits:
+            Whether x0 is edited between network and step otherwise than by clipping.
+        travels:
+            Whether steps with t_next > t take the forward process from x_t, instead of the sampler's
+            weights.
 
     Returns:
         :class:`Rows` on the CPU: table float32 [len(steps) + 1, B or 1, 33].
@@ -71,30 +86,40 @@ def build_rows(
     first = schedule.abar(steps[0][0])
     start = _row(sampler.start(first, sigma_y), (0, 0, 0, 0), (0, 0), free, first, batch)
     table, edited = [start], [start]
+    edits = edits or clip is not None
     for t, t_next in steps:
         abar, abar_next = schedule.abar(t), schedule.abar(t_next)
+        if travels and t_next > t:
+            table.append(_row_up(abar, abar_next).expand(batch, -1))
+            edited.append(table[-1])
+            continue
         weights = sampler.weights(abar, abar_next, sigma_y)
         predict = prediction_row(prediction, abar)
         clean = prediction_row("x0", abar)
         edit = clean[2:]
         table.append(_row(weights, predict, edit, clip or free, abar_next, batch))
-        if clip is not None:
+        if edits:
             edited.append(_row(weights, clean, edit, free, abar_next, batch))
     return Rows(
         torch.stack(table).float().contiguous(),
-        torch.stack(edited).float().contiguous() if clip is not None else None,
+        torch.stack(edited).float().contiguous() if edits else None,
     )
 
 
 def noise_ranges(
     sampler: Sampler, schedule: Schedule, steps: Sequence[tuple[int, int]]
 ) -> Tensor | None:
-    """(smallest, largest) logarithm of a learned variance for every step, float64 [steps, 2].
+    """(smallest, largest) logarithm of a learned variance for every step down, float64 [steps, 2].
 
     None where the sampler's variances are fixed: then they are part of its weights.
     """
     find = getattr(sampler, "noise_range", None)
-    found = [find(schedule.abar(t), schedule.abar(t_next)) for t, t_next in steps] if find else []
+    if find is None:
+        return None
+    none = (-math.inf, -math.inf)
+    found = [
+        find(schedule.abar(t), schedule.abar(t_next)) if t_next < t else none for t, t_next in steps
+    ]
     if not found or found[0] is None:
         return None
     return torch.tensor(found, dtype=torch.float64)

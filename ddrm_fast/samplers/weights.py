@@ -69,8 +69,9 @@ class Weights:
 class Sampler(Protocol):
     """A weight function, and the steps it wants by default.
 
-    ``steps`` is a number of steps or a descending list of timesteps. Two members are optional and those of
-    :class:`DDPM`: ``noise_range``, for variances that the network learned, and ``from_pure_noise``.
+    ``steps`` is a number of steps or a descending list of timesteps. Three members are optional: those of
+    :class:`DDPM`, ``noise_range``, for variances that the network learned, and ``from_pure_noise``; and that
+    of :class:`RePaint`, ``travel``, for steps that go back up.
     """
 
     steps: int | list[int]
