@@ -20,7 +20,7 @@ from .priors import (
     load_prior,
 )
 from .restoration import Restoration, degrade, restore, sample
-from .samplers import DDIM, DDNM, DDPM, DDRM, DDNMPlus, Hold, Known, StepInfo, Travel
+from .samplers import DDIM, DDNM, DDPM, DDRM, ILVR, DDNMPlus, Hold, Known, RePaint, StepInfo, Travel
 
 __version__ = "0.1.0"
 
@@ -29,12 +29,14 @@ __all__ = [
     "DDNM",
     "DDPM",
     "DDRM",
+    "ILVR",
     "BackendError",
     "DDNMPlus",
     "DenoiserPrior",
     "Hold",
     "Known",
     "Prior",
+    "RePaint",
     "Restoration",
     "Schedule",
     "StepInfo",

@@ -10,7 +10,19 @@ import pytest
 import torch
 from small_cases import seeded
 
-from ddrm_fast import DDIM, DDNM, DDPM, DDRM, DDNMPlus, Prior, Schedule, ops
+from ddrm_fast import (
+    DDIM,
+    DDNM,
+    DDPM,
+    DDRM,
+    ILVR,
+    DDNMPlus,
+    Prior,
+    RePaint,
+    Schedule,
+    Travel,
+    ops,
+)
 from ddrm_fast import operators as O
 from ddrm_fast.samplers import run
 
@@ -109,7 +121,22 @@ def ddpm():
     return weights, lambda s, abar, sigma_y: (0.0, 1.0)
 
 
-def recursion(H, y, rule, sigma_y):
+def resampled():
+    """RePaint and ILVR: the noised measurement where there is one, DDPM elsewhere."""
+    ancestral, start = ddpm()
+
+    def weights(s, abar, abar_next, sigma_y):
+        if s == 0:
+            return ancestral(s, abar, abar_next, sigma_y)
+        return 0.0, 0.0, math.sqrt(abar_next) / s, math.sqrt(1 - abar_next)
+
+    return weights, start
+
+
+DOWN = list(zip(TIMES, [*TIMES[1:], -1], strict=True))
+
+
+def recursion(H, y, rule, sigma_y, moves=DOWN):
     """Mean and covariance of the sampler's result."""
     weights, start = rule
     abar = Schedule.linear().alphas_cumprod
@@ -124,8 +151,11 @@ def recursion(H, y, rule, sigma_y):
         value = float(s[i])
         c, std = start(value, float(abar[TIMES[0]]), sigma_y)
         m, v = c * float(u[i]), std**2
-        for t, t_next in zip(TIMES, [*TIMES[1:], -1], strict=True):
+        for t, t_next in moves:
             at, an = float(abar[t]), 1.0 if t_next < 0 else float(abar[t_next])
+            if t_next > t:  # the forward process
+                m, v = math.sqrt(an / at) * m, an / at * v + 1 - an / at
+                continue
             a, b, c, std = weights(value, at, an, sigma_y)
             shrink = math.sqrt(at) * POWER / (at * POWER + 1 - at)
             # x0 = shrink x_t + offset, eps = (x_t - sqrt(at) x0) / sqrt(1 - at)
@@ -142,7 +172,7 @@ def dense(operator, shape):
     return operator.H(torch.eye(n, dtype=torch.float64).view(n, *shape)).reshape(n, -1).mT
 
 
-def check(operator, shape, sampler, rule, sigma_y):
+def check(operator, shape, sampler, rule, sigma_y, travel=None, moves=DOWN):
     clean = MEAN + math.sqrt(POWER) * seeded(1, *shape)
     y = operator.H(clean)
     y = y + sigma_y * seeded(*y.shape)
@@ -153,9 +183,10 @@ def check(operator, shape, sampler, rule, sigma_y):
         y.float(),
         torch.tensor([sigma_y], dtype=torch.float64),
         ops.noise_keys(SAMPLES, seed=5),
+        travel=travel,
     )
     x = x.double().flatten(1)
-    mean, covariance = recursion(dense(operator, shape), y.flatten(), rule, sigma_y)
+    mean, covariance = recursion(dense(operator, shape), y.flatten(), rule, sigma_y, moves)
     scale = covariance.diagonal().clamp_min(0).sqrt()
     # five standard errors of a mean, and of a covariance, and float32 rounding
     error = (x.mean(0) - mean).abs()
@@ -199,6 +230,37 @@ def test_ddnm_plus_without_noise_is_ddnm():
 def test_ancestral_sampling_draws_from_the_recursion():
     operator, shape = OPERATORS["denoising"]
     check(operator, shape, DDPM(TIMES), ddpm(), 0.25)
+
+
+#: up by two from places 4, 2 and 0 of the eight, twice each
+RETURNING = [
+    (900, 700), (700, 500), (500, 350), (350, 500), (500, 700), (700, 500), (500, 350),
+    (350, 500), (500, 700), (700, 500), (500, 350), (350, 200), (200, 120), (120, 200),
+    (200, 350), (350, 200), (200, 120), (120, 200), (200, 350), (350, 200), (200, 120),
+    (120, 60), (60, 20), (20, 60), (60, 120), (120, 60), (60, 20), (20, 60), (60, 120),
+    (120, 60), (60, 20), (20, -1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["inpainting", "old photo", "blur", "blur decimate"])
+def test_time_travel(name):
+    """Up moves are the forward process in every basis; their noise is independent of all other."""
+    operator, shape = OPERATORS[name]
+    sampler = DDRM(TIMES, eta=0.7, eta_b=0.9, eta_c=0.5)
+    check(operator, shape, sampler, ddrm(0.7, 0.9, 0.5), 0.25, Travel(2, 3), RETURNING)
+
+
+@pytest.mark.parametrize("name", ["inpainting", "super-resolution", "blur reflecting"])
+def test_repaint(name):
+    operator, shape = OPERATORS[name]
+    sampler = RePaint(TIMES, jump_length=2, jump_n_sample=3)
+    check(operator, shape, sampler, resampled(), 0.0, moves=RETURNING)
+
+
+@pytest.mark.parametrize("name", ["super-resolution", "bicubic", "colorization"])
+def test_ilvr(name):
+    operator, shape = OPERATORS[name]
+    check(operator, shape, ILVR(TIMES), resampled(), 0.0)
 
 
 def test_deterministic_ddim_keeps_the_exact_flow():

@@ -5,8 +5,10 @@ from .ddnm import DDNM, DDNMPlus
 from .ddpm import DDPM
 from .ddrm import DDRM
 from .hold import Hold
+from .ilvr import ILVR
 from .known import Known
 from .loop import StepInfo, run
+from .repaint import RePaint
 from .travel import Travel
 from .weights import Branch, Sampler, Weights
 
@@ -16,9 +18,11 @@ __all__ = [
     "DDNMPlus",
     "DDPM",
     "DDRM",
+    "ILVR",
     "Branch",
     "Hold",
     "Known",
+    "RePaint",
     "Sampler",
     "StepInfo",
     "Travel",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..priors.schedule import pairs
+from .weights import check_whole
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,8 @@ class Travel:
     repeat: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("length", "repeat"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"travel.{name}: expected an integer >= 1, got {value!r}")
+        check_whole("travel.length", self.length)
+        check_whole("travel.repeat", self.repeat)
 
     def path(self, steps: int) -> list[int]:
         """Places of a run of so many steps, from ``steps`` - 1 down to -1, the clean image.

@@ -9,6 +9,7 @@ on three branches: null (s = 0), low (0 < s < thr) and high (s >= thr), each of 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Protocol
 
@@ -90,11 +91,24 @@ def pure_noise() -> Weights:
     return Weights.everywhere(Branch(d0=1.0))
 
 
+def replaced(null: Branch, abar_next: float) -> Weights:
+    """What was measured is that of the noised measurement, sqrt(abar_next) u / s + sqrt(1 - abar_next) z."""
+    measured = Branch(c1=math.sqrt(abar_next), d0=1 - abar_next)
+    return Weights(null, measured, measured)
+
+
 def divide(numerator: Number, denominator: Tensor) -> Tensor:
     """``numerator / denominator``, 0 where the denominator is 0 (a branch that is not reached)."""
     return torch.where(
         denominator > 0, numerator / torch.where(denominator > 0, denominator, 1.0), 0.0
     )
+
+
+def check_whole(name: str, value: int) -> int:
+    """A count: an integer of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name}: expected an integer >= 1, got {value!r}")
+    return value
 
 
 def check_unit(name: str, value: float) -> float:
