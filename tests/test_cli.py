@@ -331,6 +331,39 @@ def test_samplers_and_seeds(here, sampler):
     assert np.array_equal(drawn[0], drawn[2]) and not np.array_equal(drawn[0], drawn[1])
 
 
+def test_samplers_that_resample(here):
+    """Time travel of one's own, and of repaint; it is part of the record."""
+    picture("a.png")
+    line = [
+        "restore",
+        "a.png",
+        "--task",
+        "sr",
+        "--factor",
+        "2",
+        "--sigma",
+        "0.01",
+        *QUICK,
+        "--arrays",
+    ]
+    drawn = {}
+    for name, extra in {
+        "ilvr": ["--sampler", "ilvr"],
+        "repaint": ["--sampler", "repaint", "--travel", "1", "1"],
+        "travel": ["--sampler", "repaint", "--travel", "1", "2"],
+        "ddrm": [],
+        "ddrm travel": ["--travel", "2", "2"],
+    }.items():
+        assert main([*line, *extra, "--out", name]) == 0
+        drawn[name] = np.load(f"{name}/a-arrays.npz")["samples"]
+        travel = record(here / name / "a.json")["parameters"].get("travel")
+        words = tuple(extra[-2:]) if "--travel" in extra else None
+        assert travel == (words and f"Travel(length={words[0]}, repeat={words[1]})")
+    assert np.array_equal(drawn["ilvr"], drawn["repaint"])
+    assert not np.array_equal(drawn["repaint"], drawn["travel"])
+    assert not np.array_equal(drawn["ddrm"], drawn["ddrm travel"])
+
+
 BAD_ARGUMENTS = [
     (["--task", "sr"], "--factor: task sr needs it"),
     (["--task", "inpaint"], "--mask: task inpaint needs it"),
@@ -351,6 +384,9 @@ BAD_ARGUMENTS = [
     (["--task", "noise", "--seed", str(2**64)], "whole number from 0 to 18446744073709551615"),
     (["--task", "noise", "--eta", "2"], "--eta: got '2'"),
     (["--task", "noise", "--sampler", "ddnm", "--eta-b", "1"], "--eta-b: sampler ddnm"),
+    (["--task", "noise", "--sampler", "ilvr", "--eta", "1"], "--eta: sampler ilvr"),
+    (["--task", "noise", "--travel", "2", "0"], "--travel: got '0'"),
+    (["--task", "noise", "--travel", "x", "2"], "--travel: got 'x'"),
     (["--task", "noise", "--backend", "abacus"], "unknown name 'abacus'"),
     (["--task", "noise", "--backend", "cuda"], "backend 'cuda' cannot run"),
     (["--task", "noise", "--threads", "0"], "--threads: got '0'"),

@@ -40,6 +40,10 @@ examples:
 
     ddrm-fast restore degraded/photo.npz --truth photo.jpg --samples 8
 
+  A large hole, whose filling is to fit its surroundings:
+
+    ddrm-fast restore photo.png --task inpaint --mask hole.png --sigma 0.01 --steps 100 --travel 10 3
+
 files in the output folder, for photo.png:
   photo-sample-1.png ...   draws from the posterior, with the alpha and the bit depth of the input
   photo-mean.png           their mean: the estimate with the smallest squared error

@@ -6,7 +6,7 @@ import argparse
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -25,10 +25,11 @@ from ..priors import (
 )
 from ..priors.load import DEFAULT
 from ..priors.precision import PRECISIONS
-from ..samplers import DDNM, DDRM, DDNMPlus, Sampler
+from ..samplers import DDNM, DDRM, ILVR, DDNMPlus, RePaint, Sampler, Travel
+from ..samplers.loop import planned
 from . import specs
 
-SAMPLERS = {"ddrm": DDRM, "ddnm": DDNM, "ddnm+": DDNMPlus}
+SAMPLERS = {"ddrm": DDRM, "ddnm": DDNM, "ddnm+": DDNMPlus, "repaint": RePaint, "ilvr": ILVR}
 
 
 def add_sampling_options(parser: argparse.ArgumentParser, samples: int) -> None:
@@ -38,11 +39,19 @@ def add_sampling_options(parser: argparse.ArgumentParser, samples: int) -> None:
     group.add_argument(
         "--steps",
         metavar="N",
-        help="network calls per sample (20; ddnm, ddnm+: 100); where many "
-        "pixels are missing, 100 and --eta 1 look much better",
+        help="network calls per sample (20; ddnm, ddnm+, ilvr: 100; repaint: 250, before its travel); "
+        "where many pixels are missing, 100 and --eta 1 look much better",
     )
     group.add_argument("--seed", default=0, metavar="N", help="of the noise (0)")
-    group.add_argument("--sampler", choices=SAMPLERS, default="ddrm", help="(ddrm)")
+    group.add_argument(
+        "--sampler", choices=SAMPLERS, default="ddrm",
+        help="(ddrm); ddnm, repaint and ilvr take the input for free of noise",
+    )  # fmt: skip
+    group.add_argument(
+        "--travel", nargs=2, metavar=("LENGTH", "REPEAT"),
+        help="time travel: sample every stretch of LENGTH steps REPEAT times, for holes and strong "
+        "degradations, at REPEAT times the network calls (none; repaint: 10 10)",
+    )  # fmt: skip
     group.add_argument("--eta", metavar="X", help="share of fresh noise, 0 to 1 (0.85)")
     group.add_argument("--eta-b", metavar="X", help="ddrm: trust in the measurement, 0 to 1 (1)")
     group.add_argument(
@@ -107,13 +116,20 @@ def _sampler(arguments: argparse.Namespace) -> Sampler:
     settings: dict = {}
     if arguments.steps is not None:
         settings["steps"] = specs.whole("--steps", arguments.steps)
-    if arguments.eta is not None:
-        settings["eta"] = specs.number("--eta", arguments.eta, 0, 1)
-    if arguments.eta_b is not None:
-        if arguments.sampler != "ddrm":
-            raise ValueError(f"--eta-b: sampler {arguments.sampler} does not take it")
-        settings["eta_b"] = specs.number("--eta-b", arguments.eta_b, 0, 1)
+    for name in ("eta", "eta_b"):
+        value, option = getattr(arguments, name), f"--{name.replace('_', '-')}"
+        if value is not None:
+            if name not in {field.name for field in fields(SAMPLERS[arguments.sampler])}:
+                raise ValueError(f"{option}: sampler {arguments.sampler} does not take it")
+            settings[name] = specs.number(option, value, 0, 1)
     return SAMPLERS[arguments.sampler](**settings)
+
+
+def _travel(arguments: argparse.Namespace) -> Travel | None:
+    """The time travel that was asked for."""
+    if arguments.travel is None:
+        return None
+    return Travel(*(specs.whole("--travel", text) for text in arguments.travel))
 
 
 @dataclass(frozen=True)
@@ -189,7 +205,7 @@ class Drawing:
 
     Attributes:
         prior: The prior, and ``prior_name`` and ``prior_sha256``: where it comes from.
-        sampler, samples, seed, end_on_measurement, clip_x0: See :func:`ddrm_fast.restore`.
+        sampler, travel, samples, seed, end_on_measurement, clip_x0: See :func:`ddrm_fast.restore`.
         quiet: No progress bar.
     """
 
@@ -197,6 +213,7 @@ class Drawing:
     prior_name: str
     prior_sha256: str | None
     sampler: Sampler
+    travel: Travel | None
     samples: int
     seed: int
     end_on_measurement: bool
@@ -206,8 +223,10 @@ class Drawing:
 
     def settings(self) -> dict:
         """Everything that the pictures depend on, as JSON values."""
+        travel = {} if self.travel is None else {"travel": repr(self.travel)}
         return {
             "sampler": repr(self.sampler),
+            **travel,
             "samples": self.samples,
             "seed": self.seed,
             "end_on_measurement": self.end_on_measurement,
@@ -234,6 +253,7 @@ class Drawing:
             labels=self.classes.labels(y.shape[0]),
             guidance=self.classes.guidance,
             end_on_measurement=self.end_on_measurement,
+            travel=self.travel,
             progress=False if self.quiet else None,
         )
 
@@ -244,20 +264,21 @@ def read_drawing(arguments: argparse.Namespace) -> Drawing:
     Raises:
         ValueError, OSError, ImportError: An option or the prior is not what it should be.
     """
-    sampler = _sampler(arguments)
+    sampler, travel = _sampler(arguments), _travel(arguments)
     samples = specs.whole("--samples", arguments.samples)
     seed = specs.seed("--seed", arguments.seed)
     prior = load_prior(arguments.prior, _config("--prior-config", arguments.prior_config))
     if arguments.precision is not None:
         prior.precision = arguments.precision
     classes, prior = _classes(arguments, prior)
-    prior.schedule.steps(sampler.steps)
+    planned(prior, sampler, travel)
     path = DEFAULT if arguments.prior == "default" else Path(arguments.prior)
     return Drawing(
         prior,
         arguments.prior,
         digest(path.read_bytes()) if path.is_file() else None,
         sampler,
+        travel,
         samples,
         seed,
         arguments.end_on_measurement,
