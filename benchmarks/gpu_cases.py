@@ -278,6 +278,13 @@ def _others(shape, device) -> Iterator[Case]:
         lambda: ops.predict_x0(i.x_t, i.out, i.table, i.step),
         _size(i.x_t, i.out, i.x_next),
     )
+    known = torch.ones(1, 1, height, width, dtype=torch.bool, device=device)
+    yield Case(
+        "known_step",
+        "all known",
+        lambda: ops.known_step(i.x_next, i.x_t, i.out, i.z, known, i.table, i.step, i.noise(False)),
+        _size(i.x_t, i.out, i.z, i.x_next, i.x_next),
+    )
     yield Case(
         "normal",
         "float32",

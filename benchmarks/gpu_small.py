@@ -37,7 +37,9 @@ def operations(shape: tuple[int, ...], device: str) -> None:
                 given = (None, None) if k == 0 else (x, out)
                 operator.step(*given, u, table, step, Noise(keys), x_next=x_next)
     ops.normal(keys, channels, height, width)
-    ops.predict_x0(x, torch.randn_like(x), table.table, torch.full((1,), 5, device=device))
+    row = (table.table, torch.full((1,), 5, device=device))
+    ops.predict_x0(x, torch.randn_like(x), *row)
+    ops.known_step(x_next, x, torch.randn_like(x), x, x > 0.5, *row, Noise(keys))
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from small_cases import (
 )
 
 from ddrm_fast import DDRM, DDNMPlus, Hold, Known, Travel, restore
-from ddrm_fast.operators import Colorization, Denoising
+from ddrm_fast.operators import Blur, Colorization, Denoising
 from ddrm_fast.samplers import capture
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -87,6 +87,29 @@ def test_replayed_steps_with_more_to_do(recorded, name, what):
         torch.testing.assert_close(result, expected)
     else:
         assert torch.equal(result, expected)
+
+
+@pytest.mark.skipif(DEVICE == "cuda", reason="counts what a graph does without Python")
+def test_a_recorded_step_does_not_know_what_came_before(recorded, monkeypatch):
+    """A graph is replayed after steps and after moves up: each time with the same transforms."""
+    forward, counted, replays = Blur._forward, [], []
+    monkeypatch.setattr(Blur, "_forward", lambda self, x: counted.append(x) or forward(self, x))
+    record = capture.record
+
+    def watched(advance):
+        replay = record(advance)
+
+        def run():
+            before = len(counted)
+            replay()
+            replays.append((advance.__name__, len(counted) - before))
+
+        return run
+
+    monkeypatch.setattr(capture, "record", watched)
+    operator, y = measured("blur")
+    restore(y.to(DEVICE), operator, 0.1, GAUSSIAN, DDRM(steps=5), travel=Travel(2, 2), capture=True)
+    assert replays.count(("down", 2)) == 8 and replays.count(("up", 0)) == 4 and len(replays) == 12
 
 
 @pytest.mark.parametrize("sampler", [DDNMPlus(steps=4), DDRM(steps=1)], ids=["DDNM+", "one step"])

@@ -138,6 +138,18 @@ def test_nothing_known_changes_nothing(name):
     assert torch.equal(restore(*arguments, known=nothing).mean, restore(*arguments).mean)
 
 
+def test_the_loop_ends_on_known_pixels_too():
+    """Also where its result is pulled to the measurement."""
+    image, mask = seeded(2, 3, 8, 8, dtype=torch.float32), seeded(1, 1, 8, 8) > 0
+    arguments = (Denoising(), PIXELWISE, DDRM(steps=3), PICTURE, torch.tensor([0.1]).double())
+    for end in (False, True):
+        result = run(
+            *arguments, ops.noise_keys(2), known=Known(mask, image), end_on_measurement=end
+        )
+        everywhere = mask.expand(2, 3, 8, 8)
+        assert torch.equal(result[everywhere], image[everywhere])
+
+
 @pytest.mark.parametrize(
     "sampler", [DDRM(steps=3), DDNM(steps=3), DDNMPlus(steps=3), DDIM(steps=3), DDPM(steps=3)],
     ids=lambda sampler: type(sampler).__name__,
