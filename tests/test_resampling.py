@@ -138,3 +138,20 @@ def test_noise_belongs_to_the_move():
     given = run(*arguments, level, keys, travel=Travel(3, 2), noise=noise)
     assert drawn == list(range(6 + 2 * 3 + 1))
     assert torch.equal(own, given)
+
+
+def test_learned_variances_travel_too():
+    """A network whose variances are the smallest ones draws as the fixed small ones do."""
+
+    def outputs(x_t, t, labels=None):
+        return torch.cat((network(x_t, t), -torch.ones_like(x_t)), dim=1)
+
+    y, level = torch.rand(2, 3, 8, 8), torch.zeros(1).double()
+    results = [
+        run(
+            SuperResolution(1), Prior(outputs), DDPM(TIMES, variance), y, level,
+            ops.noise_keys(2, 9), travel=Travel(2, 2),
+        )
+        for variance in ("learned", "small")
+    ]  # fmt: skip
+    torch.testing.assert_close(*results, rtol=1e-5, atol=1e-5)

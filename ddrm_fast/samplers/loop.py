@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import torch
 from torch import Tensor
@@ -184,12 +185,11 @@ def _loop(
     x0 = torch.empty(shape, dtype=dtype, device=device) if callback else None
     move = Moves(operator, u, rows, step, known, holds)
     move.start(step_noise(0), x_t)
-    calls, total = 0, network_calls(steps)
+    calls, total = count(), network_calls(steps)
     if capture:
 
         def after(index: int, before: Tensor, x0: Tensor) -> None:
-            number = network_calls(steps[:index])
-            callback(StepInfo(number, total, *steps[index], before, x0, x_t))
+            callback(StepInfo(next(calls), total, *steps[index], before, x0, x_t))
 
         captured_steps(
             move, prior, steps, times, Noise(keys), x_t, labels, after if callback else None
@@ -210,8 +210,7 @@ def _loop(
             _add_learned_noise(x_next, out, learned[index], step_noise(index + 1), index + 1)
             move.forget()
         if callback is not None:
-            callback(StepInfo(calls, total, t, t_next, x_t, x0, x_next))
-        calls += 1
+            callback(StepInfo(next(calls), total, t, t_next, x_t, x0, x_next))
         x_t = x_next
     return finish(x_t)
 
