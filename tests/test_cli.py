@@ -331,6 +331,20 @@ def test_samplers_and_seeds(here, sampler):
     assert np.array_equal(drawn[0], drawn[2]) and not np.array_equal(drawn[0], drawn[1])
 
 
+def test_missing_pixels_take_more_steps_unless_told(here):
+    picture("a.png")
+    assert main(["degrade", "a.png", "--task", "inpaint", "--mask", "random:0.5", "--quiet"]) == 0
+    line = ["restore", "degraded/a.npz", "--samples", "1", "--prior", "gaussian", "--quiet"]
+    for extra, steps, eta in (
+        ([], 50, 1.0),
+        (["--steps", "3"], 3, 0.85),
+        (["--eta", "0"], 20, 0.0),
+    ):
+        assert main([*line, *extra, "--out", f"to{steps}"]) == 0
+        sampler = record(here / f"to{steps}/a.json")["parameters"]["sampler"]
+        assert f"steps={steps}, eta={eta}" in sampler
+
+
 def test_samplers_that_resample(here):
     """Time travel of one's own, and of repaint; it is part of the record."""
     picture("a.png")

@@ -115,6 +115,7 @@ def _restore(
     """Restore one input and write its files; what to print."""
     target = Path(arguments.out) / item.name
     job = read_job(item.path, arguments.task, options, arguments.sigma)
+    drawing = drawing.for_task(job.record["task"])
     truth = read_truth(item, arguments.truth, job)
     parameters = {
         **job.record,

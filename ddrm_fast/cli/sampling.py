@@ -6,7 +6,7 @@ import argparse
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
@@ -28,6 +28,7 @@ from ..priors.precision import PRECISIONS
 from ..samplers import DDNM, DDRM, ILVR, DDNMPlus, RePaint, Sampler, Travel
 from ..samplers.loop import planned
 from . import specs
+from .tasks import TASKS
 
 SAMPLERS = {"ddrm": DDRM, "ddnm": DDNM, "ddnm+": DDNMPlus, "repaint": RePaint, "ilvr": ILVR}
 
@@ -39,8 +40,8 @@ def add_sampling_options(parser: argparse.ArgumentParser, samples: int) -> None:
     group.add_argument(
         "--steps",
         metavar="N",
-        help="network calls per sample (20; ddnm, ddnm+, ilvr: 100; repaint: 250, before its travel); "
-        "where many pixels are missing, 100 and --eta 1 look much better",
+        help="network calls per sample (20; restoring missing pixels: 50 with --eta 1; "
+        "ddnm, ddnm+, ilvr: 100; repaint: 250, before its travel)",
     )
     group.add_argument("--seed", default=0, metavar="N", help="of the noise (0)")
     group.add_argument(
@@ -207,6 +208,7 @@ class Drawing:
         prior: The prior, and ``prior_name`` and ``prior_sha256``: where it comes from.
         sampler, travel, samples, seed, end_on_measurement, clip_x0: See :func:`ddrm_fast.restore`.
         quiet: No progress bar.
+        usual: No option chose the sampler or its steps, so that a task may.
     """
 
     prior: Prior
@@ -220,6 +222,13 @@ class Drawing:
     clip_x0: bool
     quiet: bool
     classes: Classes
+    usual: bool
+
+    def for_task(self, name: str) -> Drawing:
+        """With the sampler's settings that suit a task best, where no option says otherwise."""
+        if not self.usual:
+            return self
+        return replace(self, sampler=replace(self.sampler, **TASKS[name].drawing))
 
     def settings(self) -> dict:
         """Everything that the pictures depend on, as JSON values."""
@@ -285,6 +294,7 @@ def read_drawing(arguments: argparse.Namespace) -> Drawing:
         arguments.clip_x0,
         arguments.quiet,
         classes,
+        arguments.sampler == "ddrm" and arguments.steps is None and arguments.eta is None,
     )
 
 

@@ -57,6 +57,7 @@ class Task:
         needs, takes: Options that have to be given, and those that may be.
         grey: The measurement has one channel where the picture has three.
         shown: The measurement is a picture.
+        drawing: Settings of DDRM that suit it better than the usual ones.
     """
 
     summary: str
@@ -66,6 +67,7 @@ class Task:
     grey: bool = False
     shown: bool = True
     defaults: dict = field(default_factory=dict)
+    drawing: dict = field(default_factory=dict)
 
 
 def _blur(d: Degradation) -> Operator:
@@ -96,8 +98,11 @@ TASKS = {
         needs=("factor", "kernel"),
     ),
     "inpaint": Task(
-        "missing pixels", lambda d: operators.Inpainting(d.arrays["mask"]), needs=("mask",)
-    ),
+        "missing pixels",
+        lambda d: operators.Inpainting(d.arrays["mask"]),
+        needs=("mask",),
+        drawing={"steps": 50, "eta": 1.0},  # with 20 steps there is speckle left
+    ),  # fmt: skip
     "color": Task(
         "lost colour",
         lambda d: operators.Colorization(d.parameters["weights"]),
