@@ -40,7 +40,7 @@ def add_sampling_options(parser: argparse.ArgumentParser, samples: int) -> None:
     group.add_argument(
         "--steps",
         metavar="N",
-        help="network calls per sample (20; restoring missing pixels: 50 with --eta 1; "
+        help="network calls per sample (20; missing pixels: 50, compressed sensing: 100, with --eta 1; "
         "ddnm, ddnm+, ilvr: 100; repaint: 250, before its travel)",
     )
     group.add_argument("--seed", default=0, metavar="N", help="of the noise (0)")

@@ -116,6 +116,7 @@ TASKS = {
         lambda d: operators.WalshHadamardCS(d.image_shape[1:], kept=d.arrays["kept"]),
         needs=("ratio",),
         shown=False,
+        drawing={"steps": 100, "eta": 1.0},
     ),
     "blockcs": Task(
         "compressed sensing of blocks in a random basis",
@@ -126,6 +127,7 @@ TASKS = {
         takes=("block",),
         shown=False,
         defaults={"block": 16},
+        drawing={"steps": 100, "eta": 1.0},
     ),
     "oldphoto": Task(
         "old photograph: grey, damaged, and small",
