@@ -1,0 +1,119 @@
+"""What `evaluate` asks: degradations of clean pictures with noise, and the figures of one of them."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from .. import metrics, perceptual, restoration
+from ..operators import Operator
+from .sampling import Drawing
+from .tasks import degradation, multiples, pad
+
+Lpips = Callable[[Tensor, Tensor], float]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A task with its parameters and noise level."""
+
+    task: str
+    sigma: float = 0.0
+    options: dict[str, str] = field(default_factory=dict)
+
+
+CASES = {
+    "noise-15": Case("noise", 15 / 255),
+    "noise-25": Case("noise", 25 / 255),
+    "noise-50": Case("noise", 50 / 255),
+    "noise-100": Case("noise", 100 / 255),
+    "sr2": Case("sr", 0.0, {"factor": "2"}),
+    "sr2-noise": Case("sr", 0.05, {"factor": "2"}),
+    "sr4": Case("sr", 0.0, {"factor": "4"}),
+    "sr4-noise": Case("sr", 0.05, {"factor": "4"}),
+    "inpaint-50": Case("inpaint", 0.0, {"mask": "random:0.5"}),
+    "blur": Case("blur", 0.05, {"kernel": "uniform:9"}),
+    "blur-motion": Case("blur", 0.01, {"kernel": "motion:15,30"}),
+    "color": Case("color"),
+    "blockcs-25": Case("blockcs", 0.0, {"ratio": "4"}),
+}
+METHODS = ("input", "bicubic", "pinv", "sample", "mean")
+
+
+def evaluate(
+    case: Case, x: Tensor, drawing: Drawing, lpips: Lpips | None = None
+) -> tuple[dict, dict[str, Tensor]]:
+    """One case on one clean picture.
+
+    Args:
+        x: Clean picture (C, H, W) in [0, 1].
+        lpips: See :func:`ddrm_fast.perceptual.load_lpips`.
+
+    Returns:
+        Figures for the record, and the estimates (C, H, W) by method; "sample" is the first sample, its
+        figures are means over all.
+    """
+    size = tuple(x.shape[1:])
+    padded = multiples(case.task, case.options, size)
+    shape = (x.shape[0], *padded)
+    made = degradation(case.task, case.options, shape, drawing.seed, crop=size)
+    operator = made.operator()
+    y = restoration.degrade(pad(x, padded)[None], operator, case.sigma, drawing.seed)
+    start = time.perf_counter()
+    result = drawing.restore(y, operator, case.sigma, x.shape[0])
+    seconds = time.perf_counter() - start
+    found = _baselines(y, operator, shape) | {"sample": result.samples[0], "mean": result.mean}
+    estimates = {method: _cut(estimate, size) for method, estimate in found.items()}
+    figures: dict = {"sigma": case.sigma, "seconds": round(seconds, 2)}
+    for method, estimate in estimates.items():
+        figures[method] = _figures(estimate, x, lpips)
+    # over all samples, where one sample alone would be luck
+    every = [_figures(_cut(sample, size), x, lpips) for sample in result.samples]
+    figures["sample"] = {
+        kind: round(statistics.fmean(f[kind] for f in every), 5) for kind in every[0]
+    }
+    figures["residual"] = {
+        "sample": metrics.residual(y, result.samples[0], operator),
+        "mean": metrics.residual(y, result.mean, operator),
+    }
+    return figures, estimates
+
+
+def _cut(picture: Tensor, size: tuple[int, int]) -> Tensor:
+    return picture[0, :, : size[0], : size[1]]
+
+
+def _baselines(y: Tensor, operator: Operator, shape: tuple[int, int, int]) -> dict[str, Tensor]:
+    found = {}
+    if tuple(y.shape[1:]) == shape:
+        found["input"] = y
+    elif y.dim() == 4 and y.shape[1] == shape[0] and y.shape[2] < shape[1]:
+        found["bicubic"] = torch.nn.functional.interpolate(
+            y, size=shape[1:], mode="bicubic", align_corners=False
+        )
+    found["pinv"] = operator.H_pinv(y)
+    return found
+
+
+def _figures(estimate: Tensor, truth: Tensor, lpips: Lpips | None) -> dict[str, float]:
+    smallest = min(truth.shape[1:])
+    found = {"psnr": round(min(metrics.psnr(estimate, truth), 200.0), 4)}
+    if metrics.has_ssim() and smallest >= 11:
+        found["ssim"] = round(metrics.ssim(estimate, truth), 5)
+    if lpips is not None and smallest >= perceptual.LPIPS_SMALLEST_SIDE:
+        found["lpips"] = round(lpips(estimate, truth), 5)
+    return found
+
+
+def centre(x: Tensor, side: int) -> Tensor:
+    """The central ``side`` x ``side`` pixels, as far as the picture reaches; 0: all."""
+    if side == 0:
+        return x
+    height, width = (min(side, n) for n in x.shape[1:])
+    top, left = (x.shape[1] - height) // 2, (x.shape[2] - width) // 2
+    return x[:, top : top + height, left : left + width].contiguous()

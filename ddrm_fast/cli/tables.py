@@ -1,0 +1,68 @@
+"""The tables of `evaluate`: a row for each case, means over its pictures."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Container
+
+from .cases import CASES, METHODS
+
+
+def row_of(case: str, results: dict, pictures: Container[str]) -> dict | None:
+    """Means over the pictures of this run."""
+    found = [figures for name, figures in results.items() if name in pictures]
+    if not found:
+        return None
+    row: dict = {"case": case, "pictures": len(found), "sigma": CASES[case].sigma}
+    for method in METHODS:
+        for kind in ("psnr", "ssim", "lpips"):
+            values = [f[method][kind] for f in found if method in f and kind in f[method]]
+            row[f"{kind}_{method}"] = round(statistics.fmean(values), 4) if values else None
+    for which in ("sample", "mean"):
+        squares = statistics.fmean(f["residual"][which] ** 2 for f in found)
+        row[f"residual_{which}"] = round(math.sqrt(squares), 5)
+    row["seconds"] = round(sum(f["seconds"] for f in found), 1)
+    return row
+
+
+def table(rows: list[dict], samples: int) -> str:
+    """The rows as text: PSNR of the baselines, of one sample and of the mean; SSIM; residual. Below it, where
+    they were measured, LPIPS and what compares sets."""
+    lines = [
+        f"{'':13}{'PSNR, dB':^47}{'':3}{'SSIM':^24}{'':3}{'residual':>17}",
+        f"{'case':13}{'input':>9}{'bicubic':>9}{'pinv':>9}{'sample':>9}{f'mean of {samples}':>11}{'':3}"
+        f"{'pinv':>8}{'sample':>8}{'mean':>8}{'':3}{'sigma':>9}{'sample':>8}",
+    ]
+    for row in rows:
+        psnr = "".join(_cell(row[f"psnr_{method}"], 9, 2) for method in METHODS[:-1])
+        psnr += _cell(row["psnr_mean"], 11, 2)
+        ssim = "".join(_cell(row[f"ssim_{method}"], 8, 3) for method in ("pinv", "sample", "mean"))
+        lines.append(
+            f"{row['case']:13}{psnr}{'':3}{ssim}{'':3}{row['sigma']:9.4f}{row['residual_sample']:8.4f}"
+        )
+    if any(row["lpips_sample"] is not None or "fid" in row for row in rows):
+        lines += ["", *_perceived(rows, samples)]
+    return "\n".join(lines)
+
+
+def _perceived(rows: list[dict], samples: int) -> list[str]:
+    """The rows of the second table."""
+    lines = [
+        f"{'':13}{'LPIPS':^47}{'':3}{'of first samples':^39}",
+        f"{'case':13}{'input':>9}{'bicubic':>9}{'pinv':>9}{'sample':>9}{f'mean of {samples}':>11}{'':3}"
+        f"{'FID':>9}{'KID x 1000':>13}{'Inception Score':>17}",
+    ]
+    for row in rows:
+        lpips = "".join(_cell(row[f"lpips_{method}"], 9, 3) for method in METHODS[:-1])
+        lpips += _cell(row["lpips_mean"], 11, 3)
+        kid = 1000 * row["kid"] if "kid" in row else None
+        sets = _cell(row.get("fid"), 9, 2) + _cell(kid, 13, 2)
+        lines.append(
+            f"{row['case']:13}{lpips}{'':3}{sets}{_cell(row.get('inception_score'), 17, 2)}"
+        )
+    return lines
+
+
+def _cell(value: float | None, width: int, digits: int) -> str:
+    return f"{'-':>{width}}" if value is None else f"{value:{width}.{digits}f}"
