@@ -177,6 +177,7 @@ def restore(
     shape = operator.image_shape(y)
     _check_prior(prior, shape[0])
     _check_sampler(sampler)
+    _check_guidance(guidance)
     batch = y.shape[0]
     if operator.batch not in (1, batch):
         raise ValueError(f"y: the operator is for a batch of {operator.batch}, got {batch}")
@@ -288,6 +289,7 @@ def sample(
     batch = shape[0]
     _check_prior(prior, shape[1])
     _check_sampler(sampler)
+    _check_guidance(guidance)
     _check_labels(labels, batch, prior)
     x = run(
         _Unmeasured(),
@@ -440,6 +442,14 @@ def _check_holds(holds: Sequence[Hold], shape: tuple[int, ...], y: Tensor) -> Se
 def _check_travel(travel: Travel | None) -> None:
     if travel is not None and not isinstance(travel, Travel):
         raise ValueError(f"travel: expected a Travel(length, repeat), got {travel!r}")
+
+
+def _check_guidance(guidance: Callable | None) -> None:
+    if guidance is not None and not callable(guidance):
+        raise ValueError(
+            "guidance: expected a function (x_t, t, labels) -> gradient, such as classifier_guidance() "
+            f"of a classifier, got {guidance!r}"
+        )
 
 
 def _check_labels(labels: Tensor | None, batch: int, prior: Prior) -> None:

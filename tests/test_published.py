@@ -194,6 +194,20 @@ def test_guidance_without_a_classifier(tmp_path):
         assert distance(guided(scale), expected) < OFFICIAL
 
 
+@pytest.mark.parametrize("draw", ["restore", "sample"])
+def test_guidance_is_a_function(draw):
+    """A scale without a classifier is none."""
+    calls = []
+    prior = Prior(lambda x, t: calls.append(1) or x)
+    with pytest.raises(ValueError, match=r"guidance: expected a function .*, got 2\.5"):
+        if draw == "restore":
+            y = torch.rand(1, 3, 8, 8)
+            ddrm_fast.restore(y, operators.Denoising(), 0.1, prior, guidance=2.5)
+        else:
+            ddrm_fast.sample(prior, (1, 3, 8, 8), guidance=2.5)
+    assert not calls
+
+
 def test_labels_are_checked(tmp_path):
     golden = Golden("unet_class_cond")
     prior = ddrm_fast.load_prior(golden.save(tmp_path), heads_of(golden.config))
@@ -212,6 +226,8 @@ def test_labels_are_checked(tmp_path):
         gradient(x, t, torch.tensor([0, 10]))
     with pytest.raises(ValueError, match="labels: got none"):
         ddrm_fast.classifier_free(prior, 2.0, 0).network(x, t)
+    with pytest.raises(ValueError, match="null_label: .* knows no label 10"):
+        ddrm_fast.classifier_free(prior, 2.0, 10).network(x, t, torch.tensor([0, 1]))
     unconditional = Golden("unet_plain")
     plain = ddrm_fast.load_prior(unconditional.save(tmp_path), unconditional.config)
     with pytest.raises(ValueError, match="unconditional"):
@@ -350,8 +366,17 @@ def test_command_line_with_a_class(tmp_path, monkeypatch, capsys):
         ([], "--label: network.pt wants a class, 0 to 9"),
         (["--label", "10"], "--label: got 10, expected 0 to 9"),
         (["--label", "1", "--guidance", "2"], "--guidance: needs --classifier"),
+        (["--label", "1", *guide[2:]], "--classifier-config: needs --classifier"),
+        (["--label", "1", *guide, "--guidance", "-1"], "--guidance: got '-1'"),
+        (["--label", "1", "--null-label", "10"], "null_label: network.pt knows no label 10"),
         (["--label", "1", *guide[:2], "--classifier-config", "a.png"], "not readable as JSON"),
         (["--label", "1", "--classifier", "network.pt"], "holds no classifier"),
     ):
         assert main([*restore, "refused", *options]) != 0
         assert message in capsys.readouterr().err
+    restore[restore.index("--prior") + 1] = "default"
+    del restore[restore.index("--prior-config") : restore.index("--prior-config") + 2]
+    for options in (guide, ["--null-label", "3"]):
+        assert main([*restore, "refused", *options]) != 0
+        assert f"{options[0]}: needs --label" in capsys.readouterr().err
+    assert not Path("refused").exists() or not list(Path("refused").rglob("*.png"))

@@ -168,6 +168,8 @@ def _classes(arguments: argparse.Namespace, prior: Prior) -> tuple[Classes, Prio
     for option in ("classifier", "null_label"):
         if getattr(arguments, option) is not None and label is None:
             raise ValueError(f"--{option.replace('_', '-')}: needs --label")
+    if arguments.classifier_config is not None and arguments.classifier is None:
+        raise ValueError("--classifier-config: needs --classifier, which it describes")
     guidance = None
     if arguments.classifier is not None:
         classifier = load_classifier(

@@ -62,6 +62,9 @@ def classifier_free(prior: Prior, scale: float, null_label: int) -> Prior:
 
     Returns:
         A prior that wants labels and costs two evaluations of the network a step.
+
+    Raises (its network):
+        ValueError: there are no labels, or the network has no null_label.
     """
     inner = prior.network
 
@@ -69,7 +72,12 @@ def classifier_free(prior: Prior, scale: float, null_label: int) -> Prior:
         if labels is None:
             raise ValueError("labels: got none, expected [B] for classifier-free guidance")
         both = torch.cat([labels, torch.full_like(labels, null_label)])
-        out = inner(torch.cat([x_t, x_t]), torch.cat([t, t]), both)
+        try:
+            out = inner(torch.cat([x_t, x_t]), torch.cat([t, t]), both)
+        except IndexError as error:  # of an embedding on the processor
+            raise ValueError(
+                f"null_label: {prior.name} knows no label {null_label} ({error})"
+            ) from error
         with_label, without = out.chunk(2)
         return without + scale * (with_label - without)
 
