@@ -35,7 +35,7 @@ from ddrm_fast.cli.inputs import find_inputs
 from ddrm_fast.cli.perception import Perception, read_perception
 from ddrm_fast.compat import ddrm as published
 from ddrm_fast.io import Picture, read_picture, write_atomically, write_json, write_picture
-from ddrm_fast.io.files import digest
+from ddrm_fast.io.files import digest, read_bytes
 from ddrm_fast.operators import Operator
 from ddrm_fast.priors import DenoiserPrior, Prior, classifier_guidance, load_classifier
 from ddrm_fast.priors.load import DEFAULT
@@ -335,12 +335,20 @@ def settings(arguments: argparse.Namespace) -> dict:
     path = DEFAULT if arguments.prior == "default" else Path(arguments.prior)
     return {
         "prior": digest(path.read_bytes()) if path.is_file() else str(arguments.prior),
-        "prior_config": json.loads(arguments.prior_config.read_text()) if arguments.prior_config else None,
-        "classifier": digest(arguments.classifier.read_bytes()) if arguments.classifier else None,
+        "prior_config": _json(arguments.prior_config),
+        "classifier": digest(read_bytes(arguments.classifier)) if arguments.classifier else None,
+        "classifier_config": _json(arguments.classifier_config),
         "size": arguments.size,
         "steps": arguments.steps,
         "seed": arguments.seed,
-    }  # fmt: skip
+    }
+
+
+def _json(path: Path | None) -> dict | None:
+    try:
+        return None if path is None else json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is not readable as JSON ({error})") from None
 
 
 def open_folder(out: Path, wanted: dict) -> None:
@@ -368,6 +376,7 @@ def read_arguments(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--prior", default="default", help="see ddrm_fast.load_prior (default)")
     parser.add_argument("--prior-config", type=Path, help="JSON: what its weights do not tell")
     parser.add_argument("--classifier", type=Path, help="guides; needs labels in the list")
+    parser.add_argument("--classifier-config", type=Path, help="JSON, as --prior-config")
     parser.add_argument("--tasks", default=",".join(TASKS), help=f"of {','.join(TASKS)} (all)")
     parser.add_argument("--noise", default="0,0.05", help="noise levels (0,0.05)")
     parser.add_argument("--steps", default=20, help="network calls per picture (20)")
@@ -411,7 +420,8 @@ def run(words: list[str] | None = None) -> int:
     move(prior, device)
     guidance = None
     if arguments.classifier is not None:
-        guidance = classifier_guidance(load_classifier(arguments.classifier).to(device))
+        classifier = load_classifier(arguments.classifier, wanted["classifier_config"])
+        guidance = classifier_guidance(classifier.to(device))
     classes = guidance is not None or prior.num_classes is not None
     if classes and any(item.label is None for item in items):
         raise ValueError(f"--list: {prior.name} wants a class for every picture: name label")
@@ -419,7 +429,7 @@ def run(words: list[str] | None = None) -> int:
     protocol = Protocol(
         prior, ddrm_fast.DDRM(arguments.steps), guidance, device, arguments.size,
         arguments.batch_size, arguments.seed, arguments.out,
-        read_perception(True, arguments.download, device), arguments.quiet,
+        read_perception(True, arguments.download, device, arguments.quiet), arguments.quiet,
     )  # fmt: skip
     failed: dict[str, str] = {}
     for task, sigma in cases:

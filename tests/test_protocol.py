@@ -170,6 +170,41 @@ def test_a_list_chooses_and_names_classes(folder, monkeypatch):
     assert "DDRM-CC" in text
 
 
+def test_a_classifier_guides(folder, monkeypatch):
+    """Towards bright pictures for label 1, dark ones for label 0."""
+
+    class Brightness(torch.nn.Module):
+        def forward(self, x, t):
+            bright = 300 * x.mean(dim=(1, 2, 3))
+            return torch.stack([-bright, bright], dim=1)
+
+    def load(path, config):
+        assert (path, config) == (Path("classifier.pt"), {"classes": 2})
+        return Brightness()
+
+    monkeypatch.setattr(protocol, "load_classifier", load)
+    Path("classifier.pt").write_bytes(b"weights")
+    Path("classifier.json").write_text('{"classes": 2}')
+    guide = ["--classifier", "classifier.pt", "--classifier-config", "classifier.json"]
+    brightness = []
+    for label in "01":
+        Path("list.txt").write_text(f"a {label}\n")
+        line = [
+            "clean",
+            "--tasks",
+            "inpaint-50",
+            "--noise",
+            "0",
+            "--list",
+            "list.txt",
+            "--out",
+            label,
+        ]
+        assert protocol.main([*line, *guide, *SMALL]) == 0
+        brightness.append(float(read_picture(f"{label}/inpaint-50-0/a.png").pixels.mean()))
+    assert brightness[1] > brightness[0] + 0.001
+
+
 def test_refuses(folder, capsys, monkeypatch):
     line = ["clean", "--tasks", "sr2", "--noise", "0", "--out", "out"]
     assert "--tasks: got 'sr3'" in fails(capsys, "clean", "--tasks", "sr3")
@@ -181,6 +216,10 @@ def test_refuses(folder, capsys, monkeypatch):
     assert "line 1 of list.txt is 'a 1 2'" in fails(capsys, *line, "--list", "list.txt")
     Path("list.txt").write_text("a\nd\n")
     assert "line 2 of list.txt: there is no picture d" in fails(capsys, *line, "--list", "list.txt")
+    Path("config.json").write_text("{")
+    said = fails(capsys, *line, "--prior-config", "config.json")
+    assert "config.json is not readable as JSON" in said
+    assert "classifier.pt: no such file" in fails(capsys, *line, "--classifier", "classifier.pt")
     Path("empty").mkdir()
     assert "holds no pictures" in fails(capsys, "empty")
     assert not Path("out").exists()

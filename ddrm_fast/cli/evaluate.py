@@ -117,7 +117,7 @@ def run(arguments: argparse.Namespace) -> int:
     with use_machine(arguments):
         drawing = read_drawing(arguments)
         record = _open(out, {"crop": crop, **drawing.settings()})
-        perception = read_perception(kept is not None, arguments.download)
+        perception = read_perception(kept is not None, arguments.download, quiet=arguments.quiet)
         work = [(item, name) for item in inputs for name in names]
         for item, name in tqdm(work, unit="case", disable=True if arguments.quiet else None):
             if item.name in failed:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from .. import perceptual
 from ..io import read_picture
@@ -23,11 +24,13 @@ class Perception:
         inception: See :func:`ddrm_fast.perceptual.load_inception`; None where it is not here
             or was not asked for.
         left_out: What is not measured and why, a line each.
+        quiet: No progress bar.
     """
 
     lpips: Callable[[Tensor, Tensor], float] | None = None
     inception: Callable[[Tensor], Features] | None = None
     left_out: list[str] = field(default_factory=list)
+    quiet: bool = False
 
     def compare(
         self,
@@ -54,23 +57,27 @@ class Perception:
                 f"{perceptual.FEWEST_PICTURES}, since they compare sets"
             )
             return {}
-        for name in names:
+        parts = []
+        disable = True if self.quiet else None
+        for name in tqdm(names, desc=f"set {what}", unit="picture", disable=disable):
             if name not in seen:
                 seen[name] = self.inception(clean(name)[None])
-        parts = [self.inception(read_picture(restored(name)).pixels[None]) for name in names]
+            parts.append(self.inception(read_picture(restored(name)).pixels[None]))
         return perceptual.set_measures(
             Features.together(parts), Features.together([seen[name] for name in names])
         )
 
 
-def read_perception(sets: bool, download: bool, device: torch.device | str = "cpu") -> Perception:
+def read_perception(
+    sets: bool, download: bool, device: torch.device | str = "cpu", quiet: bool = False
+) -> Perception:
     """Load what is here.
 
     Args:
         sets: Whether sets are compared, which needs Inception v3.
         download: Fetch the weights that are not here.
     """
-    found = Perception()
+    found = Perception(quiet=quiet)
     try:
         found.lpips = perceptual.load_lpips(download, device)
     except Unavailable as error:
