@@ -62,7 +62,8 @@ class FeatureNetwork:
         needs = []
         absent = [name for name in self.modules if find_spec(name) is None]
         if absent:
-            needs.append(f"{', '.join(absent)} (pip install 'ddrm_fast[perceptual]')")
+            first = f"torchvision for torch {torch.__version__}, then " * ("torchvision" in absent)
+            needs.append(f"{', '.join(absent)} (install {first}'ddrm_fast[perceptual]')")
         if not self.path.is_file() and not download:
             needs.append(
                 f"the weights of {self.name} in {self.path} (published at {self.url}, "
