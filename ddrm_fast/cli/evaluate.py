@@ -124,14 +124,16 @@ def run(arguments: argparse.Namespace) -> int:
                 continue
             try:
                 picture = read_picture(item.path)
+                drawn = drawing.for_task(CASES[name].task)
                 known = record["results"].setdefault(name, {})
                 sample = kept and _sample_file(kept, name, item.name)
-                if _finished(known.get(item.name), picture.sha256, perception, sample):
+                made = {"sha256": picture.sha256, "sampler": repr(drawn.sampler)}
+                if _finished(known.get(item.name), made, perception, sample):
                     continue
                 x = centre(picture.pixels, crop)
                 if TASKS[CASES[name].task].grey and x.shape[0] != 3:
                     continue
-                figures, estimates = evaluate(CASES[name], x, drawing, perception.lpips)
+                figures, estimates = evaluate(CASES[name], x, drawn, perception.lpips)
             except FAILURES as error:
                 failed.add(item.name)
                 tqdm.write(f"ddrm-fast evaluate: {one_line(error, item.path)}", file=sys.stderr)
@@ -142,7 +144,7 @@ def run(arguments: argparse.Namespace) -> int:
                     [_panels(figures, estimates, x)],
                     " ".join(describe(name).split()),
                 )
-            made = {"sha256": picture.sha256, "with_lpips": perception.lpips is not None}
+            made["with_lpips"] = perception.lpips is not None
             if sample:
                 write_picture(sample, Picture(estimates["sample"]))
                 made["sample_sha256"] = digest(sample.read_bytes())
@@ -188,11 +190,11 @@ def _sample_file(kept: Path, case: str, name: str) -> Path:
     return kept / case / f"{name}.png"
 
 
-def _finished(known: dict | None, sha256: str, perception: Perception, sample: Path | None) -> bool:
-    """Whether an earlier run made all that this one would."""
+def _finished(known: dict | None, made: dict, perception: Perception, sample: Path | None) -> bool:
+    """Whether an earlier run made all that this one would, of the same picture in the same way."""
     return (
         known is not None
-        and known.get("sha256") == sha256
+        and all(known.get(name) == value for name, value in made.items())
         and (perception.lpips is None or known.get("with_lpips", False))
         and (sample is None or _is(sample, known.get("sample_sha256")))
     )
