@@ -116,7 +116,7 @@ def restore(
         sigma_y:
             Standard deviation of the noise in y, in the unit of y, >= 0, one for all or [B].
         prior:
-            A :class:`Prior`, or what :func:`load_prior` takes.
+            A :class:`Prior` on the device of ``y``, or what :func:`load_prior` takes.
         sampler:
             Default ``DDRM()``: 20 steps.
         num_samples:
@@ -168,12 +168,12 @@ def restore(
             operator measures nothing; the message names the argument, what came and what was expected.
         FloatingPointError: the finished pictures have NaN or infinite pixels: the network made them.
     """
-    prior = load_prior(prior) if isinstance(prior, str) else prior
     sampler = DDRM() if sampler is None else sampler
     if not isinstance(operator, Operator):
         raise ValueError(f"operator: expected an Operator, got {type(operator).__name__}")
     _check_finite("y", y)
     y = y.detach()
+    prior = load_prior(prior, device=y.device) if isinstance(prior, str) else prior
     shape = operator.image_shape(y)
     _check_prior(prior, shape[0])
     _check_sampler(sampler)
@@ -282,7 +282,7 @@ def sample(
     Returns:
         (B, C, H, W) in [0, 1], clamped. Other arguments as in :func:`restore`.
     """
-    prior = load_prior(prior) if isinstance(prior, str) else prior
+    prior = load_prior(prior, device=device) if isinstance(prior, str) else prior
     sampler = DDIM() if sampler is None else sampler
     if len(shape) != 4:
         raise ValueError(f"shape: expected (B, C, H, W), got {tuple(shape)}")

@@ -23,11 +23,12 @@ from ddrm_fast import (
     DDRM,
     DenoiserPrior,
     Prior,
+    load_prior,
     ops,
     restore,
     sample,
 )
-from ddrm_fast.priors import GaussianPrior, wrap_diffusers
+from ddrm_fast.priors import GaussianPrior, accelerated, wrap_diffusers
 
 
 def _shrink(x, sigma):
@@ -230,3 +231,36 @@ def test_priors_have_names():
     drawn = sample("gaussian", (1, 1, 8, 8), DDIM(steps=3))
     assert torch.equal(drawn, sample(GAUSSIAN, (1, 1, 8, 8), DDIM(steps=3)))
     assert ddrm_fast.load_prior("gaussian").name == "gaussian"
+
+
+class Moved(torch.nn.Module):
+    """Remembers where it was sent."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, x, sigma):
+        return x * self.weight
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda module: Prior(module),
+        lambda module: DenoiserPrior(module),
+        lambda module: Prior(lambda x, t: module(x, t), module=module),
+        lambda module: accelerated(Prior(module), channels_last=True),
+    ],
+)
+def test_priors_move_their_weights(make):
+    module = Moved()
+    prior = make(module)
+    assert prior.to("meta") is prior and module.weight.device.type == "meta"
+
+
+def test_priors_of_files_go_where_they_are_sent():
+    assert next(load_prior().module.parameters()).device.type == "cpu"
+    assert next(load_prior(device="meta").module.parameters()).device.type == "meta"
+    assert load_prior("gaussian", device="meta").module is None
+    Prior(lambda x, t: x).to("meta")  # nothing that it knows of

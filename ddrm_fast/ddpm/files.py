@@ -42,7 +42,8 @@ def as_prior(config: DDPMConfig, network: nn.Module, name: str = "ddpm") -> Prio
             return torch.cat([x0, out[:, channels:]], dim=1)
 
     return Prior(
-        call, prediction, schedule, config.channels, name, num_classes=config.num_classes
+        call, prediction, schedule, config.channels, name, num_classes=config.num_classes,
+        module=network,
     )  # fmt: skip
 
 

@@ -30,7 +30,7 @@ def accelerated(
             torch.bfloat16 or torch.float16: what the network computes in; None: as ``prior`` has it.
         channels_last:
             The network's weights and its input in channels-last memory, which convolutions on tensor
-            cores like. (Its output is copied once, into planes.) Needs a ``torch.nn.Module``.
+            cores like. (Its output is copied once, into planes.) Needs ``prior.module``.
         compile:
             True, or a mode of ``torch.compile``. Compiling takes a while; with ``restore(capture=True)``
             no mode that makes CUDA graphs of its own ("reduce-overhead") may be given.
@@ -49,10 +49,10 @@ def accelerated(
         raise ValueError(f"autocast: expected torch.bfloat16 or torch.float16, got {autocast}")
     network = prior.network
     if channels_last:
-        if not isinstance(network, torch.nn.Module):
+        if prior.module is None:
             name = type(network).__name__
             raise ValueError(f"channels_last: needs a network that is a Module, got a {name}")
-        network = network.to(memory_format=torch.channels_last)
+        prior.module.to(memory_format=torch.channels_last)
 
     def run(x_t: Tensor, *conditions: Tensor) -> Tensor:
         if channels_last:

@@ -41,7 +41,8 @@ class DenoiserPrior(Prior):
             raise ValueError(f"value_range: expected low < high, got {value_range}")
         self.denoiser = denoiser
         self._half, self._middle = (high - low) / 2, (high + low) / 2
-        super().__init__(self._clean, "x0", Schedule.linear(), channels, name, dtype)
+        module = denoiser if isinstance(denoiser, torch.nn.Module) else None
+        super().__init__(self._clean, "x0", Schedule.linear(), channels, name, dtype, module=module)
         abar = self.schedule.alphas_cumprod
         self._levels = torch.stack((abar.rsqrt(), ((1 - abar) / abar).sqrt()), dim=1).float()
 
@@ -128,6 +129,7 @@ def wrap_diffusers(model, scheduler_config: dict | None = None, name: str = "dif
     return Prior(
         network, prediction[kind], schedule, model.config.in_channels, name, model.dtype,
         num_classes=getattr(model.config, "num_class_embeds", None),
+        module=model if isinstance(model, torch.nn.Module) else None,
     )  # fmt: skip
 
 

@@ -21,7 +21,9 @@ CHECKPOINTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 
 
 def load_prior(
-    name_or_path: str | Path = "default", config: Mapping[str, Any] | None = None
+    name_or_path: str | Path = "default",
+    config: Mapping[str, Any] | None = None,
+    device: torch.device | str = "cpu",
 ) -> Prior:
     """A prior, ready for :func:`ddrm_fast.restore`. Nothing is downloaded.
 
@@ -39,6 +41,9 @@ def load_prior(
             For a published checkpoint: what its weights do not tell, under the names of the published
             constructor (heads, attention order). A published file under its own name needs none.
 
+        device:
+            Where the network goes: that of the measurements it will work on.
+
         A callable network becomes a prior with :class:`Prior`, a plain denoiser D(x, sigma) with
         :class:`DenoiserPrior`.
 
@@ -50,7 +55,7 @@ def load_prior(
         return GaussianPrior()
     prior = _read(name_or_path, config)
     prior.precision = "auto"
-    return prior
+    return prior.to(device)
 
 
 def _read(name_or_path: str | Path, config: Mapping[str, Any] | None) -> Prior:

@@ -39,6 +39,8 @@ class Prior:
             What the network computes in, through ``torch.autocast``: "float32" (as it is), "bfloat16",
             "float16", or "auto": bfloat16 on processors with instructions for it, if a check of this
             network allows (:mod:`.precision`). Concerns calls of the prior, not of ``network`` itself.
+        module:
+            What holds the weights, for :meth:`to`; None: ``network``, if it is a Module.
     """
 
     network: Callable[..., Tensor]
@@ -49,10 +51,13 @@ class Prior:
     dtype: torch.dtype | None = None
     num_classes: int | None = None
     precision: str = "float32"
+    module: torch.nn.Module | None = None
     _fastest: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_precision(self.precision)
+        if self.module is None and isinstance(self.network, torch.nn.Module):
+            self.module = self.network
         prediction_row(self.prediction, 0.5)
         if not callable(self.network):
             raise ValueError(f"network: expected a callable, got {type(self.network).__name__}")
@@ -79,6 +84,15 @@ class Prior:
                 f"got {tuple(out.shape)}"
             )
         return out
+
+    def to(self, device: torch.device | str) -> Prior:
+        """Moves the weights, as ``torch.nn.Module.to`` does; returns the prior itself.
+
+        A network of which only a function is known has to be moved by whoever made it.
+        """
+        if self.module is not None:
+            self.module.to(device)
+        return self
 
     def precision_on(self, device: torch.device | str = "cpu") -> str:
         """What the network computes in on this device: "float32", "bfloat16" or "float16"."""
