@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <stdexcept>
 
-#include "ddrm_fast/shapes.h"
+#include "ddrm_fast/arguments.h"
 
 namespace py = pybind11;
 
@@ -56,6 +56,54 @@ inline int64_t integer_at(const py::tuple& t, int i) {
   const long long value = PyLong_AsLongLong(PyTuple_GET_ITEM(t.ptr(), i));
   if (value == -1 && PyErr_Occurred()) throw py::error_already_set();
   return static_cast<int64_t>(value);
+}
+
+inline py::handle item_at(const py::tuple& t, int i) { return PyTuple_GET_ITEM(t.ptr(), i); }
+inline Address address_at(const py::tuple& t, int i) {
+  return static_cast<Address>(integer_at(t, i));
+}
+
+inline NetworkOutput output_of(Address data, int64_t type, int64_t batch_stride,
+                               int64_t channel_stride) {
+  return {pointer<const void>(data), static_cast<OutputType>(type), batch_stride, channel_stride};
+}
+
+// (x_next, shape, x_t, out, out type, out batch stride, out channel stride, u, shape of u, s, shape
+// of s, table, its steps, its batch, step, keys, noise, x0): what every step shares. The row table
+// is each target's own to read: where it lies, and how many steps and images it has.
+struct TableArguments {
+  Address rows;
+  int64_t steps, batch;
+  Address step;
+};
+
+template <int kParts>
+TableArguments read_step(StepFields& a, const py::tuple& t) {
+  if (t.size() != 18) throw std::invalid_argument("step: expected 18 entries");
+  a.x_next = pointer<float>(address_at(t, 0));
+  a.extent = extent_of(item_at(t, 1));
+  a.x_t = pointer<const float>(address_at(t, 2));
+  a.out = output_of(address_at(t, 3), integer_at(t, 4), integer_at(t, 5), integer_at(t, 6));
+  if (a.out.data == nullptr) a.x_t = nullptr;
+  a.u = field_of(address_at(t, 7), item_at(t, 8), kParts);
+  a.s = field_of(address_at(t, 9), item_at(t, 10));
+  a.keys = pointer<const NoiseKey>(address_at(t, 15));
+  a.noise = pointer<const float>(address_at(t, 16));
+  a.x0 = pointer<float>(address_at(t, 17));
+  return {address_at(t, 11), integer_at(t, 12), integer_at(t, 13), address_at(t, 14)};
+}
+
+// (weights, mask, shape of the mask, factor)
+inline BlockProfile profile_of(const py::tuple& t) {
+  if (t.size() != 4) throw std::invalid_argument("profile: expected 4 entries");
+  return {pointer<const float>(address_at(t, 0)), field_of(address_at(t, 1), item_at(t, 2)),
+          integer_at(t, 3)};
+}
+
+inline BlockFields block_of(Address x, const py::tuple& shape, Address c, Address s,
+                            const py::tuple& s_shape, const py::tuple& profile) {
+  return {extent_of(shape), pointer<float>(x), pointer<float>(c), field_of(s, s_shape),
+          profile_of(profile)};
 }
 
 }  // namespace ddrm_fast

@@ -22,47 +22,15 @@ const Row* rows_of_step(Address table, int64_t steps, int64_t row_batch, int64_t
   return pointer<const Row>(table) + step * row_batch;
 }
 
-// (x_next, shape, x_t, out, out type, out batch stride, out channel stride, u, shape of u, s, shape
-// of s, table, its steps, its batch, step, keys, noise, threads, x0): what every step shares.
 template <int kParts>
-StepArguments step_of(const py::tuple& t) {
-  if (t.size() != 19) throw std::invalid_argument("step: expected 19 entries");
-  auto integer = [&](int i) { return integer_at(t, i); };
-  auto address = [&](int i) { return static_cast<Address>(integer(i)); };
-  auto item = [&](int i) { return py::handle(PyTuple_GET_ITEM(t.ptr(), i)); };
+StepArguments step_of(const py::tuple& t, int threads) {
   StepArguments a;
-  a.x_next = pointer<float>(address(0));
-  a.extent = extent_of(item(1));
-  a.x_t = pointer<const float>(address(2));
-  a.out = {pointer<const void>(address(3)), static_cast<OutputType>(integer(4)), integer(5),
-           integer(6)};
-  if (a.out.data == nullptr) a.x_t = nullptr;
-  a.u = field_of(address(7), item(8), kParts);
-  a.s = field_of(address(9), item(10));
-  a.iteration = *pointer<const int64_t>(address(14));
-  a.rows = rows_of_step(address(11), integer(12), integer(13), a.iteration);
-  a.row_stride = integer(13) == 1 ? 0 : 1;
-  a.keys = pointer<const NoiseKey>(address(15));
-  a.noise = pointer<const float>(address(16));
-  a.threads = static_cast<int>(integer(17));
-  a.x0 = pointer<float>(address(18));
+  const TableArguments table = read_step<kParts>(a, t);
+  a.iteration = *pointer<const int64_t>(table.step);
+  a.rows = rows_of_step(table.rows, table.steps, table.batch, a.iteration);
+  a.row_stride = table.batch == 1 ? 0 : 1;
+  a.threads = threads;
   return a;
-}
-
-BlockProfile profile_of(Address weights, Address mask, const py::handle& mask_shape,
-                        int64_t factor) {
-  return {pointer<const float>(weights), field_of(mask, mask_shape), factor};
-}
-
-BlockArguments block_of(Address x, const py::handle& shape, Address c, Address s,
-                        const py::handle& s_shape, Address weights, Address mask,
-                        const py::handle& mask_shape, int64_t factor, int threads) {
-  return {extent_of(shape),
-          pointer<float>(x),
-          pointer<float>(c),
-          field_of(s, s_shape),
-          profile_of(weights, mask, mask_shape, factor),
-          threads};
 }
 
 std::vector<std::string> isa_names() {
@@ -122,61 +90,57 @@ PYBIND11_MODULE(_C, m) {
   m.def("normal", [](Address z, const py::tuple& shape, Address keys, int64_t iteration,
                      int64_t stream, int threads) {
     const NormalArguments a{
-        extent_of(shape), pointer<float>(z), pointer<const NoiseKey>(keys), iteration, stream,
+        {extent_of(shape), pointer<float>(z), pointer<const NoiseKey>(keys), iteration, stream},
         threads};
     py::gil_scoped_release release;
     kernels().normal(a);
   });
 
-  m.def("pointwise_step", [](const py::tuple& step) {
-    const StepArguments a = step_of<1>(step);
+  m.def("pointwise_step", [](const py::tuple& step, int threads) {
+    const StepArguments a = step_of<1>(step, threads);
     py::gil_scoped_release release;
     kernels().pointwise_step(a);
   });
 
-  m.def("block_step", [](const py::tuple& step, Address weights, Address mask,
-                         const py::object& mask_shape, int64_t factor) {
-    const StepArguments a = step_of<1>(step);
-    const BlockProfile profile = profile_of(weights, mask, mask_shape, factor);
+  m.def("block_step", [](const py::tuple& step, const py::tuple& profile, int threads) {
+    const StepArguments a = step_of<1>(step, threads);
+    const BlockProfile groups = profile_of(profile);
     py::gil_scoped_release release;
-    kernels().block_step(a, profile);
+    kernels().block_step(a, groups);
   });
 
-  m.def("spectral_step", [](const py::tuple& step, int64_t width) {
-    const StepArguments a = step_of<2>(step);
+  m.def("spectral_step", [](const py::tuple& step, int64_t width, int threads) {
+    const StepArguments a = step_of<2>(step, threads);
     py::gil_scoped_release release;
     kernels().spectral_step(a, width);
   });
 
   m.def("alias_step", [](const py::tuple& step, Address kernel, const py::tuple& kernel_shape,
-                         int64_t factor, int64_t width) {
-    const StepArguments a = step_of<2>(step);
+                         int64_t factor, int64_t width, int threads) {
+    const StepArguments a = step_of<2>(step, threads);
     const AliasArguments alias{field_of(kernel, kernel_shape, 2), factor, width};
     py::gil_scoped_release release;
     kernels().alias_step(a, alias);
   });
 
-  m.def("known_step", [](const py::tuple& step, Address mask, const py::tuple& mask_shape) {
-    const StepArguments a = step_of<1>(step);
-    const MaskField known = field_of<uint8_t>(mask, mask_shape);
-    py::gil_scoped_release release;
-    kernels().known_step(a, known);
-  });
+  m.def("known_step",
+        [](const py::tuple& step, Address mask, const py::tuple& mask_shape, int threads) {
+          const StepArguments a = step_of<1>(step, threads);
+          const MaskField known = field_of<uint8_t>(mask, mask_shape);
+          py::gil_scoped_release release;
+          kernels().known_step(a, known);
+        });
 
   m.def("block_measure", [](Address c, Address x, const py::tuple& shape, Address s,
-                            const py::tuple& s_shape, Address weights, Address mask,
-                            const py::object& mask_shape, int64_t factor, int threads) {
-    const BlockArguments a =
-        block_of(x, shape, c, s, s_shape, weights, mask, mask_shape, factor, threads);
+                            const py::tuple& s_shape, const py::tuple& profile, int threads) {
+    const BlockArguments a{block_of(x, shape, c, s, s_shape, profile), threads};
     py::gil_scoped_release release;
     kernels().block_measure(a);
   });
 
   m.def("block_lift", [](Address x, const py::tuple& shape, Address c, Address s,
-                         const py::tuple& s_shape, Address weights, Address mask,
-                         const py::object& mask_shape, int64_t factor, int threads) {
-    const BlockArguments a =
-        block_of(x, shape, c, s, s_shape, weights, mask, mask_shape, factor, threads);
+                         const py::tuple& s_shape, const py::tuple& profile, int threads) {
+    const BlockArguments a{block_of(x, shape, c, s, s_shape, profile), threads};
     py::gil_scoped_release release;
     kernels().block_lift(a);
   });
@@ -189,15 +153,11 @@ PYBIND11_MODULE(_C, m) {
   m.def("predict_x0", [](Address x0, const py::tuple& shape, Address x_t, Address out, int out_type,
                          int64_t out_batch_stride, int64_t out_channel_stride, Address table,
                          int64_t steps, int64_t row_batch, Address step, int threads) {
-    PredictArguments a;
-    a.extent = extent_of(shape);
-    a.x0 = pointer<float>(x0);
-    a.x_t = pointer<const float>(x_t);
-    a.out = {pointer<const void>(out), static_cast<OutputType>(out_type), out_batch_stride,
-             out_channel_stride};
-    a.rows = rows_of_step(table, steps, row_batch, *pointer<const int64_t>(step));
-    a.row_stride = row_batch == 1 ? 0 : 1;
-    a.threads = threads;
+    const PredictArguments a{{extent_of(shape), pointer<float>(x0), pointer<const float>(x_t),
+                              output_of(out, out_type, out_batch_stride, out_channel_stride)},
+                             rows_of_step(table, steps, row_batch, *pointer<const int64_t>(step)),
+                             row_batch == 1 ? 0 : 1,
+                             threads};
     py::gil_scoped_release release;
     kernels().predict_x0(a);
   });

@@ -302,6 +302,11 @@ def pointwise_call(shape, **changes):
     return _changed({**_fields(random_images, shape, shape), "s": s}, changes)
 
 
+def fwht_call(shape, **changes):
+    """Coefficients of the state; the network's output is in pixels."""
+    return pointwise_call(shape, **changes)
+
+
 def known_call(shape, **changes):
     """Of the operation that fixes known pixels; ``x_next`` is changed in place."""
     names = ("x_t", "out", "image", "x_next")

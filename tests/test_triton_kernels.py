@@ -10,6 +10,7 @@ from conformance import (
     block_profile,
     check_in_place,
     check_step,
+    fwht_call,
     in_use,
     known_call,
     known_step,
@@ -56,6 +57,9 @@ def _calls():
         yield ops.normal, {"keys": z.keys, "channels": 3, "height": 5, "width": 67}
     yield ops.predict_x0, {**pixels, "table": random_table(clip=clip)}
     yield ops.fwht, {"x": random_images((2, 1, 64, 32))}
+    for z in noise:
+        table = random_table(clip=clip)
+        yield ops.fwht_step, {**fwht_call((2, 3, 8, 16), table=table), "noise": z}
 
 
 @on_triton
@@ -95,20 +99,30 @@ def test_fwht_of_many_passes(device, monkeypatch):
     """With a tile of 64 numbers a plane of 2^12 takes three passes, as one of 2^26 does with its own."""
     fwht = _module("fwht")
     monkeypatch.setattr(fwht, "TRANSFORM_TILE", 64)
-    assert len(fwht.passes(12)) == 3
-    x = random_images((2, 1, 64, 64))
-    result = run_on(device, ops.fwht, {"x": x}).cpu()
-    with in_use(("cpp", None, "cpu")):
-        assert torch.equal(result, ops.fwht(x))
+    assert len(fwht.shares(12)) == 3
+    shape = (2, 1, 64, 64)
+    for operation, call in (
+        (ops.fwht, {"x": random_images(shape)}),
+        (ops.fwht_step, {**fwht_call(shape), "noise": Noise(some_keys(2, (0, 8)))}),
+        (ops.fwht_step, {**fwht_call(shape), "noise": Noise(some_keys(2))}),
+    ):
+        result = run_on(device, operation, call).cpu()
+        with in_use(("cpp", None, "cpu")):
+            assert torch.equal(result, operation(**call))
 
 
 def test_passes_of_the_fwht():
     """All levels, each pass in one tile: one pass to 2^13, two to 2^23, three to 2^26 and beyond."""
-    passes = _module("fwht").passes
+    shares = _module("fwht").shares
     for bits in range(34):
-        plan = passes(bits)
+        plan = shares(bits)
         assert sum(plan) == bits and plan[0] <= 13 and all(0 < n <= 10 for n in plan[1:])
         assert len(plan) == (1 if bits <= 13 else 2 if bits <= 23 else 3)
+    # 1024 x 1024: the second pass takes 64 neighbours, 256 bytes
+    assert [(part.bits, part.inner) for part in _module("fwht").passes(2**20, 2**20)] == [
+        (13, 1),
+        (7, 64),
+    ]
 
 
 @on_triton
@@ -124,6 +138,7 @@ def test_network_outputs_whose_images_are_far_apart(device):
     for operation, call in (
         (ops.pointwise_step, {**pointwise_call(shape), "noise": noise}),
         (ops.block_step, {**block_call(shape, profile), "noise": noise}),
+        (ops.fwht_step, {**fwht_call(shape), "noise": noise}),
         (ops.predict_x0, {"x_t": near.float(), "table": random_table(), "step": STEP_1}),
     ):
         results = [run_on(device, operation, {**call, "out": x}) for x in (out, near)]

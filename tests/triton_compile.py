@@ -174,6 +174,12 @@ def cases() -> dict[str, tuple[str, tuple]]:
         found[f"alias {factor}"] = "alias_step", (half, *_arguments(call, *_ALIAS))
     found["dct2"], found["idct2"] = ("dct2", (state, state)), ("dct2:idct2", (state, state))
     found["fwht"] = "fwht", (torch.zeros(1, 1, 256, 256),) * 2
+    for name, size, output in (
+        ("fwht step in one pass", (2, 3, 32, 64), torch.zeros(2, 6, 32, 64).bfloat16()[:, :3]),
+        ("fwht step in two passes", (1, 1, 256, 256), torch.zeros(1, 1, 256, 256).half()),
+    ):
+        call = _step(conformance.fwht_call(size, s=torch.ones(1, 1, *size[2:]), out=output))
+        found[name] = "fwht_step", (torch.zeros(size), *_arguments(call, *_POINTWISE))
     return found
 
 
@@ -187,6 +193,8 @@ def smallest_cases() -> dict[str, tuple[str, tuple]]:
     profile = conformance.block_profile(shape, 1, True, "none")
     given = (profile.s, profile.weights, profile.mask, 1)
     table, step, keys = conformance.random_table(), conformance.STEP_1, noise_keys(1)
+    small = torch.zeros(1, 1, 8, 4)
+    fwht = _step(conformance.fwht_call((1, 1, 8, 4), u=None))
     pointwise = _step(conformance.pointwise_call(shape))
     known = _step(conformance.known_call(shape))
     spectral = _step(conformance.spectral_call(shape, u=None))
@@ -206,6 +214,7 @@ def smallest_cases() -> dict[str, tuple[str, tuple]]:
         "dct2 of one": ("dct2", (state, state)),
         "idct2 of one": ("dct2:idct2", (state, state)),
         "fwht of one": ("fwht", (state, state)),
+        "fwht step of 32": ("fwht_step", (small, *_arguments(fwht, *_POINTWISE))),
     }
 
 

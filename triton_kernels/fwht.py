@@ -1,12 +1,14 @@
 """The Walsh-Hadamard transform."""
 
 import math
+from dataclasses import dataclass
 
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from .launch import TRANSFORM_TILE, launch, warps
+from .launch import TRANSFORM_TILE, launch, power_of_two, warps
+from .tiles import load_output
 
 
 @triton.jit
@@ -19,9 +21,55 @@ def _level(x, SPAN: tl.constexpr, NUMBERS: tl.constexpr):
 
 
 @triton.jit
+def levels(x, BITS: tl.constexpr, INNER: tl.constexpr, NUMBERS: tl.constexpr):
+    """All levels of a tile: 2^BITS numbers that are INNER apart."""
+    for level in tl.static_range(BITS):
+        x = _level(x, INNER * 2**level, NUMBERS)
+    return x
+
+
+@triton.jit
+def first_number(program, stride, SPAN: tl.constexpr, INNER: tl.constexpr, NUMBERS: tl.constexpr):
+    """Where a program's tile begins."""
+    if INNER == 1:
+        start = program * NUMBERS
+    else:
+        strips = stride // INNER
+        start = program // strips * (stride * SPAN) + program % strips * INNER
+    return start
+
+
+@triton.jit
+def places(i, stride, INNER: tl.constexpr):
+    """Distance of numbers ``i`` of a tile from its first: runs of INNER neighbours, ``stride`` apart."""
+    if INNER == 1:
+        at = i.to(tl.int64)
+    else:
+        at = (i // INNER).to(tl.int64) * stride + i % INNER
+    return at
+
+
+@triton.jit
+def load_numbers(x, start, at, total, length, channels, x_b, x_c, OUTPUT: tl.constexpr):
+    """Numbers ``at`` of a tile: of planes one behind the other, or of a network's output in place.
+
+    A tile of an OUTPUT lies in one plane; its batch and channel strides are x_b and x_c.
+    """
+    inside = start + at < total
+    if OUTPUT:
+        plane = start // length
+        begin = plane // channels * x_b + plane % channels * x_c + start % length
+        v = load_output(x, begin + at, inside)
+    else:
+        v = tl.load(x + (start + at), inside, 0.0)
+    return v
+
+
+@triton.jit
 def fwht_kernel(
-    y, x, total, stride, scale, BITS: tl.constexpr, INNER: tl.constexpr, OUTER: tl.constexpr
-):
+    y, x, total, stride, scale, length, channels, x_b, x_c,
+    BITS: tl.constexpr, INNER: tl.constexpr, OUTER: tl.constexpr, OUTPUT: tl.constexpr,
+):  # fmt: skip
     """Levels of the transform y = (H_2 x ... x H_2) x scale, H_2 = [[1, 1], [1, -1]].
 
     A tile is OUTER runs of 2^BITS numbers, ``stride`` apart, times INNER neighbours. The matrix is a
@@ -30,54 +78,80 @@ def fwht_kernel(
     """
     SPAN: tl.constexpr = 2**BITS
     NUMBERS: tl.constexpr = OUTER * SPAN * INNER
-    program = tl.program_id(0).to(tl.int64)
-    i = tl.arange(0, NUMBERS)
-    if INNER == 1:
-        at = program * NUMBERS + i
-    else:
-        strips = stride // INNER
-        start = program // strips * (stride * SPAN) + program % strips * INNER
-        at = start + (i // INNER).to(tl.int64) * stride + i % INNER
-    v = tl.load(x + at, at < total, 0.0)
-    for level in tl.static_range(BITS):
-        v = _level(v, INNER * 2**level, NUMBERS)
+    start = first_number(tl.program_id(0).to(tl.int64), stride, SPAN, INNER, NUMBERS)
+    at = places(tl.arange(0, NUMBERS), stride, INNER)
+    v = load_numbers(x, start, at, total, length, channels, x_b, x_c, OUTPUT)
+    v = levels(v, BITS, INNER, NUMBERS)
     tl.debug_barrier()  # in place: every number is read before the first is overwritten
-    tl.store(y + at, v * scale, at < total)
+    tl.store(y + (start + at), v * scale, start + at < total)
 
 
-def passes(bits: int) -> list[int]:
-    """How many levels each pass over memory does: as few passes as fit the tile, evenly.
+@dataclass(frozen=True)
+class Pass:
+    """One pass over memory: which levels, and how large its tiles are."""
 
-    The first runs along memory; the others across it, over at least 8 neighbours (32 bytes).
+    bits: int
+    stride: int
+    inner: int
+    outer: int
+    programs: int
+    last: bool
+
+    @property
+    def numbers(self) -> int:
+        return self.outer * self.inner << self.bits
+
+    @property
+    def constants(self) -> dict[str, int]:
+        """What the kernel is compiled for, and its warps."""
+        sizes = {"BITS": self.bits, "INNER": self.inner, "OUTER": self.outer}
+        return {**sizes, "num_warps": warps(self.numbers)}
+
+
+def shares(bits: int) -> list[int]:
+    """How many levels each pass over memory does: as few passes as fit the tile.
+
+    The first runs along memory and does as many as it can, so that the others, which run across it,
+    take as many neighbours as they can: at least 8 (32 bytes), 64 for a plane of 1024 x 1024.
     """
     most = TRANSFORM_TILE.bit_length() - 1
     if bits <= most:
         return [bits]
-    count = 1 + -(-(bits - most) // (most - 3))
-    first = max(bits - (count - 1) * (most - 3), -(-bits // count))
-    rest = bits - first
-    return [first] + [rest // (count - 1) + (i < rest % (count - 1)) for i in range(count - 1)]
+    count = -(-(bits - most) // (most - 3))
+    rest = bits - most
+    return [most] + [rest // count + (i < rest % count) for i in range(count)]
+
+
+def passes(total: int, length: int, one_plane: bool = False) -> list[Pass]:
+    """The passes of planes of ``length`` numbers, ``total`` in all.
+
+    Args:
+        one_plane:
+            Whether a tile may only hold numbers of one plane, however small.
+    """
+    plan, done = shares(length.bit_length() - 1), 0
+    result = []
+    for index, bits in enumerate(plan):
+        inner = 1 if index == 0 else min(2**done, TRANSFORM_TILE >> bits)
+        # along memory: runs of several planes where they are short
+        fitting = min(TRANSFORM_TILE, length if one_plane else TRANSFORM_TILE) >> bits
+        outer = power_of_two(min(fitting, -(-total // 2**bits))) if index == 0 else 1
+        programs = -(-total // (outer * inner << bits))
+        result.append(Pass(bits, 2**done, inner, outer, programs, index == len(plan) - 1))
+        done += bits
+    return result
 
 
 def fwht(y: Tensor, x: Tensor) -> None:
     """Arguments as in :func:`ddrm_fast.ops.reference.fwht`; y may be x."""
     total, length = x.numel(), x.shape[-2] * x.shape[-1]
-    done = 0
-    plan = passes(length.bit_length() - 1)
-    for index, bits in enumerate(plan):
-        scale = 1.0 / math.sqrt(length) if index == len(plan) - 1 else 1.0
-        stride = 2**done
-        inner = 1 if index == 0 else min(stride, TRANSFORM_TILE >> bits)
-        outer = max(1, min(TRANSFORM_TILE >> bits, -(-total // 2**bits))) if index == 0 else 1
-        outer = 1 << (outer - 1).bit_length()
-        tile = outer * inner << bits
+    for part in passes(total, length):
+        scale = 1.0 / math.sqrt(length) if part.last else 1.0
         launch(
             fwht_kernel,
-            -(-total // tile),
+            part.programs,
             y,
-            y, x, total, stride, scale,
-            num_warps=warps(tile),
-            BITS=bits, INNER=inner, OUTER=outer,
+            y, x, total, part.stride, scale, length, 1, 0, 0,
+            **part.constants, OUTPUT=False,
         )  # fmt: skip
         x = y
-        done += bits

@@ -72,6 +72,33 @@ def normal_tile(
 
 
 @triton.jit
+def normal_runs(
+    keys, b, c, channels, runs_h, runs_w, rows, columns, last, RUNS: tl.constexpr
+):  # fmt: skip
+    """Normals [4 RUNS] of runs of four neighbours, which need not be neighbours of each other.
+
+    Args:
+        runs_h, runs_w:
+            Row and first column of each run, [RUNS]; the column is a multiple of four.
+        rows, columns:
+            Those of each number, [4 RUNS].
+
+    The other arguments are those of :func:`normal_tile`.
+    """
+    k0, k1, sample, top, left = load_key(keys, b)
+    plane = (sample * channels + c).to(tl.uint32)
+    if (left & 3) == 0:
+        row_of_run = (top + runs_h).to(tl.uint32)[:, None]
+        counter = ((left + runs_w).to(tl.uint32) >> 2)[:, None]
+        z = _normals_of_counters(counter, row_of_run, plane, last, k0, k1, RUNS, 4)
+        z = tl.reshape(z, [4 * RUNS])
+    else:
+        row = (top + rows).to(tl.uint32)
+        z = normal_at((left + columns).to(tl.uint32), row, plane, last, k0, k1)
+    return z
+
+
+@triton.jit
 def normal_pixels(keys, b, plane_of_image, channels, rows, columns, last):
     """Normals of pixels in any columns, [1, COLS]; otherwise as :func:`normal_tile`."""
     k0, k1, sample, top, left = load_key(keys, b)

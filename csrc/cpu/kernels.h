@@ -3,69 +3,30 @@
 
 #include <cstdint>
 
-#include "ddrm_fast/philox.h"
+#include "ddrm_fast/arguments.h"
 #include "ddrm_fast/row.h"
-#include "ddrm_fast/shapes.h"
 
 namespace ddrm_fast {
 
-// What every step shares. The state is float32 (B, C, H, W); for spectra, complex64 stored as
-// pairs.
-struct StepArguments {
-  Extent extent;
-  float* x_next;
-  float* x0;         // or null: not wanted
-  const float* x_t;  // or null: initial state, x0 = eps = 0
-  NetworkOutput out;
-  FloatField u;  // data null: nothing is measured, every s counts as 0; known_step: clean pixels
-  FloatField s;
+struct StepArguments : StepFields {
   const Row* rows;     // the rows of this step, one or one for each image
   int64_t row_stride;  // 0 or 1
   int64_t iteration;   // index of the step: the noise counter
-  const NoiseKey* keys;
-  const float* noise;  // or null: made inside
   int threads;
 };
 
-// Groups of r x r pixels of one channel, or of all channels if weights are given.
-struct BlockProfile {
-  const float* weights;  // [C] or null
-  FloatField mask;       // data null: no mask
-  int64_t factor;
-};
-
-struct NormalArguments {
-  Extent extent;
-  float* z;
-  const NoiseKey* keys;
-  int64_t iteration, stream;
+struct NormalArguments : NormalFields {
   int threads;
 };
 
-struct PredictArguments {
-  Extent extent;
-  float* x0;
-  const float* x_t;
-  NetworkOutput out;
+struct PredictArguments : PredictFields {
   const Row* rows;
   int64_t row_stride;
   int threads;
 };
 
-// x (B, C, H, W) and c (B, G, H / r, W / r): block_measure writes c, block_lift writes x.
-struct BlockArguments {
-  Extent extent;
-  float* x;
-  float* c;
-  FloatField s;
-  BlockProfile profile;
+struct BlockArguments : BlockFields {
   int threads;
-};
-
-struct AliasArguments {
-  FloatField kernel;  // complex64 as pairs
-  int64_t factor;
-  int64_t width;  // of the picture
 };
 
 struct Kernels {

@@ -22,47 +22,13 @@ namespace {
 
 Place place_of(int device, Address stream) { return {device, pointer<CUstream_st>(stream)}; }
 
-NetworkOutput output_of(Address data, int64_t type, int64_t batch_stride, int64_t channel_stride) {
-  return {pointer<const void>(data), static_cast<OutputType>(type), batch_stride, channel_stride};
-}
-
-// (x_next, shape, x_t, out, out type, out batch stride, out channel stride, u, shape of u, s, shape
-// of s, table, its steps, its batch, step, keys, noise, x0): what every step shares.
 template <int kParts>
 StepArguments step_of(const py::tuple& t) {
-  if (t.size() != 18) throw std::invalid_argument("step: expected 18 entries");
-  auto integer = [&](int i) { return integer_at(t, i); };
-  auto address = [&](int i) { return static_cast<Address>(integer(i)); };
-  auto item = [&](int i) { return py::handle(PyTuple_GET_ITEM(t.ptr(), i)); };
   StepArguments a;
-  a.x_next = pointer<float>(address(0));
-  a.extent = extent_of(item(1));
-  a.x_t = pointer<const float>(address(2));
-  a.out = output_of(address(3), integer(4), integer(5), integer(6));
-  if (a.out.data == nullptr) a.x_t = nullptr;
-  a.u = field_of(address(7), item(8), kParts);
-  a.s = field_of(address(9), item(10));
-  a.table = {pointer<const Row>(address(11)), integer(12), integer(13),
-             pointer<const int64_t>(address(14))};
-  a.keys = pointer<const NoiseKey>(address(15));
-  a.noise = pointer<const float>(address(16));
-  a.x0 = pointer<float>(address(17));
+  const TableArguments table = read_step<kParts>(a, t);
+  a.table = {pointer<const Row>(table.rows), table.steps, table.batch,
+             pointer<const int64_t>(table.step)};
   return a;
-}
-
-// (weights, mask, shape of the mask, factor)
-BlockProfile profile_of(const py::tuple& t) {
-  if (t.size() != 4) throw std::invalid_argument("profile: expected 4 entries");
-  const Address weights = static_cast<Address>(integer_at(t, 0));
-  const Address mask = static_cast<Address>(integer_at(t, 1));
-  return {pointer<const float>(weights), field_of(mask, PyTuple_GET_ITEM(t.ptr(), 2)),
-          integer_at(t, 3)};
-}
-
-BlockArguments block_of(Address x, const py::tuple& shape, Address c, Address s,
-                        const py::tuple& s_shape, const py::tuple& profile) {
-  return {extent_of(shape), pointer<float>(x), pointer<float>(c), field_of(s, s_shape),
-          profile_of(profile)};
 }
 
 // (planes, height, width)
@@ -169,6 +135,24 @@ PYBIND11_MODULE(DDRM_FAST_CUDA_MODULE, m) {
     }
   });
 
+  m.def("fwht_passes", fwht_passes,
+        "Passes over memory for planes of so many numbers: fwht_step needs scratch for two.");
+
+  m.def("fwht_step", [](const py::tuple& step, Address scratch, int device, Address stream) {
+    const StepArguments a = step_of<1>(step);
+    const int64_t length = a.extent.height * a.extent.width;
+    const bool fits = a.extent.width >= 4 && (a.extent.width & (a.extent.width - 1)) == 0 &&
+                      length >= 32 && (length & (length - 1)) == 0;
+    if (!fits) {
+      throw std::invalid_argument(
+          "shape: expected sides that are powers of two, 4 or more columns and 32 or more numbers");
+    }
+    if (a.x_t == nullptr || (scratch == 0 && fwht_passes(length) > 1)) {
+      throw std::invalid_argument("x_t, scratch: have to be given");
+    }
+    if (!empty(a.extent)) fwht_step(a, pointer<float>(scratch), place_of(device, stream));
+  });
+
   m.def("dct_fold",
         [](Address to, Address from, const py::tuple& shape, int device, Address stream) {
           dct_fold(pointer<float>(to), pointer<const float>(from), dct_extent_of(shape),
@@ -200,10 +184,8 @@ PYBIND11_MODULE(DDRM_FAST_CUDA_MODULE, m) {
            int64_t out_batch_stride, int64_t out_channel_stride, Address table, int64_t steps,
            int64_t row_batch, Address step, int device, Address stream) {
           const PredictArguments a{
-              extent_of(shape),
-              pointer<float>(x0),
-              pointer<const float>(x_t),
-              output_of(out, out_type, out_batch_stride, out_channel_stride),
+              {extent_of(shape), pointer<float>(x0), pointer<const float>(x_t),
+               output_of(out, out_type, out_batch_stride, out_channel_stride)},
               {pointer<const Row>(table), steps, row_batch, pointer<const int64_t>(step)}};
           if (!empty(a.extent)) predict_x0(a, place_of(device, stream));
         });

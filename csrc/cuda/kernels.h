@@ -7,9 +7,8 @@
 
 #include <cstdint>
 
-#include "ddrm_fast/philox.h"
+#include "ddrm_fast/arguments.h"
 #include "ddrm_fast/row.h"
-#include "ddrm_fast/shapes.h"
 
 namespace ddrm_fast::cuda {
 
@@ -27,57 +26,16 @@ struct RowTable {
   const int64_t* step;
 };
 
-// What every step shares. The state is float32 (B, C, H, W); for spectra, complex64 stored as
-// pairs.
-struct StepArguments {
-  Extent extent;
-  float* x_next;
-  float* x0;         // or null: not wanted
-  const float* x_t;  // or null: initial state, x0 = eps = 0
-  NetworkOutput out;
-  FloatField u;  // data null: nothing is measured, every s counts as 0; known_step: clean pixels
-  FloatField s;
-  RowTable table;
-  const NoiseKey* keys;
-  const float* noise;  // or null: made inside
-};
-
-// Groups of r x r pixels of one channel, or of all channels if weights are given.
-struct BlockProfile {
-  const float* weights;  // [C] or null
-  FloatField mask;       // data null: no mask
-  int64_t factor;
-};
-
-struct NormalArguments {
-  Extent extent;
-  float* z;
-  const NoiseKey* keys;
-  int64_t iteration, stream;
-};
-
-struct PredictArguments {
-  Extent extent;
-  float* x0;
-  const float* x_t;
-  NetworkOutput out;
+struct StepArguments : StepFields {
   RowTable table;
 };
 
-// x (B, C, H, W) and c (B, G, H / r, W / r): block_measure writes c, block_lift writes x.
-struct BlockArguments {
-  Extent extent;
-  float* x;
-  float* c;
-  FloatField s;
-  BlockProfile profile;
+struct PredictArguments : PredictFields {
+  RowTable table;
 };
 
-struct AliasArguments {
-  FloatField kernel;  // complex64 as pairs
-  int64_t factor;
-  int64_t width;  // of the picture
-};
+using NormalArguments = NormalFields;
+using BlockArguments = BlockFields;
 
 // Planes of height x width real numbers; half spectra have width / 2 + 1 columns.
 struct DctExtent {
@@ -99,6 +57,11 @@ void known_step(const StepArguments&, const MaskField&, const Place&);
 void block_measure(const BlockArguments&, const Place&);
 void block_lift(const BlockArguments&, const Place&);
 void fwht(float* y, const float* x, int64_t planes, int64_t length, const Place&);
+// `out` holds pixels here, all else coefficients; scratch: planes for what lies between passes, or
+// null where there is one pass.
+void fwht_step(const StepArguments&, float* scratch, const Place&);
+// Passes over memory for planes of so many numbers.
+int fwht_passes(int64_t length);
 void predict_x0(const PredictArguments&, const Place&);
 void dct_fold(float* to, const float* from, const DctExtent&, const Place&);
 void dct_unfold(float* to, const float* from, const DctExtent&, const Place&);

@@ -4,8 +4,7 @@
 namespace ddrm_fast::cuda {
 namespace {
 
-// x_next = ((a x0 + b eps) + c u) + d z, and without c u where nothing is measured, for n pixels of
-// row h from column w on.
+// n pixels of row h from column w on.
 template <Access kAccess>
 __device__ __forceinline__ void update(const StepArguments& a, int64_t b, int64_t c, int64_t h,
                                        int64_t w, int n) {
@@ -15,35 +14,8 @@ __device__ __forceinline__ void update(const StepArguments& a, int64_t b, int64_
   const Row* row = row_of_image(a.table, b);
   if (row == nullptr) return store_quad<kAccess>(a.x_next + plane + at, nan_quad(), n);
 
-  Quad u{}, s{};
-  const bool measures = a.u.data != nullptr;
-  if (measures) {
-    s = load_field<kAccess>(row_of(a.s, b, c, h), a.s.stride[3], w, n);
-    u = load_field<kAccess>(row_of(a.u, b, c, h), a.u.stride[3], w, n);
-  }
   const QuadPrediction p = predict_at<kAccess>(a, *row, clips(*row), b, c, plane, at, n);
-  if (a.x0 != nullptr) store_quad<kAccess>(a.x0 + plane + at, p.x0, n);
-  const bool noisy = draws_noise(*row);
-  Quad z{};
-  if (noisy) z = step_noise<kAccess>(a, b, c, h, w, plane, n);
-
-  // Masks and constants: one evaluation for four pixels.
-  const Weights<float> null = null_weights<float>(*row);
-  float value;
-  const bool once = one_value(s.v, value);
-  Weights<float> measured = null;
-  if (once && value > 0.0f) measured = measured_weights(*row, value);
-  Quad x;
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const bool here = s.v[i] > 0.0f;
-    if (!once && here) measured = measured_weights(*row, s.v[i]);
-    x.v[i] = select(here, measured.a, null.a) * p.x0.v[i] +
-             select(here, measured.b, null.b) * p.eps.v[i];
-    if (here) x.v[i] = x.v[i] + measured.c * u.v[i];
-    if (noisy) x.v[i] = x.v[i] + select(here, measured.d, null.d) * z.v[i];
-  }
-  store_quad<kAccess>(a.x_next + plane + at, x, n);
+  update_quad<kAccess>(a, *row, p, b, c, h, w, n);
 }
 
 // A thread for four pixels next to each other in a row.

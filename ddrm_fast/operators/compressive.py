@@ -95,6 +95,9 @@ class WalshHadamardCS(TransformOperator):
     def _inverse(self, c: Tensor, shape: Shape, out: Tensor | None) -> Tensor:
         return WalshHadamard.inverse(c, out)
 
+    def _advance(self, x_t, out, u, table, step, noise, x_next) -> None:
+        ops.fwht_step(x_t, out, u.u, u.s, table, step, noise, x_next=x_next)
+
     def __repr__(self) -> str:
         return f"WalshHadamardCS({self.size[0]} x {self.size[1]}, {len(self.kept)} kept)"
 

@@ -29,6 +29,13 @@ class TransformOperator(Operator):
         """The affine map on coefficients; pointwise unless an operator says otherwise."""
         ops.pointwise_step(x_t, out, u.u, u.s, table, step, noise, x_next=x_next)
 
+    def _advance(
+        self, x_t, out, u: Measurement, table: Tensor, step: Tensor, noise: Noise, x_next: Tensor
+    ) -> None:
+        """The affine map on coefficients ``x_t``, from a network output ``out`` in pixels."""
+        predicted = self._forward(out.to(x_next.real.dtype))
+        self._update(x_t, predicted, u, table, step, noise, x_next)
+
     def _coefficient_space(self, batch: int, u: Measurement) -> tuple[tuple[int, ...], torch.dtype]:
         """Shape and dtype of the coefficients of a batch."""
         return (batch, *u.u.shape[1:]), u.u.dtype
@@ -47,34 +54,33 @@ class TransformOperator(Operator):
         carry: Carry | None = None,
     ) -> Tensor:
         carry = Carry() if carry is None else carry
-        table = rows.table
-        predicted = None
         like = x_next if x_t is None else x_t
         if like is None:
             raise ValueError("x_next: has to be given where x_t and out are None")
         for name, buffer in (("x_next", x_next), ("x0", x0)):
             if buffer is not None:
                 guard.same(name, buffer, like)
-        if x_t is None:
-            shape, dtype = self._coefficient_space(like.shape[0], u)
-            carry.coefficients = torch.empty(shape, dtype=dtype, device=like.device)
-        else:
-            if carry.coefficients is None:
-                carry.coefficients = self._forward(x_t)
-            if rows.edited is not None or x0 is not None:
-                clean = ops.predict_x0(x_t, out, rows.table, step)
-                if x0 is not None:
-                    x0.copy_(clean)
-            if rows.edited is not None:
-                # the edited clean image takes the place of the output: still one forward transform
-                predicted, table = self._forward(clean), rows.edited
-            else:
-                predicted = self._forward(guard.network_output(out, x_t).to(x_t.dtype))
         if noise.pixels is not None:
             noise = Noise(noise.keys, self._forward(noise.pixels))
+        if x_t is None:
+            shape, dtype = self._coefficient_space(like.shape[0], u)
+            start = torch.empty(shape, dtype=dtype, device=like.device)
+            self._update(None, None, u, rows.table, step, noise, start)
+            carry.coefficients = start
+            return self._inverse(start, u.image_shape, x_next)
+        if carry.coefficients is None:
+            carry.coefficients = self._forward(x_t)
+        clean = None
+        if rows.edited is not None or x0 is not None:
+            clean = ops.predict_x0(x_t, out, rows.table, step)
+            if x0 is not None:
+                x0.copy_(clean)
+        # an edited clean image takes the place of the output: still one forward transform
+        table = rows.table if rows.edited is None else rows.edited
+        pixels = guard.network_output(out, x_t) if rows.edited is None else clean
         # in place: with the output's coefficients that is two spectra in all
-        current = carry.coefficients if x_t is not None else None
-        self._update(current, predicted, u, table, step, noise, carry.coefficients)
+        state = carry.coefficients
+        self._advance(state, pixels, u, table, step, noise, state)
         return self._inverse(carry.coefficients, u.image_shape, x_next)
 
 

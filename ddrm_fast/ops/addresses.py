@@ -30,7 +30,12 @@ def output(out: Tensor | None) -> tuple[int, int, int, int]:
     return out.data_ptr(), _OUTPUT_TYPES[out.dtype], batch_stride, channel_stride
 
 
-def step_fields(x_next, x_t, out, u, s, table, step, keys, noise) -> tuple:
+def profile(weights: Tensor | None, mask: Tensor | None, factor: int) -> tuple:
+    """What defines the groups of a block operation."""
+    return address(weights), address(mask), shape(mask), factor
+
+
+def step_fields(x_next, x0, x_t, out, u, s, table, step, keys, noise) -> tuple:
     """What every step shares, in the order that the modules expect."""
     return (
         x_next.data_ptr(),
@@ -46,4 +51,5 @@ def step_fields(x_next, x_t, out, u, s, table, step, keys, noise) -> tuple:
         step.data_ptr(),
         address(keys),
         address(noise),
+        address(x0),
     )

@@ -9,12 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import _C
-from .addresses import address, output, shape, step_fields
-
-
-def _step(x_next, x0, x_t, out, u, s, table, step, keys, noise) -> tuple:
-    fields = step_fields(x_next, x_t, out, u, s, table, step, keys, noise)
-    return *fields, torch.get_num_threads(), address(x0)
+from .addresses import output, profile, step_fields
 
 
 def normal(z: Tensor, keys: Tensor, iteration: int, stream: int) -> None:
@@ -37,7 +32,8 @@ def pointwise_step(
     noise: Tensor | None,
 ) -> None:
     """One affine step where every coefficient is a group of its own."""
-    _C.pointwise_step(_step(x_next, x0, x_t, out, u, s, table, step, keys, noise))
+    fields = step_fields(x_next, x0, x_t, out, u, s, table, step, keys, noise)
+    _C.pointwise_step(fields, torch.get_num_threads())
 
 
 def block_step(
@@ -56,13 +52,8 @@ def block_step(
     noise: Tensor | None,
 ) -> None:
     """One affine step where r x r pixels (and, with weights, all channels) form a group."""
-    _C.block_step(
-        _step(x_next, x0, x_t, out, u, s, table, step, keys, noise),
-        address(weights),
-        address(mask),
-        shape(mask),
-        factor,
-    )
+    fields = step_fields(x_next, x0, x_t, out, u, s, table, step, keys, noise)
+    _C.block_step(fields, profile(weights, mask, factor), torch.get_num_threads())
 
 
 def spectral_step(
@@ -78,7 +69,8 @@ def spectral_step(
     width: int,
 ) -> None:
     """One affine step on half spectra of ``rfft2(norm="ortho")``, with Hermitian noise."""
-    _C.spectral_step(_step(x_next, None, x_t, out, u, s, table, step, keys, noise), width)
+    fields = step_fields(x_next, None, x_t, out, u, s, table, step, keys, noise)
+    _C.spectral_step(fields, width, torch.get_num_threads())
 
 
 def alias_step(
@@ -96,12 +88,9 @@ def alias_step(
     width: int,
 ) -> None:
     """One affine step for a blur followed by decimation, on half spectra."""
+    fields = step_fields(x_next, None, x_t, out, u, s, table, step, keys, noise)
     _C.alias_step(
-        _step(x_next, None, x_t, out, u, s, table, step, keys, noise),
-        kernel.data_ptr(),
-        tuple(kernel.shape),
-        factor,
-        width,
+        fields, kernel.data_ptr(), tuple(kernel.shape), factor, width, torch.get_num_threads()
     )
 
 
@@ -117,8 +106,8 @@ def known_step(
     noise: Tensor | None,
 ) -> None:
     """Known pixels of a new state, in place."""
-    fields = _step(x_next, None, x_t, out, image, None, table, step, keys, noise)
-    _C.known_step(fields, mask.data_ptr(), tuple(mask.shape))
+    fields = step_fields(x_next, None, x_t, out, image, None, table, step, keys, noise)
+    _C.known_step(fields, mask.data_ptr(), tuple(mask.shape), torch.get_num_threads())
 
 
 def block_measure(
@@ -131,10 +120,7 @@ def block_measure(
         tuple(x.shape),
         s.data_ptr(),
         tuple(s.shape),
-        address(weights),
-        address(mask),
-        shape(mask),
-        factor,
+        profile(weights, mask, factor),
         torch.get_num_threads(),
     )
 
@@ -149,10 +135,7 @@ def block_lift(
         c.data_ptr(),
         s.data_ptr(),
         tuple(s.shape),
-        address(weights),
-        address(mask),
-        shape(mask),
-        factor,
+        profile(weights, mask, factor),
         torch.get_num_threads(),
     )
 

@@ -12,12 +12,8 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from .addresses import address, output, shape, step_fields
+from .addresses import address, output, profile, step_fields
 from .dct import inverse_twiddle, twiddle
-
-
-def _step(x_next, x0, x_t, out, u, s, table, step, keys, noise) -> tuple:
-    return *step_fields(x_next, x_t, out, u, s, table, step, keys, noise), address(x0)
 
 
 class Kernels:
@@ -41,62 +37,60 @@ class Kernels:
 
     def pointwise_step(self, x_next: Tensor, x0, x_t, out, u, s, table, step, keys, noise) -> None:
         """One affine step where every coefficient is a group of its own."""
-        fields = _step(x_next, x0, x_t, out, u, s, table, step, keys, noise)
+        fields = step_fields(x_next, x0, x_t, out, u, s, table, step, keys, noise)
         self._module.pointwise_step(fields, *self._place(x_next))
 
     def block_step(
         self, x_next: Tensor, x0, x_t, out, u, s, weights, mask, factor, table, step, keys, noise
     ) -> None:
         """One affine step where r x r pixels (and, with weights, all channels) form a group."""
-        fields = _step(x_next, x0, x_t, out, u, s, table, step, keys, noise)
-        profile = (address(weights), address(mask), shape(mask), factor)
-        self._module.block_step(fields, profile, *self._place(x_next))
+        fields = step_fields(x_next, x0, x_t, out, u, s, table, step, keys, noise)
+        groups = profile(weights, mask, factor)
+        self._module.block_step(fields, groups, *self._place(x_next))
 
     def spectral_step(
         self, x_next: Tensor, x_t, out, u, s, table, step, keys, noise, width: int
     ) -> None:
         """One affine step on half spectra of ``rfft2(norm="ortho")``, with Hermitian noise."""
-        fields = _step(x_next, None, x_t, out, u, s, table, step, keys, noise)
+        fields = step_fields(x_next, None, x_t, out, u, s, table, step, keys, noise)
         self._module.spectral_step(fields, width, *self._place(x_next))
 
     def alias_step(
         self, x_next: Tensor, x_t, out, u, kernel, s, table, step, keys, noise, factor, width
     ) -> None:
         """One affine step for a blur followed by decimation, on half spectra."""
-        fields = _step(x_next, None, x_t, out, u, s, table, step, keys, noise)
+        fields = step_fields(x_next, None, x_t, out, u, s, table, step, keys, noise)
         self._module.alias_step(
             fields, kernel.data_ptr(), tuple(kernel.shape), factor, width, *self._place(x_next)
         )
 
     def known_step(self, x_next, x_t, out, image, mask, table, step, keys, noise) -> None:
         """Known pixels of a new state, in place."""
-        fields = _step(x_next, None, x_t, out, image, None, table, step, keys, noise)
+        fields = step_fields(x_next, None, x_t, out, image, None, table, step, keys, noise)
         known = (mask.data_ptr(), tuple(mask.shape))
         self._module.known_step(fields, *known, *self._place(x_next))
 
     def block_measure(self, c: Tensor, x: Tensor, s: Tensor, weights, mask, factor: int) -> None:
         """Measured coefficient of every block: (B, G, H / r, W / r)."""
-        profile = (address(weights), address(mask), shape(mask), factor)
         self._module.block_measure(
             c.data_ptr(),
             x.data_ptr(),
             tuple(x.shape),
             s.data_ptr(),
             tuple(s.shape),
-            profile,
+            profile(weights, mask, factor),
             *self._place(x),
         )
 
     def block_lift(self, x: Tensor, c: Tensor, s: Tensor, weights, mask, factor: int) -> None:
         """Adjoint of :meth:`block_measure`: (B, C, H, W)."""
-        profile = (address(weights), address(mask), shape(mask), factor)
         self._module.block_lift(
             x.data_ptr(),
             tuple(x.shape),
             c.data_ptr(),
             s.data_ptr(),
             tuple(s.shape),
-            profile,
+            profile(weights, mask, factor),
             *self._place(x),
         )
 
@@ -105,6 +99,13 @@ class Kernels:
         length = x.shape[-2] * x.shape[-1]
         planes = x.numel() // length
         self._module.fwht(y.data_ptr(), x.data_ptr(), planes, length, *self._place(x))
+
+    def fwht_step(self, x_next: Tensor, x_t, out, u, s, table, step, keys, noise) -> None:
+        """One affine step on Walsh-Hadamard coefficients, in the last pass of the transform of ``out``."""
+        fields = step_fields(x_next, None, x_t, out, u, s, table, step, keys, noise)
+        passes = self._module.fwht_passes(x_next.shape[-2] * x_next.shape[-1])
+        scratch = torch.empty_like(x_next) if passes > 1 else None
+        self._module.fwht_step(fields, address(scratch), *self._place(x_next))
 
     def dct2(self, y: Tensor, x: Tensor) -> None:
         """Orthonormal DCT-II of each plane: two passes around one real FFT of the same size."""

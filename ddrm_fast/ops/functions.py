@@ -256,6 +256,47 @@ def known_step(
     return x_next
 
 
+def fwht_step(
+    x_t: Tensor,
+    out: Tensor,
+    u: Tensor | None,
+    s: Tensor,
+    table: Tensor,
+    step: Tensor,
+    noise: Noise,
+    *,
+    x_next: Tensor | None = None,
+) -> Tensor:
+    """One sampling step on Walsh-Hadamard coefficients, from a network output in pixels.
+
+    The numbers of ``pointwise_step(x_t, fwht(out), u, ...)``: the GPU backends take the step in the last
+    pass of the transform, and read the output in place.
+
+    Args:
+        x_t:
+            Coefficients of the state, (B, C, H, W), H and W powers of two.
+        out:
+            Network output in pixels, (B, C or more, H, W), float32, float16 or bfloat16.
+        noise:
+            ``pixels`` are coefficients here.
+
+    The other arguments, results and errors are those of :func:`pointwise_step`.
+    """
+    _powers_of_two("x_t", x_t)
+    out = _prepare(x_t, x_t, out, table, step, noise)
+    x_next = _result(x_next, x_t)
+    u, s = guard.measurement(u, x_t, x_t.shape), guard.broadcastable("s", s, x_t.shape, x_t)
+    given = guard.given_noise(noise, x_t)
+    _registered.fwht_step(x_next, x_t, out, u, s, table, step, noise.keys, given)
+    return x_next
+
+
+def _powers_of_two(name: str, x: Tensor) -> None:
+    for side in x.shape[-2:]:
+        if side < 1 or side & (side - 1):
+            raise ValueError(f"{name}: sides must be powers of two, got {tuple(x.shape[-2:])}")
+
+
 def fwht(x: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Orthonormal Walsh-Hadamard transform, natural order, of planes flattened row by row.
 
@@ -272,9 +313,7 @@ def fwht(x: Tensor, *, out: Tensor | None = None) -> Tensor:
         ValueError: a side is not a power of two, or the buffer does not fit.
     """
     guard.state(x, contiguous=False, name="x")
-    for side in x.shape[-2:]:
-        if side < 1 or side & (side - 1):
-            raise ValueError(f"x: sides must be powers of two, got {tuple(x.shape[-2:])}")
+    _powers_of_two("x", x)
     if out is None:
         return _registered.fwht(x)
     guard.same("out", out, x)

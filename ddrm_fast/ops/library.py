@@ -35,6 +35,7 @@ _STEPS = {
     "known_step": (
         "Tensor(a!) x_next, Tensor x_t, Tensor out, Tensor image, Tensor mask, " + _STEP_TAIL
     ),
+    "fwht_step": "Tensor(a!) x_next, Tensor x_t, Tensor out, Tensor? u, Tensor s, " + _STEP_TAIL,
 }
 
 
@@ -42,10 +43,27 @@ def _real(dtype: torch.dtype) -> torch.dtype:
     return dtype.to_real() if dtype.is_complex else dtype
 
 
+# a plane has to have so many numbers and columns, for a thread to hold four neighbours of a row
+_FEWEST, _NARROWEST = 32, 4
+
+
+def _fwht_step(backend, x_next: Tensor, x_t: Tensor, out: Tensor, u: Tensor | None, *args) -> None:
+    """In one with the transform where the backend has that, else the transform and then the step."""
+    height, width = x_next.shape[-2:]
+    fused = getattr(backend, "fwht_step", None)
+    if fused is not None and width >= _NARROWEST and height * width >= _FEWEST:
+        return fused(x_next, x_t, out, u, *args)
+    coefficients = torch.empty(x_next.shape, dtype=x_next.dtype, device=x_next.device)
+    backend.fwht(coefficients, _dense(out.to(x_next.dtype)))
+    backend.pointwise_step(x_next, None, x_t, coefficients, u, *args)
+
+
 def _define_step(name: str, arguments: str) -> None:
     def implementation(x_next: Tensor, *args) -> None:
         if x_next.numel():
             backend = dispatch.choose(x_next.device.type, _real(x_next.dtype))
+            if name == "fwht_step":
+                return _fwht_step(backend, x_next, *args)
             getattr(backend, name)(x_next, *args)
 
     def fake(*args) -> None:

@@ -11,6 +11,7 @@ from ..triton_kernels.block_measure import block_measure
 from ..triton_kernels.block_step import block_step
 from ..triton_kernels.dct2 import dct2, idct2
 from ..triton_kernels.fwht import fwht
+from ..triton_kernels.fwht_step import fwht_step
 from ..triton_kernels.known_step import known_step
 from ..triton_kernels.normal import normal
 from ..triton_kernels.pointwise_step import pointwise_step
@@ -24,6 +25,7 @@ __all__ = [
     "block_step",
     "dct2",
     "fwht",
+    "fwht_step",
     "idct2",
     "known_step",
     "normal",

@@ -15,6 +15,7 @@ known_step = _kernels.known_step
 block_measure = _kernels.block_measure
 block_lift = _kernels.block_lift
 fwht = _kernels.fwht
+fwht_step = _kernels.fwht_step
 predict_x0 = _kernels.predict_x0
 dct2 = _kernels.dct2
 idct2 = _kernels.idct2
