@@ -29,7 +29,7 @@ ROOT = HERE.parent
 SITE = ROOT / "build" / "gpu" / "site"
 OPERATIONS = (
     "pointwise_step", "block_step", "spectral_step", "alias_step", "block_measure", "block_lift",
-    "known_step", "fwht", "dct2", "predict_x0", "normal",
+    "known_step", "fwht_step", "fwht", "dct2", "predict_x0", "normal",
 )  # fmt: skip
 BACKENDS = ("cuda", "triton")
 # seconds that each stage may take; what one leaves over serves the next

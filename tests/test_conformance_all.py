@@ -14,6 +14,7 @@ from conformance import (
     block_call,
     block_profile,
     check,
+    fwht_call,
     guarded_buffer,
     known_call,
     known_step,
@@ -65,6 +66,7 @@ def _one_of_each(image, spectrum, block, small):
         (ops.block_measure, {**profile.arguments, "x": random_images(block)}),
         (ops.block_lift, {**profile.arguments, **lifted}),
         (ops.fwht, {"x": random_images(small)}),
+        (ops.fwht_step, {**fwht_call(small), "noise": noise}),
         (ops.predict_x0, {**pixels, "table": random_table(clip=clip)}),
         (ops.normal, {"keys": some_keys(2), "channels": 3, "height": image[2], "width": image[3]}),
     ]

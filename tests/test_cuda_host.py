@@ -15,6 +15,7 @@ from conformance import (
     alias_call,
     block_call,
     block_profile,
+    fwht_call,
     known_call,
     known_step,
     pointwise_call,
@@ -124,7 +125,45 @@ def test_pixels_have_the_bits_of_the_cpp_backend(clip):
     _same_bits(known_step, {**known, "noise": noise})
 
 
+@pytest.mark.parametrize("shape", [(2, 3, 8, 4), (2, 3, 8, 16), (2, 1, 64, 256)], ids=str)
+@pytest.mark.parametrize("origin", [(0, 0), (3, 5)], ids=str)
+def test_walsh_hadamard_steps_have_the_bits_of_the_cpp_backend(shape, origin):
+    """One pass and two; the output in place, from a wider tensor of half precision.
+
+    (Of whole numbers: their sums are exact, in whatever order they are added.)
+    """
+    call = fwht_call(shape, table=random_table(clip=(-1.0, 1.0)), s=torch.rand(1, 1, *shape[2:]))
+    whole = random_images(shape, shape[1]).mul(4).round()
+    call["out"] = whole.half()[:, : shape[1]]
+    _same_bits(ops.fwht_step, {**call, "noise": Noise(some_keys(2, origin))})
+
+
 # What only these kernels have
+
+
+def _wh_step_of_a_long_plane(bits):
+    """A plane whose output is 0 but for one number: coefficients without a long transform's rounding."""
+    n = 2**bits
+    call = fwht_call((1, 1, 2 ** (bits // 2), 2 ** (bits - bits // 2)))
+    call["out"] = torch.zeros_like(call["out"])
+    call["out"].view(-1)[n - 3] = 1.0
+    return {**call, "noise": Noise(some_keys(1))}
+
+
+@pytest.mark.parametrize("bits", [5, 9, 10, 13, 14, 18, 21, 22])
+def test_walsh_hadamard_step_in_every_kind_of_pass(on_host, bits):
+    """One pass up to 2^13, two up to 2^21, then three."""
+    call = _wh_step_of_a_long_plane(bits)
+    result = ops.fwht_step(**call)
+    with ops.use_backend("cpp"):
+        assert torch.equal(result, ops.fwht_step(**call))
+
+
+def test_passes_of_planes():
+    """1024 x 1024 takes two passes, two copies; 2^26 takes three."""
+    passes = cuda_host.build.load().fwht_passes
+    expected = {0: 1, 5: 1, 13: 1, 14: 2, 20: 2, 21: 2, 22: 3, 26: 3, 29: 3, 30: 4}
+    assert {bits: passes(2**bits) for bits in expected} == expected
 
 
 @pytest.mark.parametrize("bits", [0, 4, 5, 9, 10, 13, 14, 17, 18, 21, 22])
@@ -170,6 +209,8 @@ def test_a_step_outside_the_table_makes_nan(on_host, step):
         (ops.block_step, block_call(shape, profile)),
         (ops.spectral_step, spectral_call(shape)),
         (ops.alias_step, alias_call(2, shape)),
+        (ops.fwht_step, fwht_call((2, 3, 8, 16))),
+        (ops.fwht_step, fwht_call((2, 1, 64, 256))),
     ):
         result = operation(**{**call, "step": step, "noise": noise})
         assert result.isnan().all()

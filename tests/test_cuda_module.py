@@ -59,6 +59,24 @@ def test_wrong_arguments_are_refused(extension):
         extension.predict_x0("x0")
 
 
+@pytest.mark.parametrize("height, width", [(16, 2), (4, 4), (3, 16), (4, 12)])
+def test_walsh_hadamard_steps_of_other_planes_are_refused(extension, height, width):
+    shape, one = (1, 1, height, width), (1, 1, 1, 1)
+    step = (0, shape, 0, 0, 0, 0, 0, 0, None, 0, one, 0, 1, 1, 0, 0, 0, 0)
+    with pytest.raises(ValueError, match="powers of two, 4 or more columns and 32 or more"):
+        extension.fwht_step(step, 0, 0, 0)
+
+
+def test_walsh_hadamard_steps_need_a_state_and_scratch(extension):
+    shape, one = (1, 1, 128, 128), (1, 1, 1, 1)
+    step = [0, shape, 16, 16, 0, 0, 0, 0, None, 0, one, 0, 1, 1, 0, 0, 0, 0]
+    with pytest.raises(ValueError, match="x_t, scratch: have to be given"):
+        extension.fwht_step(tuple(step), 0, 0, 0)
+    step[2] = 0
+    with pytest.raises(ValueError, match="x_t, scratch: have to be given"):
+        extension.fwht_step(tuple(step), 16, 0, 0)
+
+
 def test_nothing_to_do_needs_no_device(extension):
     extension.normal(0, (0, 3, 4, 5), 0, 0, 0, 0, 0)
     extension.fwht(0, 0, 0, 16, 0, 0)

@@ -73,6 +73,10 @@ def _samples():
             (new, image, out, image + 1, known, *tail()),
             (new, image, out, image[:1] + 1, known[:, :1], *tail(image + 2)),
         ],
+        "fwht_step": [
+            (*[torch.zeros(2, 3, 4, 8) for _ in range(3)], None, one, *tail()),
+            (*[torch.zeros(2, 3, 8, 2) for _ in range(4)], one, *tail(torch.randn(2, 3, 8, 2))),
+        ],
         "fwht": [
             (torch.randn(2, 3, 4, 8),),
             (torch.randn(2, 3, 4, 8, requires_grad=True),),
@@ -281,6 +285,7 @@ def _steps(requires_grad):
         "pointwise": lambda: ops.pointwise_step(**image, **common),
         "block": lambda: ops.block_step(**image, **common, **block),
         "spectral": lambda: ops.spectral_step(**half, **common, width=4),
+        "walsh-hadamard": lambda: ops.fwht_step(**image, **common),
         "alias": lambda: ops.alias_step(
             **half, **common, kernel=torch.fft.rfft2(torch.rand(1, 1, 4, 4)), factor=2, width=4
         ),
@@ -288,7 +293,7 @@ def _steps(requires_grad):
 
 
 @pytest.mark.parametrize("requires_grad", ["x_t", "out"])
-@pytest.mark.parametrize("name", ["pointwise", "block", "spectral", "alias"])
+@pytest.mark.parametrize("name", ["pointwise", "block", "spectral", "alias", "walsh-hadamard"])
 def test_steps_refuse_to_be_differentiated(name, requires_grad):
     step = _steps(requires_grad)[name]
     with pytest.raises(RuntimeError, match="not differentiable"):

@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .launch import TRANSFORM_TILE, launch, power_of_two, warps
+from .launch import TRANSFORM_STEP_TILE, TRANSFORM_TILE, launch, power_of_two, warps
 from .tiles import load_output
 
 
@@ -122,22 +122,24 @@ def shares(bits: int) -> list[int]:
     return [most] + [rest // count + (i < rest % count) for i in range(count)]
 
 
-def passes(total: int, length: int, one_plane: bool = False) -> list[Pass]:
+def passes(total: int, length: int, with_step: bool = False) -> list[Pass]:
     """The passes of planes of ``length`` numbers, ``total`` in all.
 
     Args:
-        one_plane:
-            Whether a tile may only hold numbers of one plane, however small.
+        with_step:
+            Whether the last takes a step: a tile then holds numbers of one plane, and fewer of them.
     """
     plan, done = shares(length.bit_length() - 1), 0
     result = []
     for index, bits in enumerate(plan):
-        inner = 1 if index == 0 else min(2**done, TRANSFORM_TILE >> bits)
+        last = index == len(plan) - 1
+        tile = TRANSFORM_STEP_TILE if with_step and last else TRANSFORM_TILE
+        inner = 1 if index == 0 else min(2**done, max(tile >> bits, 8))
         # along memory: runs of several planes where they are short
-        fitting = min(TRANSFORM_TILE, length if one_plane else TRANSFORM_TILE) >> bits
+        fitting = min(TRANSFORM_TILE, length if with_step else TRANSFORM_TILE) >> bits
         outer = power_of_two(min(fitting, -(-total // 2**bits))) if index == 0 else 1
         programs = -(-total // (outer * inner << bits))
-        result.append(Pass(bits, 2**done, inner, outer, programs, index == len(plan) - 1))
+        result.append(Pass(bits, 2**done, inner, outer, programs, last))
         done += bits
     return result
 

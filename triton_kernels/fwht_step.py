@@ -79,7 +79,7 @@ def fwht_step(
     at least 4; x_next may be x_t."""
     channels, height, width = x_next.shape[1:]
     total, length = x_next.numel(), height * width
-    x, plan = out, passes(total, length, one_plane=True)
+    x, plan = out, passes(total, length, with_step=True)
     for part in plan:
         tail = {**part.constants, "OUTPUT": x is out}
         x_strides = output_strides(out) if x is out else (0, 0)
