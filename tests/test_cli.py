@@ -12,9 +12,9 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from ddrm_fast import perceptual, restoration
-from ddrm_fast.cli import main
+from ddrm_fast.cli import main, results
 from ddrm_fast.cli.tasks import TASKS
-from ddrm_fast.io import Picture, read_measurement, read_picture, write_picture
+from ddrm_fast.io import OutputError, Picture, read_measurement, read_picture, write_picture
 from ddrm_fast.ops import dispatch
 from ddrm_fast.perceptual import Features
 from ddrm_fast.priors import load
@@ -188,6 +188,40 @@ def test_a_folder_goes_on_after_a_bad_file(here, capsys):
         assert any(name in line and why in line for line in said.splitlines()), (name, said)
     assert "4 of 6 inputs failed" in said and "Traceback" not in said and "notes" not in said
     assert {"good.json", "sub/good.json"} <= set(files(here / "restored"))
+
+
+def test_messages_of_a_folder_have_the_order_of_its_files(here, capsys):
+    """Whichever thread they come from."""
+    os.mkdir("in")
+    for name in "abcd":
+        picture(f"in/{name}.png")
+    (here / "in/c.png").write_bytes(b"")
+    line = ["restore", "in", "--task", "noise", "--sigma", "0.1", *QUICK[:-1]]
+    assert main(line) == 1
+    said = capsys.readouterr()
+    lines = [line for line in said.out.splitlines() if "restored/" in line]
+    assert [line.split()[0] for line in lines] == ["in/a.png", "in/b.png", "in/d.png"]
+    assert "in/c.png" in said.err and "is empty" in said.err and "1 of 4 inputs failed" in said.err
+
+
+def test_a_folder_that_cannot_be_written_ends_at_once(here, capsys, monkeypatch):
+    """The same would happen to all that follow: one line, and nothing more is drawn."""
+    os.mkdir("in")
+    for name in "abcdef":
+        picture(f"in/{name}.png")
+    drawn, whole = [], restoration.restore
+
+    def counted(*arguments, **keywords):
+        drawn.append(1)
+        return whole(*arguments, **keywords)
+
+    def full(*arguments):
+        raise OutputError("restored/a-sample-1.png: cannot be written (no space left)")
+
+    monkeypatch.setattr(restoration, "restore", counted)
+    monkeypatch.setattr(results, "write", full)
+    line = fails(capsys, "restore", "in", "--task", "noise", "--sigma", "0.1", *QUICK)
+    assert "no space left" in line and len(drawn) <= 2
 
 
 def test_a_folder_takes_the_measurement_before_its_picture(here):

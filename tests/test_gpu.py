@@ -26,6 +26,7 @@ from tolerances import NORMAL, STEP, assert_close
 
 from ddrm_fast import ops
 from ddrm_fast.ops import BackendError, Noise, dct, philox
+from ddrm_fast.streams import Transfers
 
 if not torch.cuda.is_available():
     pytest.skip("needs a GPU", allow_module_level=True)
@@ -197,6 +198,19 @@ def test_walsh_hadamard_transform_of_long_planes(backend, bits):
     popcount = torch.tensor([bin(i).count("1") for i in index.tolist()])
     expected = (1 - 2 * (popcount % 2)).float()
     assert torch.allclose(signs[index.cuda()].cpu(), expected, atol=1e-5)
+
+
+def test_transfers_run_beside_the_work():
+    """There and back on streams of their own, from and to pinned memory: the host waits for neither."""
+    transfers, x = Transfers("cuda"), torch.randn(3, 512, 512)
+    arrived = transfers.send(x)
+    torch.cuda._sleep(50_000_000)
+    done = torch.cuda.Event()
+    fetched = transfers.fetch(arrived() + 1)
+    done.record()
+    assert not done.query(), "the host waited for the GPU"
+    result = fetched()
+    assert result.is_pinned() and torch.equal(result, x + 1)
 
 
 def test_errors_on_a_gpu(backend):

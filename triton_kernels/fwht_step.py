@@ -57,9 +57,7 @@ def fwht_step_kernel(
             runs = begin + places(4 * tl.arange(0, NUMBERS // 4), stride, INNER)
             runs_h = runs >> width_bits
             runs_w = runs - (runs_h << width_bits)
-            z = normal_runs(
-                keys, b, c, channels, runs_h, runs_w, h, w, iteration, NUMBERS // 4
-            )
+            z = normal_runs(keys, b, c, channels, runs_h, runs_w, h, w, iteration, NUMBERS // 4)
         new = new + d * z
     tl.store(x_next + (start + at), new + poison)
 

@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     def work(item: Input) -> str:
         return _degrade(item, arguments.task, options, sigma, seed, out, originals)
 
-    return work_through("degrade", inputs, work, arguments.quiet)
+    return work_through("degrade", inputs, lambda item: item, work, str, arguments.quiet)
 
 
 def _degrade(

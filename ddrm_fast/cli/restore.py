@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import platform
 import time
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,12 +13,13 @@ import torch
 
 import ddrm_fast
 
-from ..io import check_writable, write_json
+from ..io import Picture, check_writable, write_json
 from ..ops.dispatch import choose
+from ..restoration import Restoration
 from . import results, specs
 from .folder import work_through
 from .inputs import Input, find_inputs
-from .jobs import has_measurement, read_job, read_truth
+from .jobs import Job, has_measurement, read_job, read_truth
 from .sampling import Drawing, add_sampling_options, read_drawing, use_machine
 from .tasks import add_task_options, task_options, task_table
 
@@ -104,15 +106,32 @@ def run(arguments: argparse.Namespace) -> int:
         return work_through(
             "restore",
             inputs,
-            lambda item: _restore(item, options, arguments, drawing),
+            lambda item: _read(item, options, arguments, drawing),
+            lambda work: work if isinstance(work, str) else _draw(work, drawing),
+            lambda work: work if isinstance(work, str) else _write(work, arguments.arrays),
             arguments.quiet,
         )
 
 
-def _restore(
+@dataclass
+class _Work:
+    """One input on its way through the stages: what was read, and what was drawn."""
+
+    item: Input
+    target: Path
+    job: Job
+    truth: Picture | None
+    parameters: dict
+    earlier: dict | None
+    result: Restoration | None = None
+    seconds: float = 0.0
+    threads: int = 0
+
+
+def _read(
     item: Input, options: dict[str, str], arguments: argparse.Namespace, drawing: Drawing
-) -> str:
-    """Restore one input and write its files; what to print."""
+) -> _Work | str:
+    """What there is to do for an input; what to print where it is done already."""
     target = Path(arguments.out) / item.name
     job = read_job(item.path, arguments.task, options, arguments.sigma)
     drawing = drawing.for_task(job.record["task"])
@@ -128,24 +147,35 @@ def _restore(
     if results.finished(earlier, target, parameters):
         return f"{item.path} -> {target}*  is finished already"
     check_writable(f"{target}.json")
+    return _Work(item, target, job, truth, parameters, earlier)
+
+
+def _draw(work: _Work, drawing: Drawing) -> _Work:
+    """Restore."""
     start = time.perf_counter()
-    job = job.continued()
+    job = work.job.continued()
     result = drawing.restore(job.y, job.operator, job.sigma_y, job.image_shape[0])
     seconds = time.perf_counter() - start
-    results.clear(earlier, target)
+    return replace(work, job=job, result=result, seconds=seconds, threads=torch.get_num_threads())
+
+
+def _write(work: _Work, arrays: bool) -> str:
+    """Write the files of one input; what to print."""
+    target, job, result, truth = work.target, work.job, work.result, work.truth
+    results.clear(work.earlier, target)
     found = results.measure(job, result, truth)
-    files = results.write(target, job, result, truth, found, arguments.arrays)
+    files = results.write(target, job, result, truth, found, arrays)
     record = {
         "format": results.FORMAT,
-        "parameters": parameters,
+        "parameters": work.parameters,
         "operator": repr(job.operator),
         "sigma_y": job.sigma_y,
         "sigma_y_from": job.sigma_from,
         **found,
-        "seconds": round(seconds, 3),
+        "seconds": round(work.seconds, 3),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "backend": choose("cpu", torch.float32).__name__.rpartition(".")[2],
-        "threads": torch.get_num_threads(),
+        "threads": work.threads,
         "versions": {
             "ddrm_fast": ddrm_fast.__version__,
             "torch": torch.__version__,
@@ -157,6 +187,6 @@ def _restore(
     residual = found["residual"]["samples"][0]
     quality = f", mean {found['psnr']['mean']} dB" if truth is not None else ""
     return (
-        f"{item.path} -> {target}*  noise {job.sigma_y:.4f} ({job.sigma_from}), "
-        f"residual {residual:.4f}{quality}, {seconds:.1f} s"
+        f"{work.item.path} -> {target}*  noise {job.sigma_y:.4f} ({job.sigma_from}), "
+        f"residual {residual:.4f}{quality}, {work.seconds:.1f} s"
     )
