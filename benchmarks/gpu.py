@@ -195,7 +195,8 @@ def main() -> int:
     path = options.results / "gpu.json"
     path.write_text(json.dumps(result, indent=1) + "\n")
     if record is not None:
-        stages.run("plot", [sys.executable, HERE / "gpu_plot.py", path], SECONDS["plot"])
+        plot = [sys.executable, HERE / "gpu_plot.py", path]
+        stages.run("plot", plot, SECONDS["plot"], **environment)
         path.write_text(json.dumps(result, indent=1) + "\n")
     for leftover in (figures, reds):
         leftover.unlink(missing_ok=True)

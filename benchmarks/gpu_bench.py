@@ -12,47 +12,32 @@ figures mean nothing.
 import argparse
 import gc
 import json
-import statistics
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
-import gpu_cases
 import torch
 
 from ddrm_fast import DDRM, Prior, operators, ops, restore
+from ddrm_fast.bench import (
+    LARGE,
+    OPERATORS,
+    TINY,
+    Case,
+    Clock,
+    Sizes,
+    against_copy,
+    blur_case,
+    kernel_cases,
+    quantiles,
+    rows,
+)
+from ddrm_fast.bench.table import Table
 from ddrm_fast.ops import Noise
 from ddrm_fast.samplers import capture
 
 MIB = 2**20
-
-
-class Clock:
-    """Times of calls in seconds: CUDA events on a GPU, the processor's clock in a rehearsal."""
-
-    def __init__(self, device: str) -> None:
-        self.device = device
-
-    def time(self, run: Callable[[], object], calls: int = 1) -> float:
-        if self.device == "cpu":
-            start = time.perf_counter()
-            for _ in range(calls):
-                run()
-            return (time.perf_counter() - start) / calls
-        first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        first.record()
-        for _ in range(calls):
-            run()
-        last.record()
-        last.synchronize()
-        return 1e-3 * first.elapsed_time(last) / calls
-
-
-def quantiles(times: list[float]) -> dict[str, float]:
-    times = sorted(times)
-    pick = [times[min(len(times) - 1, int(q * len(times)))] for q in (0.2, 0.5, 0.8)]
-    return dict(zip(("p20", "p50", "p80"), pick, strict=True))
 
 
 class Bench:
@@ -78,7 +63,7 @@ class Bench:
     def skip(self, name: str, why: str) -> None:
         self.skipped.append({"case": name, "why": why})
 
-    def case(self, case: gpu_cases.Case, copy: Callable[[], object], copy_bytes: int) -> None:
+    def case(self, case: Case, copy: Callable[[], object], copy_bytes: int) -> None:
         """Times a case on every backend, its comparisons once."""
         name = f"{case.operation}: {case.name}"
         if time.monotonic() > self.until:
@@ -90,7 +75,9 @@ class Bench:
                 self.skip(f"{name} on {backend}", "its conformance tests are red")
                 continue
             with ops.use_backend(backend):
-                row["backends"][backend] = self._against_copy(case, copy, copy_bytes)
+                row["backends"][backend] = against_copy(
+                    self.clock, case.run, case.bytes, copy, copy_bytes, self.rounds
+                )
         for other, run in case.others.items():
             try:
                 for _ in range(3):
@@ -99,21 +86,6 @@ class Bench:
             except Exception as error:
                 self.skip(f"{name}, {other}", f"{type(error).__name__}: {error}"[:300])
         self.table.append(row)
-
-    def _against_copy(self, case, copy, copy_bytes) -> dict:
-        for _ in range(3):
-            case.run(), copy()
-        pairs = [(self.clock.time(case.run), self.clock.time(copy)) for _ in range(self.rounds)]
-        speeds = [case.bytes / seconds for seconds, _ in pairs]
-        shares = [
-            speed / (copy_bytes / seconds)
-            for speed, (_, seconds) in zip(speeds, pairs, strict=True)
-        ]
-        return {
-            "seconds": quantiles([seconds for seconds, _ in pairs]),
-            "gigabytes_per_second": statistics.median(speeds) / 1e9,
-            "part_of_copy": quantiles(shares),
-        }
 
     def guarded(self, name: str, work: Callable[[], object]) -> None:
         """Runs a part; its failure is recorded and the next part runs."""
@@ -127,14 +99,14 @@ class Bench:
             torch.cuda.empty_cache()
 
 
-def kernels(bench: Bench, sizes: gpu_cases.Sizes, compare: bool) -> None:
+def kernels(bench: Bench, sizes: Sizes, compare: Collection[str]) -> None:
     """Every fused operation, and the FFT blur step against its bare transforms."""
     source = torch.empty(sizes.batch, 3, sizes.side, sizes.side, device=bench.device).normal_()
     target = torch.empty_like(source)
     moved = 2 * source.numel() * source.element_size()
 
     def run_all() -> None:
-        for case in gpu_cases.kernel_cases(sizes, bench.device, compare):
+        for case in kernel_cases(sizes, bench.device, compare):
             bench.guarded(
                 f"{case.operation}: {case.name}",
                 lambda case=case: bench.case(case, lambda: target.copy_(source), moved),
@@ -143,9 +115,7 @@ def kernels(bench: Bench, sizes: gpu_cases.Sizes, compare: bool) -> None:
     bench.guarded("kernels", run_all)
     bench.guarded(
         "blur step",
-        lambda: bench.case(
-            gpu_cases.blur_case(sizes, bench.device), lambda: target.copy_(source), moved
-        ),
+        lambda: bench.case(blur_case(sizes, bench.device), lambda: target.copy_(source), moved),
     )
 
 
@@ -163,16 +133,16 @@ def step_overhead(bench: Bench, side: int, replays: int) -> list[dict]:
     noise = Noise(ops.noise_keys(1, device=bench.device))
     for backend in bench.backends:
         for name in ("denoising", "inpainting", "colorization", "super-resolution x4"):
-            operator = gpu_cases.OPERATORS[name](side)
+            operator = OPERATORS[name](side)
             x_t = torch.randn(shape, device=bench.device)
-            u, rows = operator.prepare(operator.H(x_t)), gpu_cases.rows().to(bench.device)
+            u, table = operator.prepare(operator.H(x_t)), rows().to(bench.device)
             step = torch.full((1,), 10, device=bench.device)
 
             def alone(x_t=x_t):
                 return network(x_t)
 
-            def together(x_t=x_t, operator=operator, u=u, rows=rows, step=step):
-                operator.step(x_t, network(x_t), u, rows, step, noise, x_next=x_t)
+            def together(x_t=x_t, operator=operator, u=u, table=table, step=step):
+                operator.step(x_t, network(x_t), u, table, step, noise, x_next=x_t)
 
             with ops.use_backend(backend), torch.no_grad():
                 alone(), together()
@@ -190,7 +160,7 @@ def whole_steps(bench: Bench, side: int) -> list[dict]:
     for name in ("inpainting", "super-resolution x4", "blur (FFT)"):
         for backend in bench.backends:
             with ops.use_backend(backend):
-                operator = gpu_cases.OPERATORS[name](side)
+                operator = OPERATORS[name](side)
                 y = operator.H(torch.rand(1, 3, side, side, device=bench.device))
                 if bench.device == "cuda":
                     torch.cuda.empty_cache()
@@ -207,6 +177,19 @@ def whole_steps(bench: Bench, side: int) -> list[dict]:
                 row["seconds"] = time.perf_counter() - start
                 table.append(row)
     return table
+
+
+def operator_steps(bench: Bench, sizes: Sizes) -> list[dict]:
+    """A step of every operator beside eager PyTorch and the published sequence of operations."""
+    table = Table(bench.device, 7)
+    for name in OPERATORS:
+        if time.monotonic() > bench.until:
+            bench.skip(f"{name} step", "the time was over")
+            continue
+        table.steps([name], bench.backends, (sizes.batch, 3, sizes.side, sizes.side))
+    for skipped in table.skipped:
+        bench.skip(skipped["what"], skipped["why"])
+    return table.rows
 
 
 def loop_with_graph(bench: Bench, side: int) -> list[dict]:
@@ -254,7 +237,7 @@ def main() -> int:
     parser.add_argument("--rehearse", action="store_true", help="tiny pictures on the CPU")
     options = parser.parse_args()
     device = "cpu" if options.rehearse else "cuda"
-    sizes = gpu_cases.TINY if options.rehearse else gpu_cases.LARGE
+    sizes = TINY if options.rehearse else LARGE
     names = ("cpp",) if options.rehearse else ("cuda", "triton")
     reasons = ops.backends()
     backends = [name for name in names if reasons[name] is None]
@@ -275,7 +258,11 @@ def main() -> int:
     part("step_overhead", lambda: step_overhead(bench, small, 50))
     part("captured_loop", lambda: loop_with_graph(bench, small))
     part("whole_steps", lambda: whole_steps(bench, whole))
-    part("kernels", lambda: kernels(bench, sizes, not options.no_compare))
+    part("operator_steps", lambda: operator_steps(bench, sizes))
+    part(
+        "kernels",
+        lambda: kernels(bench, sizes, () if options.no_compare else ("eager", "compiled")),
+    )
     for row in bench.table:
         speeds = {n: f"{b['part_of_copy']['p50']:.2f} of copy" for n, b in row["backends"].items()}
         print(f"{row['operation']:16}{row['case']:48}{speeds}")

@@ -7,6 +7,8 @@ import argparse
 import json
 from pathlib import Path
 
+from ddrm_fast.bench.table import markdown as markdown_of_steps
+
 
 def markdown(record: dict) -> str:
     """The table as people read it."""
@@ -30,6 +32,8 @@ def markdown(record: dict) -> str:
                 f"| {100 * part['p20']:.0f} - {100 * part['p80']:.0f} | {against} "
                 f"| {row['target'] or ''} |"
             )
+    if record.get("operator_steps"):
+        lines += ["", markdown_of_steps(record["operator_steps"])]
     for row in record.get("step_overhead") or []:
         lines.append(
             f"\nA captured step of {row['operator']} at {row['side']} x {row['side']}, batch 1, on "

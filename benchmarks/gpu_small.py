@@ -8,6 +8,7 @@ import argparse
 import torch
 
 from ddrm_fast import operators, ops
+from ddrm_fast.bench import rows
 from ddrm_fast.ops import Noise
 
 SHAPES = [(1, 3, 1, 1), (2, 3, 6, 10), (1, 3, 33, 35), (2, 3, 32, 64)]
@@ -15,8 +16,6 @@ SHAPES = [(1, 3, 1, 1), (2, 3, 6, 10), (1, 3, 33, 35), (2, 3, 32, 64)]
 
 def operations(shape: tuple[int, ...], device: str) -> None:
     """Steps of operators of every kind, and the operations that are no steps."""
-    from gpu_cases import rows
-
     batch, channels, height, width = shape
     kinds = [operators.Denoising(), operators.Colorization()]
     kinds.append(operators.Inpainting(torch.rand(height, width) > 0.5))

@@ -9,13 +9,11 @@ temporaries.
 import argparse
 import ctypes
 import gc
-import sys
 from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
-import cases as registry
+from ddrm_fast.bench import OPERATORS, step_function
 
 
 def resident(field: str) -> int:
@@ -28,8 +26,8 @@ def resident(field: str) -> int:
 
 def extra(name: str, size: int) -> float:
     """Pictures' worth of memory that steps of this operator take."""
-    x = registry.picture(1, 3, size, size)
-    run = registry.step_function(registry.operator(name, size), x, start=False)
+    x = torch.randn(1, 3, size, size)
+    run = step_function(OPERATORS[name](size), x.shape, start=False)
     gc.collect()
     before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
@@ -45,9 +43,9 @@ def main() -> None:
     # M_MMAP_THRESHOLD: large blocks go back to the system at once, so that the peak shows each
     ctypes.CDLL(None).mallopt(-3, 65536)
     print("| step | pictures of memory beyond its arguments |\n|---|---:|")
-    for name in [*registry.POINTWISE, *registry.OTHERS, "blur (FFT)"]:
+    for name in OPERATORS:
         print(f"| {name} | {extra(name, size):.2f} |", flush=True)
-    x = registry.picture(1, 3, size, size)
+    x = torch.randn(1, 3, size, size)
     before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")
     torch.fft.irfft2(torch.fft.rfft2(x), s=(size, size))

@@ -718,8 +718,23 @@ def test_bench(here, capsys):
     line = ["bench", "--size", "32", "--repeats", "2", "--quiet", "--prior", "gaussian"]
     assert main([*line, "--out", "b"]) == 0
     found = record(here / "b/bench.json")
-    assert all(row["seconds"] > 0 and row["ratio"] > 0 for row in found["table"])
-    assert "blur (FFT)" in capsys.readouterr().out
+    figures = [row["backends"]["cpp"] for row in found["table"]]
+    assert all(f["seconds"]["p50"] > 0 and f["part_of_copy"]["p50"] > 0 for f in figures)
+    assert all(set(row["others"]) == {"eager", "published"} for row in found["table"])
+    said = capsys.readouterr().out
+    assert "| blur (FFT) step | 1 x 3 x 32 x 32 | float32 | cpp |" in said
+    assert "not measured: backend reference on cpu: it is what the others are compared" in said
+    assert {entry["what"] for entry in found["skipped"]} >= {"backend cuda on cpu"}
+    if not torch.cuda.is_available():
+        assert "not measured: device cuda: PyTorch sees no GPU here" in said
+        assert "sees no GPU" in fails(capsys, "bench", "--size", "32", "--device", "cuda")
+    assert "--compiled: belongs to" in fails(capsys, "bench", "--size", "32", "--compiled")
+    assert "--only: got 'x-ray'" in fails(capsys, "bench", "--only", "x-ray")
+    line = ["bench", "--size", "32", "--repeats", "1", "--quiet", "--only", "denoising"]
+    assert main([*line, "--operations", "--backend", "cpp", "--batch", "2"]) == 0
+    said = capsys.readouterr().out
+    assert "| fwht_step: 32 x 32, noise inside | 2 x 3 x 32 x 32 |" in said and "x eager" in said
+    assert "inpainting step" not in said
     assert "power of two" in fails(capsys, "bench", "--size", "100")
     (here / "taken").write_text("a file where the folder should be")
     assert "cannot be written" in fails(capsys, "bench", "--size", "32", "--out", "taken")

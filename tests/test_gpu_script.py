@@ -7,10 +7,11 @@ from pathlib import Path
 import cuda_host
 import pytest
 
+from ddrm_fast.bench import TINY
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 gpu = pytest.importorskip("gpu")
 gpu_bench = pytest.importorskip("gpu_bench")
-gpu_cases = pytest.importorskip("gpu_cases")
 gpu_plot = pytest.importorskip("gpu_plot")
 
 REPORT = """<testsuites><testsuite>
@@ -53,7 +54,7 @@ def test_a_stage_that_fails_is_recorded(tmp_path):
 def test_every_case_runs_on_the_cuda_sources(tmp_path):
     """Tiny pictures; red operations have no figures, and the table can be read."""
     bench = gpu_bench.Bench("cpu", [cuda_host.NAME], {f"fwht {cuda_host.NAME}"}, 1e30, 1)
-    gpu_bench.kernels(bench, gpu_cases.TINY, compare=False)
+    gpu_bench.kernels(bench, TINY, compare=())
     measured = {row["operation"] for row in bench.table if row["backends"]}
     assert measured == set(gpu.OPERATIONS) - {"fwht"}
     assert all("conformance tests are red" in skipped["why"] for skipped in bench.skipped)

@@ -4,52 +4,36 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
-from .. import operators, ops
+from ..bench import OPERATORS, Clock, Sizes
+from ..bench.table import Table, markdown
 from ..io import check_writable, write_json
-from ..operators import Carry, Operator
-from ..priors import Schedule, load_prior
-from ..priors.schedule import pairs
-from ..samplers import DDRM
-from ..samplers.table import build_rows
+from ..priors import load_prior
 from . import specs
 from .info import gather
 from .sampling import add_machine_options, use_machine
 
 EXAMPLE = """\
-example:
-  Pictures of 1024 x 1024, on one thread, with a plot:
+examples:
+  Pictures of 1024 x 1024, on one thread of the processor, with a plot:
 
     ddrm-fast bench --size 1024 --threads 1 --out bench
 
-A step reads the state and the network's output and writes the new state, its noise made on the way:
-the floor is a copy of these three streams of bytes, timed in alternation with the step. Operators
-that work on coefficients also do one forward and one inverse transform.
-"""
+  Large pictures on a GPU, every fused operation too, and torch.compile to compare with:
 
-OPERATORS: dict[str, Callable[[int], Operator]] = {
-    "denoising": lambda n: operators.Denoising(),
-    "inpainting": lambda n: operators.Inpainting(torch.arange(n * n).view(n, n) % 3 > 0),
-    "gain": lambda n: operators.Gain(torch.linspace(0.3, 1, n).expand(n, n)),
-    "colorization": lambda n: operators.Colorization(),
-    "super-resolution x4": lambda n: operators.SuperResolution(4),
-    "old photo x2": lambda n: operators.SuperResolution(
-        2, (0.3, 0.5, 0.2), torch.arange(n * n).view(n, n) % 3 > 0
-    ),
-    "Walsh-Hadamard 25 %": lambda n: operators.WalshHadamardCS((n, n), 4),
-    "blocks of 16 x 16, 25 %": lambda n: operators.BlockCS(16, 4),
-    "blur (FFT)": lambda n: operators.Blur(operators.gaussian_kernel(2.0)),
-    "blur (DCT)": lambda n: operators.Blur(operators.gaussian_kernel(2.0), "reflect"),
-    "blur + decimation x4": lambda n: operators.BlurDecimate(operators.gaussian_kernel(2.0), 4),
-    "bicubic x4": lambda n: operators.BicubicDownscaling(4, (n, n)),
-}
+    ddrm-fast bench --device cuda --size 4096 --operations --compiled
+
+GB/s counts what a step has to move at least: the state and the network's output read, the new state
+written, its noise made on the way, and what defines the measurement. "of copy" holds that against a
+copy, timed in turn. Operators that work on coefficients also do one forward and one inverse transform,
+which is not counted. "x eager", "x compiled" and "x published" say how many times longer plain PyTorch
+takes (the reference, eager and under torch.compile, noise by torch.randn) and the sequence of operations
+of the published program.
+"""
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -62,7 +46,21 @@ def add(commands: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--size", default=512, metavar="N", help="side of the picture (512)")
+    parser.add_argument("--batch", default=1, metavar="N", help="pictures at a time (1)")
     parser.add_argument("--repeats", default=15, metavar="N", help="of each measurement (15)")
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), help="this one alone (the processor, and a GPU if any)"
+    )
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="operators whose name holds this"
+    )
+    parser.add_argument(
+        "--operations", action="store_true", help="also every fused operation by itself"
+    )
+    parser.add_argument(
+        "--compiled", action="store_true",
+        help="with --operations: also the reference under torch.compile (takes minutes)",
+    )  # fmt: skip
     parser.add_argument("--prior", metavar="PRIOR", help="also time a call of this network")
     parser.add_argument(
         "--out", metavar="DIR", help="write bench.json, and bench.png where matplotlib is installed"
@@ -76,75 +74,83 @@ def run(arguments: argparse.Namespace) -> int:
     size = specs.whole("--size", arguments.size, 32)
     if size & (size - 1):
         raise ValueError(f"--size: got {size}, expected a power of two (Walsh-Hadamard needs it)")
+    if arguments.compiled and not arguments.operations:
+        raise ValueError("--compiled: belongs to --operations")
+    batch = specs.whole("--batch", arguments.batch)
     repeats = specs.whole("--repeats", arguments.repeats)
-    table = []
+    names = [name for name in OPERATORS if arguments.only in name]
+    if not names:
+        raise ValueError(f"--only: got {arguments.only!r}, expected part of {', '.join(OPERATORS)}")
     if arguments.out is not None:
         check_writable(Path(arguments.out) / "bench.json")
     with use_machine(arguments):
         facts = gather()
-        names = tqdm(OPERATORS, unit="operator", disable=True if arguments.quiet else None)
-        for name in names:
-            table.append({"operator": name} | measure(OPERATORS[name](size), size, repeats))
+        tables = [
+            _measure(Table(device, repeats), names, (batch, 3, size, size), arguments)
+            for device in _devices(arguments.device)
+        ]
         network = None if arguments.prior is None else _network(arguments.prior, size)
-    print(f"{size} x {size}, 3 channels, float32, {facts['threads']}, "
-          f"instruction set {facts['instruction set']}")  # fmt: skip
-    print(f"{'operator':26}{'step':>10}  {'floor':>10}  {'ratio':>6}")
-    for row in table:
-        print(f"{row['operator']:26}{1e3 * row['seconds']:7.2f} ms  "
-              f"{1e3 * row['floor_seconds']:7.2f} ms  {row['ratio']:6.1f}")  # fmt: skip
+    skipped = [entry for table in tables for entry in table.skipped]
+    if arguments.device is None and not torch.cuda.is_available():
+        skipped.append({"what": "device cuda", "why": "PyTorch sees no GPU here"})
+    if not arguments.operations:
+        skipped.append(
+            {"what": "fused operations by themselves", "why": "--operations asks for them"}
+        )
+    rows = [{"device": table.device, **row} for table in tables for row in table.rows]
+    print(f"{facts['threads']}, instruction set {facts['instruction set']}, GPU {facts['GPU']}\n")
+    print(markdown(rows))
+    for entry in skipped:
+        print(f"\nnot measured: {entry['what']}: {entry['why']}", end="")
+    print()
     if network is not None:
-        print(f"{'a call of the network':26}{1e3 * network:7.2f} ms")
+        print(f"a call of the network on the CPU: {1e3 * network:.2f} ms")
     if arguments.out is not None:
         out = Path(arguments.out)
-        record = {"machine": facts, "size": size, "table": table, "network_seconds": network}
-        write_json(out / "bench.json", record)
-        if not _plot(out / "bench.png", table, size):
+        record = {"machine": facts, "size": size, "batch": batch, "table": rows}
+        write_json(out / "bench.json", {**record, "skipped": skipped, "network_seconds": network})
+        if not _plot(out / "bench.png", rows, size):
             print("no plot: matplotlib is not installed")
-    return 0
+    return 0 if rows else 1
 
 
-def measure(operator: Operator, size: int, repeats: int) -> dict:
-    """Median time of a step in the middle of a run, and of the floor, timed in turn."""
-    step = _step_function(operator, size)
-    source, target = torch.randn(2, 1, 3, size, size)
-
-    def copy() -> Tensor:
-        return target.copy_(source)
-
-    step(), copy()
-    times = [(_time(step), _time(copy)) for _ in range(repeats)]
-    seconds, floor = (statistics.median(column) for column in zip(*times, strict=True))
-    floor *= 1.5  # a copy is two streams, a step has three
-    return {"seconds": seconds, "floor_seconds": floor, "ratio": seconds / floor}
+def _devices(asked: str | None) -> list[str]:
+    """Where to measure."""
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"--device cuda: PyTorch {torch.__version__} sees no GPU here")
+    found = ["cpu"] + ["cuda"] * torch.cuda.is_available()
+    return found if asked is None else [asked]
 
 
-def _time(run: Callable[[], Tensor]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
-def _step_function(operator: Operator, size: int) -> Callable[[], Tensor]:
-    schedule = Schedule.linear()
-    level = torch.tensor([0.1], dtype=torch.float64)
-    rows = build_rows(DDRM(), schedule, pairs(schedule.steps(20)), level)
-    x_t, out, x_next = torch.randn(3, 1, 3, size, size)
-    u, noise, carry = operator.prepare(operator.H(x_t)), ops.Noise(ops.noise_keys(1, 0)), Carry()
-    start, middle = torch.zeros(1, dtype=torch.int64), torch.full((1,), 10)
-    operator.step(None, None, u, rows, start, noise, x_next=x_next, carry=carry)
-    return lambda: operator.step(x_t, out, u, rows, middle, noise, x_next=x_next, carry=carry)
+def _measure(
+    table: Table, names: list[str], shape: tuple[int, ...], arguments: argparse.Namespace
+) -> Table:
+    """Everything that was asked for, on the table's device."""
+    backends = table.backends(arguments.backend)
+    if not backends:
+        return table
+    bar = tqdm(names, unit="operator", disable=True if arguments.quiet else None)
+    table.steps(bar, backends, shape)
+    if arguments.operations:
+        bits = 2 * (shape[-1].bit_length() - 1)
+        sizes = Sizes(batch=shape[0], side=shape[-1], long_bits=bits, whole_side=shape[-1])
+        compare = ("eager", "compiled") if arguments.compiled else ("eager",)
+        table.kernels(sizes, backends, compare)
+    return table
 
 
 def _network(name: str, size: int) -> float:
     """Median time of three calls of a prior's network."""
-    prior = load_prior(name)
+    prior, clock = load_prior(name), Clock("cpu")
     x, t = torch.randn(1, 3, size, size), torch.full((1,), 500.0)
     with torch.no_grad():
-        return statistics.median(_time(lambda: prior(x, t)) for _ in range(3))
+        return statistics.median(clock.time(lambda: prior(x, t)) for _ in range(3))
 
 
 def _plot(path: Path, table: list[dict], size: int) -> bool:
-    """Bars of the times; False where matplotlib is not installed."""
+    """Bars of the times; False where matplotlib is not installed or nothing was measured."""
+    if not table:
+        return False
     try:
         import matplotlib
     except ImportError:
@@ -156,16 +162,22 @@ def _plot(path: Path, table: list[dict], size: int) -> bool:
 
     from ..io import write_atomically
 
-    figure, axes = pyplot.subplots(figsize=(8, 0.4 * len(table) + 1.2), layout="constrained")
-    names = [row["operator"] for row in table][::-1]
-    bars = axes.barh(names, [1e3 * row["seconds"] for row in table][::-1], color="#4477aa")
-    axes.bar_label(bars, [f" {row['ratio']:.1f} x floor" for row in table][::-1])
-    floor = 1e3 * statistics.median(row["floor_seconds"] for row in table)
-    axes.axvline(floor, color="#cc3311", linestyle="--", label="floor: copying the same bytes")
+    bars = [
+        (
+            f"{row['operation']} ({backend})",
+            figures["seconds"]["p50"],
+            figures["part_of_copy"]["p50"],
+        )
+        for row in table
+        for backend, figures in row["backends"].items()
+    ][::-1]
+    names, seconds, parts = zip(*bars, strict=True)
+    figure, axes = pyplot.subplots(figsize=(8, 0.4 * len(bars) + 1.2), layout="constrained")
+    drawn = axes.barh(names, [1e3 * value for value in seconds], color="#4477aa")
+    axes.bar_label(drawn, [f" {100 * part:.0f} % of a copy" for part in parts])
     axes.set_xscale("log")
-    axes.set_xlim(right=6e3 * max(row["seconds"] for row in table))
+    axes.set_xlim(right=6e3 * max(seconds))
     axes.set_xlabel(f"milliseconds per step, {size} x {size} x 3")
-    axes.legend(loc="upper right")
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     pyplot.close(figure)

@@ -1,23 +1,20 @@
-"""What is timed on a GPU: every fused operation at sizes that no cache holds, and whole steps.
+"""Every fused operation, and what it is compared with.
 
 A case says how many bytes it has to move, so that its speed can be held against a copy, and makes
 what it is compared with: the reference in eager PyTorch and under ``torch.compile``, or the bare
 transforms that a step contains.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from ddrm_fast import DDRM, Schedule, operators, ops
-from ddrm_fast.operators import Carry
-from ddrm_fast.ops import Noise, dct, reference
-from ddrm_fast.priors.schedule import pairs
-from ddrm_fast.samplers.table import build_rows
-
-Run = Callable[[], object]
+from .. import operators, ops
+from ..ops import Noise, dct, reference
+from .steps import OPERATORS, rows, step_function
+from .timing import Run
 
 
 @dataclass
@@ -61,12 +58,6 @@ LARGE = Sizes(batch=22, side=1024, long_bits=26, whole_side=8192)
 TINY = Sizes(batch=1, side=32, long_bits=10, whole_side=64)
 
 
-def rows(steps: int = 20):
-    schedule = Schedule.linear()
-    levels = torch.tensor([0.1], dtype=torch.float64)
-    return build_rows(DDRM(steps), schedule, pairs(schedule.steps(steps)), levels)
-
-
 @dataclass
 class Inputs:
     """Fields of a step on random numbers; results go into ``x_next``."""
@@ -102,7 +93,9 @@ def _size(*tensors: Tensor | None) -> int:
     return sum(x.numel() * x.element_size() for x in tensors if x is not None)
 
 
-def _against_reference(step: Callable[[Tensor | None], None], x: Tensor, given: Tensor) -> dict:
+def _against_reference(
+    step: Callable[[Tensor | None], None], x: Tensor, given: Tensor, compare: Collection[str]
+) -> dict[str, Run]:
     """The reference in eager PyTorch and compiled, with noise given and with ``torch.randn``."""
 
     def with_given() -> None:
@@ -111,16 +104,19 @@ def _against_reference(step: Callable[[Tensor | None], None], x: Tensor, given: 
     def with_randn() -> None:
         step(torch.randn_like(x))
 
-    compiled = torch.compile(step)
-    return {
-        "eager, noise given": with_given,
-        "compiled, noise given": lambda: compiled(given),
-        "eager, randn": with_randn,
-        "compiled, randn": lambda: compiled(torch.randn_like(x)),
-    }
+    others: dict[str, Run] = {}
+    if "eager" in compare:
+        others |= {"eager, noise given": with_given, "eager, randn": with_randn}
+    if "compiled" in compare:
+        compiled = torch.compile(step)
+        others |= {
+            "compiled, noise given": lambda: compiled(given),
+            "compiled, randn": lambda: compiled(torch.randn_like(x)),
+        }
+    return others
 
 
-def _pointwise(shape, device, compare: bool) -> Iterator[Case]:
+def _pointwise(shape, device, compare: Collection[str]) -> Iterator[Case]:
     height, width = shape[2:]
     mask = (torch.rand(1, 1, height, width, device=device) > 0.5).float()
     kinds = {
@@ -150,12 +146,12 @@ def _pointwise(shape, device, compare: bool) -> Iterator[Case]:
 
                 moved = _size(i.x_t, i.out, u, s, i.x_next, i.z if given else None)
                 compared = compare and not given and dtype == torch.float32 and kind != "gain"
-                others = _against_reference(eager, i.x_t, i.z) if compared else {}
+                others = _against_reference(eager, i.x_t, i.z, compare) if compared else {}
                 name = f"{kind}, {str(dtype).removeprefix('torch.')} output, {tag}"
                 yield Case("pointwise_step", name, run, moved, others, "85 % of copy")
 
 
-def _blocks(shape, device, compare: bool) -> Iterator[Case]:
+def _blocks(shape, device, compare: Collection[str]) -> Iterator[Case]:
     channels, height, width = shape[1:]
     weights = torch.tensor([0.3, 0.5, 0.2], device=device)
     mask = (torch.rand(1, 1, height, width, device=device) > 0.5).float()
@@ -188,7 +184,7 @@ def _blocks(shape, device, compare: bool) -> Iterator[Case]:
             )
 
         compared = compare and kind in ("colorization", "super-resolution x4")
-        others = _against_reference(eager, i.x_t, i.z) if compared else {}
+        others = _against_reference(eager, i.x_t, i.z, compare) if compared else {}
         moved = _size(i.x_t, i.out, u, m, i.x_next)
         target = "85 % of copy" if r in (1, 2, 4, 8, 16) else None
         yield Case("block_step", f"{kind}, noise inside", run, moved, others, target)
@@ -206,7 +202,7 @@ def _blocks(shape, device, compare: bool) -> Iterator[Case]:
             yield Case("block_lift", kind, lift, _size(x, u))
 
 
-def _spectra(shape, device, compare: bool) -> Iterator[Case]:
+def _spectra(shape, device, compare: Collection[str]) -> Iterator[Case]:
     height, width = shape[2:]
     i = Inputs.make(shape, device, torch.complex64)
     u = torch.randn_like(i.x_t)
@@ -223,7 +219,7 @@ def _spectra(shape, device, compare: bool) -> Iterator[Case]:
                 i.x_t, i.out, u, s, i.table, i.step, noise, width, x_next=i.x_next
             )
 
-        others = _against_reference(eager, i.x_t, i.z) if compare and given else {}
+        others = _against_reference(eager, i.x_t, i.z, compare) if compare and given else {}
         moved = _size(i.x_t, i.out, u, s, i.x_next, i.z if given else None)
         tag = "noise given" if given else "noise inside"
         yield Case("spectral_step", tag, run, moved, others, "85 % of copy")
@@ -250,6 +246,20 @@ def _transforms(sizes: Sizes, shape, device) -> Iterator[Case]:
     yield Case(
         "fwht", name, lambda: ops.fwht(x, out=y), _size(x, y), target="2.2 copies at 1024 x 1024"
     )
+
+    i = Inputs.make(shape, device)
+    u = torch.randn_like(i.x_t)
+    s = (torch.rand(1, 1, *shape[2:], device=device) > 0.75).float()
+
+    def fused():
+        return ops.fwht_step(i.x_t, i.out, u, s, i.table, i.step, i.noise(False), x_next=i.x_next)
+
+    def apart():
+        ops.fwht(i.out, out=y)
+        return ops.pointwise_step(i.x_t, y, u, s, i.table, i.step, i.noise(False), x_next=i.x_next)
+
+    moved = _size(i.x_t, i.out, u, s, i.x_next)
+    yield Case("fwht_step", f"{name}, noise inside", fused, moved, {"two operations": apart})
 
     def fourier():
         return torch.fft.irfft2(torch.fft.rfft2(x), s=shape[2:])
@@ -294,12 +304,12 @@ def _others(shape, device) -> Iterator[Case]:
     )
 
 
-def kernel_cases(sizes: Sizes, device: str, compare: bool) -> Iterator[Case]:
+def kernel_cases(sizes: Sizes, device: str, compare: Collection[str]) -> Iterator[Case]:
     """Every fused operation; memory is that of one group of cases at a time.
 
     Args:
         compare:
-            Whether the reference is timed beside some of the kernels, eager and compiled (compiling
+            "eager" and "compiled": the reference is timed so beside some of the kernels (compiling
             takes longer than everything else).
     """
     shape = (sizes.batch, 3, sizes.side, sizes.side)
@@ -308,27 +318,6 @@ def kernel_cases(sizes: Sizes, device: str, compare: bool) -> Iterator[Case]:
     yield from _spectra(shape, device, compare)
     yield from _transforms(sizes, shape, device)
     yield from _others(shape, device)
-
-
-OPERATORS: dict[str, Callable[[int], operators.Operator]] = {
-    "denoising": lambda n: operators.Denoising(),
-    "inpainting": lambda n: operators.Inpainting(torch.arange(n * n).view(n, n) % 3 > 0),
-    "colorization": lambda n: operators.Colorization(),
-    "super-resolution x4": lambda n: operators.SuperResolution(4),
-    "blur (FFT)": lambda n: operators.Blur(operators.gaussian_kernel(2.0)),
-    "blur (DCT)": lambda n: operators.Blur(operators.gaussian_kernel(2.0), "reflect"),
-    "Walsh-Hadamard 25 %": lambda n: operators.WalshHadamardCS((n, n), 4),
-}
-
-
-def step_function(operator: operators.Operator, shape: tuple[int, ...], device: str) -> Run:
-    """A DDRM step of an operator in the middle of a run, noise inside, into a buffer."""
-    x_t, out, x_next = (torch.empty(shape, device=device).normal_() for _ in range(3))
-    u, table = operator.prepare(operator.H(x_t)), rows().to(device)
-    noise, carry = Noise(ops.noise_keys(shape[0], 1, device=device)), Carry()
-    start, middle = (torch.full((1,), k, device=device) for k in (0, 10))
-    operator.step(None, None, u, table, start, noise, x_next=x_next, carry=carry)
-    return lambda: operator.step(x_t, out, u, table, middle, noise, x_next=x_next, carry=carry)
 
 
 def blur_case(sizes: Sizes, device: str) -> Case:

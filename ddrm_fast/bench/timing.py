@@ -1,0 +1,63 @@
+"""How calls are timed: in turn with a copy, by the device's own clock."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+Run = Callable[[], object]
+
+
+class Clock:
+    """Times of calls in seconds: CUDA events on a GPU, the processor's clock else."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+
+    def time(self, run: Run, calls: int = 1) -> float:
+        if self.device == "cpu":
+            start = time.perf_counter()
+            for _ in range(calls):
+                run()
+            return (time.perf_counter() - start) / calls
+        first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        first.record()
+        for _ in range(calls):
+            run()
+        last.record()
+        last.synchronize()
+        return 1e-3 * first.elapsed_time(last) / calls
+
+
+def quantiles(times: list[float]) -> dict[str, float]:
+    """The values that a fifth, a half and four fifths of the times do not exceed."""
+    times = sorted(times)
+    pick = [times[min(len(times) - 1, int(q * len(times)))] for q in (0.2, 0.5, 0.8)]
+    return dict(zip(("p20", "p50", "p80"), pick, strict=True))
+
+
+def against_copy(
+    clock: Clock, run: Run, moved: int, copy: Run, copied: int, rounds: int, warmup: int = 3
+) -> dict:
+    """A call and a copy, timed in turn.
+
+    Args:
+        moved, copied:
+            Bytes that the call has to read and write at least, and those of the copy.
+
+    Returns:
+        ``seconds`` and ``part_of_copy`` as quantiles, ``gigabytes_per_second`` as a median.
+    """
+    for _ in range(warmup):
+        run(), copy()
+    pairs = [(clock.time(run), clock.time(copy)) for _ in range(rounds)]
+    speeds = [moved / seconds for seconds, _ in pairs]
+    shares = [speed / (copied / seconds) for speed, (_, seconds) in zip(speeds, pairs, strict=True)]
+    return {
+        "seconds": quantiles([seconds for seconds, _ in pairs]),
+        "gigabytes_per_second": statistics.median(speeds) / 1e9,
+        "part_of_copy": quantiles(shares),
+    }
