@@ -46,6 +46,7 @@ CALLS = {
     "block": (ops.block_step, _block),
     "spectral": (ops.spectral_step, _spectral),
     "alias": (ops.alias_step, _alias),
+    "walsh-hadamard": (ops.fwht_step, _step),
 }
 
 
@@ -138,6 +139,22 @@ WRONG = [
     ("x0", ZEROS[:1], "x0"),
     ("x0", ZEROS.half(), "x0"),
 ]
+
+
+@pytest.mark.parametrize(
+    "argument, value, named",
+    [wrong for wrong in WRONG if wrong[0] != "x0"],
+)
+def test_fwht_step_refuses(argument, value, named):
+    with pytest.raises(ValueError, match=f"^({named}): "):
+        ops.fwht_step(**_step(**{argument: value}))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 6), (2, 3, 3, 4), (2, 3, 0, 4)])
+def test_fwht_step_refuses_other_sides(shape):
+    x = torch.zeros(shape)
+    with pytest.raises(ValueError, match="^x_t: sides must be powers of two"):
+        ops.fwht_step(**_step(x_t=x, out=x, u=x))
 
 
 @pytest.mark.parametrize("argument, value, named", WRONG)

@@ -14,6 +14,7 @@ from ddrm_fast.operators import (
     BlockCS,
     Blur,
     BlurDecimate,
+    Carry,
     Colorization,
     Denoising,
     Gain,
@@ -317,13 +318,17 @@ def one_compilation():
 COMPILED = {
     "denoising": (Denoising(), (3, 4, 6)),
     "inpainting": (Inpainting(torch.rand(4, 6) > 0.4), (3, 4, 6)),
+    "gain": (Gain(torch.rand(4, 6) + 0.1), (3, 4, 6)),
     "super-resolution": (SuperResolution(2), (3, 4, 6)),
+    "old photo": (SuperResolution(2, (0.2, 0.3, 0.5), torch.rand(4, 6) > 0.4), (3, 4, 6)),
     "colorization": (Colorization(), (3, 4, 6)),
     "walsh-hadamard": (WalshHadamardCS((4, 8), 2), (3, 4, 8)),
     "block cs": (BlockCS(2, 2), (3, 4, 8)),
     "blur": (Blur(torch.rand(3, 3)), (3, 4, 6)),
     "blur, reflecting": (Blur(gaussian_kernel(0.7, 3), "reflect"), (3, 4, 6)),
+    "separable blur": (SeparableBlur(torch.rand(3), size=(4, 6)), (3, 4, 6)),
     "bicubic": (BicubicDownscaling(2, (4, 6)), (3, 4, 6)),
+    "matrix": (GeneralOperator(torch.randn(5, 8), (2, 2, 2)), (2, 2, 2)),
     "blur and decimation": (BlurDecimate(torch.rand(3, 3), 2), (3, 4, 6)),
 }
 
@@ -352,6 +357,44 @@ def test_compiled_steps_do_not_recompile(one_compilation, name, backend):
         assert torch.equal(compiled_state, eager_state), index
         assert not torch.equal(eager_state, before)
     assert index == 10
+
+
+def test_every_operator_is_compiled():
+    assert {type(operator) for operator, _ in OPERATORS.values()} == {
+        type(operator) for operator, _ in COMPILED.values()
+    }
+
+
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")
+@pytest.mark.parametrize("name", COMPILED)
+@torch.no_grad()
+def test_compiled_loop_steps_do_not_recompile(one_compilation, name):
+    """As the loop calls them: clipped, coefficients kept from step to step, into buffers, from an output
+    of half precision with channels of variances, with the step counted on the device."""
+    operator, shape = COMPILED[name]
+    u = operator.prepare(operator.H(torch.randn(2, *shape)))
+    table, noise = _rows(clip=(-1.0, 1.0)), Noise(ops.noise_keys(2, 5))
+    assert table.edited is not None
+
+    def advance(x_t, step, x_next, x0, carry):
+        step.add_(1)
+        out = torch.cat((torch.tanh(x_t), x_t), dim=1).half()
+        operator.step(x_t, out, u, table, step, noise, x_next=x_next, x0=x0, carry=carry)
+
+    def run(advance):
+        """States and clean images of a run."""
+        state, spare, x0 = (torch.zeros(2, *shape) for _ in range(3))
+        step, carry, seen = torch.zeros(1, dtype=torch.int64), Carry(), []
+        operator.step(None, None, u, table, step, noise, x_next=state, carry=carry)
+        for _ in range(10):
+            advance(state, step, spare, x0, carry)
+            state, spare = spare, state
+            seen += [state.clone(), x0.clone()]
+        return torch.stack(seen)
+
+    expected = run(advance)
+    compiled = torch.compile(advance, fullgraph=True, backend="aot_eager", dynamic=False)
+    assert torch.equal(run(compiled), expected) and expected.isfinite().all()
 
 
 def test_the_limit_on_recompilations_works(one_compilation):

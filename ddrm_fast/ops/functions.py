@@ -282,8 +282,10 @@ def fwht_step(
 
     The other arguments, results and errors are those of :func:`pointwise_step`.
     """
-    _powers_of_two("x_t", x_t)
+    if x_t is None or out is None:
+        raise ValueError("x_t, out: have to be given; the initial state is a pointwise_step")
     out = _prepare(x_t, x_t, out, table, step, noise)
+    _powers_of_two("x_t", x_t)
     x_next = _result(x_next, x_t)
     u, s = guard.measurement(u, x_t, x_t.shape), guard.broadcastable("s", s, x_t.shape, x_t)
     given = guard.given_noise(noise, x_t)
