@@ -8,6 +8,7 @@
 #include <stdexcept>
 
 #include "ddrm_fast/arguments.h"
+#include "ddrm_fast/dct.h"
 
 namespace py = pybind11;
 
@@ -104,6 +105,16 @@ inline BlockFields block_of(Address x, const py::tuple& shape, Address c, Addres
                             const py::tuple& s_shape, const py::tuple& profile) {
   return {extent_of(shape), pointer<float>(x), pointer<float>(c), field_of(s, s_shape),
           profile_of(profile)};
+}
+
+// (planes, height, width)
+inline DctExtent dct_extent_of(const py::tuple& t) {
+  if (t.size() != 3) throw std::invalid_argument("shape: expected planes, height and width");
+  return {integer_at(t, 0), integer_at(t, 1), integer_at(t, 2)};
+}
+
+inline DctTwiddles twiddles_of(Address vertical, Address horizontal) {
+  return {pointer<const float>(vertical), pointer<const float>(horizontal)};
 }
 
 }  // namespace ddrm_fast

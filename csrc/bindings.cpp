@@ -150,6 +150,34 @@ PYBIND11_MODULE(_C, m) {
     kernels().fwht(pointer<float>(y), pointer<const float>(x), planes, length, threads);
   });
 
+  m.def("dct_fold", [](Address to, Address from, const py::tuple& shape, int threads) {
+    const DctExtent extent = dct_extent_of(shape);
+    py::gil_scoped_release release;
+    kernels().dct_fold(pointer<float>(to), pointer<const float>(from), extent, threads);
+  });
+
+  m.def("dct_unfold", [](Address to, Address from, const py::tuple& shape, int threads) {
+    const DctExtent extent = dct_extent_of(shape);
+    py::gil_scoped_release release;
+    kernels().dct_unfold(pointer<float>(to), pointer<const float>(from), extent, threads);
+  });
+
+  m.def("dct_twist", [](Address y, Address spectrum, Address vertical, Address horizontal,
+                        const py::tuple& shape, int threads) {
+    const DctExtent extent = dct_extent_of(shape);
+    py::gil_scoped_release release;
+    kernels().dct_twist(pointer<float>(y), pointer<const float>(spectrum),
+                        twiddles_of(vertical, horizontal), extent, threads);
+  });
+
+  m.def("dct_untwist", [](Address spectrum, Address y, Address vertical, Address horizontal,
+                          const py::tuple& shape, int threads) {
+    const DctExtent extent = dct_extent_of(shape);
+    py::gil_scoped_release release;
+    kernels().dct_untwist(pointer<float>(spectrum), pointer<const float>(y),
+                          twiddles_of(vertical, horizontal), extent, threads);
+  });
+
   m.def("predict_x0", [](Address x0, const py::tuple& shape, Address x_t, Address out, int out_type,
                          int64_t out_batch_stride, int64_t out_channel_stride, Address table,
                          int64_t steps, int64_t row_batch, Address step, int threads) {

@@ -30,7 +30,7 @@ from conformance import (
 from tolerances import NORMAL, STEP, assert_close
 
 from ddrm_fast import ops
-from ddrm_fast.ops import Noise
+from ddrm_fast.ops import Noise, dct
 
 
 def test_steps_read_given_noise_of_any_layout(device):
@@ -86,6 +86,8 @@ def _one_of_each(image, spectrum, block, small):
         (ops.block_lift, {**profile.arguments, **lifted}),
         (ops.fwht, {"x": random_images(small)}),
         (ops.fwht_step, {**fwht_call(small), "noise": noise}),
+        (dct.forward, {"x": random_images(image)}),
+        (dct.inverse, {"c": random_images(block)}),
         (ops.predict_x0, {**pixels, "table": random_table(clip=clip)}),
         (ops.normal, {"keys": some_keys(2), "channels": 3, "height": image[2], "width": image[3]}),
     ]

@@ -27,7 +27,7 @@ from conformance import (
 from tolerances import STEP, assert_close, transform
 
 from ddrm_fast import ops
-from ddrm_fast.ops import Noise
+from ddrm_fast.ops import Noise, dct
 
 pytestmark = pytest.mark.skipif(
     cuda_host.build.missing() is not None, reason=str(cuda_host.build.missing())
@@ -136,6 +136,13 @@ def test_walsh_hadamard_steps_have_the_bits_of_the_cpp_backend(shape, origin):
     whole = random_images(shape, shape[1]).mul(4).round()
     call["out"] = whole.half()[:, : shape[1]]
     _same_bits(ops.fwht_step, {**call, "noise": Noise(some_keys(2, origin))})
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 9, 70), (1, 2, 16, 5), (1, 1, 1, 8)], ids=str)
+def test_cosine_transforms_have_the_bits_of_the_cpp_backend(shape):
+    """The passes around the FFT, which is one and the same."""
+    _same_bits(dct.forward, {"x": random_images(shape)})
+    _same_bits(dct.inverse, {"c": random_images(shape)})
 
 
 # What only these kernels have

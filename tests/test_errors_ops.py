@@ -233,6 +233,8 @@ def test_alias_step_refuses(argument, value, named):
 
 def test_initial_state_needs_a_buffer():
     for operation, make in CALLS.values():
+        if operation is ops.fwht_step:  # which is for the others alone
+            continue
         with pytest.raises(ValueError, match="^x_next: has to be given"):
             operation(**make(x_t=None, out=None))
 

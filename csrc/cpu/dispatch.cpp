@@ -10,7 +10,8 @@ namespace {
 #define DDRM_KERNEL_TABLE(ISA)                                                                    \
   Kernels {                                                                                       \
     #ISA, ISA::normal, ISA::pointwise_step, ISA::block_step, ISA::spectral_step, ISA::alias_step, \
-        ISA::known_step, ISA::block_measure, ISA::block_lift, ISA::fwht, ISA::predict_x0          \
+        ISA::known_step, ISA::block_measure, ISA::block_lift, ISA::fwht, ISA::predict_x0,         \
+        ISA::dct_fold, ISA::dct_unfold, ISA::dct_twist, ISA::dct_untwist                          \
   }
 
 const Kernels kTables[] = {

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "ddrm_fast/arguments.h"
+#include "ddrm_fast/dct.h"
 #include "ddrm_fast/row.h"
 
 namespace ddrm_fast {
@@ -41,20 +42,32 @@ struct Kernels {
   void (*block_lift)(const BlockArguments&);
   void (*fwht)(float* y, const float* x, int64_t planes, int64_t length, int threads);
   void (*predict_x0)(const PredictArguments&);
+  void (*dct_fold)(float* to, const float* from, const DctExtent&, int threads);
+  void (*dct_unfold)(float* to, const float* from, const DctExtent&, int threads);
+  void (*dct_twist)(float* y, const float* spectrum, const DctTwiddles&, const DctExtent&,
+                    int threads);
+  void (*dct_untwist)(float* spectrum, const float* y, const DctTwiddles&, const DctExtent&,
+                      int threads);
 };
 
-#define DDRM_DECLARE_KERNELS(ISA)                                                   \
-  namespace ISA {                                                                   \
-  void normal(const NormalArguments&);                                              \
-  void pointwise_step(const StepArguments&);                                        \
-  void block_step(const StepArguments&, const BlockProfile&);                       \
-  void spectral_step(const StepArguments&, int64_t width);                          \
-  void alias_step(const StepArguments&, const AliasArguments&);                     \
-  void known_step(const StepArguments&, const MaskField&);                          \
-  void block_measure(const BlockArguments&);                                        \
-  void block_lift(const BlockArguments&);                                           \
-  void fwht(float* y, const float* x, int64_t planes, int64_t length, int threads); \
-  void predict_x0(const PredictArguments&);                                         \
+#define DDRM_DECLARE_KERNELS(ISA)                                                         \
+  namespace ISA {                                                                         \
+  void normal(const NormalArguments&);                                                    \
+  void pointwise_step(const StepArguments&);                                              \
+  void block_step(const StepArguments&, const BlockProfile&);                             \
+  void spectral_step(const StepArguments&, int64_t width);                                \
+  void alias_step(const StepArguments&, const AliasArguments&);                           \
+  void known_step(const StepArguments&, const MaskField&);                                \
+  void block_measure(const BlockArguments&);                                              \
+  void block_lift(const BlockArguments&);                                                 \
+  void fwht(float* y, const float* x, int64_t planes, int64_t length, int threads);       \
+  void predict_x0(const PredictArguments&);                                               \
+  void dct_fold(float* to, const float* from, const DctExtent&, int threads);             \
+  void dct_unfold(float* to, const float* from, const DctExtent&, int threads);           \
+  void dct_twist(float* y, const float* spectrum, const DctTwiddles&, const DctExtent&,   \
+                 int threads);                                                            \
+  void dct_untwist(float* spectrum, const float* y, const DctTwiddles&, const DctExtent&, \
+                   int threads);                                                          \
   }
 DDRM_DECLARE_KERNELS(portable)
 DDRM_DECLARE_KERNELS(avx2)

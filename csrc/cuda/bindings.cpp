@@ -31,12 +31,6 @@ StepArguments step_of(const py::tuple& t) {
   return a;
 }
 
-// (planes, height, width)
-DctExtent dct_extent_of(const py::tuple& t) {
-  if (t.size() != 3) throw std::invalid_argument("shape: expected planes, height and width");
-  return {integer_at(t, 0), integer_at(t, 1), integer_at(t, 2)};
-}
-
 bool empty(const Extent& e) { return e.batch * e.channels * e.height * e.width == 0; }
 
 // Why no GPU can be used, or an empty string.
@@ -167,14 +161,14 @@ PYBIND11_MODULE(DDRM_FAST_CUDA_MODULE, m) {
 
   m.def("dct_twist", [](Address y, Address spectrum, Address vertical, Address horizontal,
                         const py::tuple& shape, int device, Address stream) {
-    const DctTwiddles t{pointer<const float>(vertical), pointer<const float>(horizontal)};
+    const DctTwiddles t = twiddles_of(vertical, horizontal);
     dct_twist(pointer<float>(y), pointer<const float>(spectrum), t, dct_extent_of(shape),
               place_of(device, stream));
   });
 
   m.def("dct_untwist", [](Address spectrum, Address y, Address vertical, Address horizontal,
                           const py::tuple& shape, int device, Address stream) {
-    const DctTwiddles t{pointer<const float>(vertical), pointer<const float>(horizontal)};
+    const DctTwiddles t = twiddles_of(vertical, horizontal);
     dct_untwist(pointer<float>(spectrum), pointer<const float>(y), t, dct_extent_of(shape),
                 place_of(device, stream));
   });

@@ -5,11 +5,6 @@
 namespace ddrm_fast::cuda {
 namespace {
 
-// Place of sample i of n in the order even ones forwards, odd ones backwards: 0 2 4 ... 5 3 1.
-__device__ __forceinline__ int64_t folded(int64_t i, int64_t n) {
-  return i % 2 == 0 ? i / 2 : n - (i + 1) / 2;
-}
-
 // A thread for four samples of a row of x.
 template <bool kFold>
 __global__ void __launch_bounds__(kThreads)
@@ -38,20 +33,20 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// The four coefficients (k, l), (k, W - l), (H - k, l), (H - k, W - l) and what they are made of,
-//   P = t_k t_l V(k, l) and Q = conj(t_k) t_l V(-k, l) with t = scale exp(-i pi k / 2N).
-struct Corner {
-  int64_t k, l;
-  bool row, column;  // whether H - k and W - l exist and differ from k and l
+// Where the four coefficients of k and l are, and whether H - k and W - l exist and differ from k
+// and l.
+struct CornerIndex {
+  int64_t row, other, column, mirror_column;
+  bool has_other, has_mirror;
 
-  __device__ __forceinline__ Corner(const DctExtent& e, int64_t k_, int64_t l_)
-      : k(k_), l(l_), row(k_ != 0 && 2 * k_ != e.height), column(l_ != 0 && 2 * l_ != e.width) {}
+  __device__ __forceinline__ CornerIndex(const DctExtent& e, int64_t k, int64_t l)
+      : row(k),
+        other(k == 0 ? 0 : e.height - k),
+        column(l),
+        mirror_column(e.width - l),
+        has_other(k != 0 && 2 * k != e.height),
+        has_mirror(l != 0 && 2 * l != e.width) {}
 };
-
-__device__ __forceinline__ Complex times(Complex a, Complex b) {
-  return {a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
-}
-__device__ __forceinline__ Complex conjugated(Complex a) { return {a.re, -a.im}; }
 
 // A thread for V(k, l) and V(-k, l) of the half spectrum, k up to H / 2.
 __global__ void __launch_bounds__(kThreads)
@@ -59,48 +54,42 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t half = e.width / 2 + 1;
   const Split place = split(thread_index(), half);
   if (place.quotient > e.height / 2) return;
-  const Corner at(e, place.quotient, place.remainder);
-  const Complex t_k = load_complex(t.vertical + 2 * at.k);
-  const Complex t_l = load_complex(t.horizontal + 2 * at.l);
-  const int64_t mirror = at.k == 0 ? 0 : e.height - at.k;
+  const CornerIndex at(e, place.quotient, place.remainder);
+  const Complex t_k = load_complex(t.vertical + 2 * at.row);
+  const Complex t_l = load_complex(t.horizontal + 2 * at.column);
   for (int64_t plane = blockIdx.y; plane < e.planes; plane += gridDim.y) {
     const float* v = spectrum + 2 * plane * e.height * half;
-    const Complex p = times(times(t_k, t_l), load_complex(v + 2 * (at.k * half + at.l)));
-    const Complex q =
-        times(times(conjugated(t_k), t_l), load_complex(v + 2 * (mirror * half + at.l)));
-    float* c = y + plane * e.height * e.width;
-    const int64_t row = at.k * e.width, other = mirror * e.width;
-    c[row + at.l] = 0.5f * (q.re + p.re);
-    if (at.column) c[row + e.width - at.l] = -0.5f * (q.im + p.im);
-    if (at.row) c[other + at.l] = 0.5f * (q.im - p.im);
-    if (at.row && at.column) c[other + e.width - at.l] = 0.5f * (q.re - p.re);
+    const DctCorner c = twist(t_k, t_l,
+                              {load_complex(v + 2 * (at.row * half + at.column)),
+                               load_complex(v + 2 * (at.other * half + at.column))});
+    float* near = y + (plane * e.height + at.row) * e.width;
+    float* below = y + (plane * e.height + at.other) * e.width;
+    near[at.column] = c.near;
+    if (at.has_mirror) near[at.mirror_column] = c.across;
+    if (at.has_other) below[at.column] = c.below;
+    if (at.has_other && at.has_mirror) below[at.mirror_column] = c.opposite;
   }
 }
 
-// The way back: here t = exp(i pi k / 2N) / scale.
 __global__ void __launch_bounds__(kThreads)
     dct_untwist_kernel(float* spectrum, const float* y, DctTwiddles t, DctExtent e) {
   const int64_t half = e.width / 2 + 1;
   const Split place = split(thread_index(), half);
   if (place.quotient > e.height / 2) return;
-  const Corner at(e, place.quotient, place.remainder);
-  const Complex t_k = load_complex(t.vertical + 2 * at.k);
-  const Complex t_l = load_complex(t.horizontal + 2 * at.l);
-  const int64_t mirror = at.k == 0 ? 0 : e.height - at.k;
+  const CornerIndex at(e, place.quotient, place.remainder);
+  const Complex t_k = load_complex(t.vertical + 2 * at.row);
+  const Complex t_l = load_complex(t.horizontal + 2 * at.column);
   for (int64_t plane = blockIdx.y; plane < e.planes; plane += gridDim.y) {
-    const float* c = y + plane * e.height * e.width;
-    // where k = H - k or l = W - l the coefficient stands for both; where there is none it is 0
-    const int64_t row = at.k * e.width, other = mirror * e.width, column = e.width - at.l;
-    const float c1 = c[row + at.l];
-    const float c2 = at.l != 0 ? c[row + column] : 0.0f;
-    const float c3 = at.k != 0 ? c[other + at.l] : 0.0f;
-    const float c4 = at.k != 0 && at.l != 0 ? c[other + column] : 0.0f;
-    const Complex p = {c1 - c4, -(c2 + c3)}, q = {c1 + c4, c3 - c2};
+    const float* near = y + (plane * e.height + at.row) * e.width;
+    const float* below = y + (plane * e.height + at.other) * e.width;
+    DctCorner c{near[at.column], 0.0f, 0.0f, 0.0f};
+    if (at.column != 0) c.across = near[at.mirror_column];
+    if (at.row != 0) c.below = below[at.column];
+    if (at.row != 0 && at.column != 0) c.opposite = below[at.mirror_column];
+    const DctPair pair = untwist(t_k, t_l, c);
     float* v = spectrum + 2 * plane * e.height * half;
-    store_complex(v + 2 * (at.k * half + at.l), times(times(t_k, t_l), p));
-    if (!at.row) continue;
-    // 1 / scale twice, and once of it with the other sign of the angle
-    store_complex(v + 2 * (mirror * half + at.l), times(times(conjugated(t_k), t_l), q));
+    store_complex(v + 2 * (at.row * half + at.column), pair.v);
+    if (at.has_other) store_complex(v + 2 * (at.other * half + at.column), pair.mirror);
   }
 }
 
@@ -114,13 +103,8 @@ LaunchShape over_quads(const DctExtent& e) {
 
 }  // namespace
 
-// Orthonormal DCT-II of planes through one real FFT of the same size (Makhoul, "A fast cosine
-// transform in one and two dimensions", 1980). dct_fold puts the samples of both axes into the
-// order 0 2 4 ... 5 3 1; with V the half spectrum of that and t_k = scale_k exp(-i pi k / 2N),
-//   P = t_k t_l V(k, l), Q = conj(t_k) t_l V(-k, l):
-//   C(k, l) = (Re P + Re Q) / 2             C(k, W - l) = -(Im P + Im Q) / 2
-//   C(H - k, l) = (Im Q - Im P) / 2         C(H - k, W - l) = (Re Q - Re P) / 2
-// which dct_twist writes. dct_untwist and dct_unfold are the way back. Each is one pass.
+// The passes around the FFT of ddrm_fast/dct.h: dct_fold and dct_twist are the way there,
+// dct_untwist and dct_unfold the way back. Each reads and writes a plane once.
 void dct_fold(float* to, const float* from, const DctExtent& e, const Place& place) {
   launch("dct_fold", dct_fold_kernel<true>, over_quads(e), place, to, from, e);
 }

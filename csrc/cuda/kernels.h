@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "ddrm_fast/arguments.h"
+#include "ddrm_fast/dct.h"
 #include "ddrm_fast/row.h"
 
 namespace ddrm_fast::cuda {
@@ -36,17 +37,6 @@ struct PredictArguments : PredictFields {
 
 using NormalArguments = NormalFields;
 using BlockArguments = BlockFields;
-
-// Planes of height x width real numbers; half spectra have width / 2 + 1 columns.
-struct DctExtent {
-  int64_t planes, height, width;
-};
-
-// Complex factors of both axes, for 0 to half the side.
-struct DctTwiddles {
-  const float* vertical;
-  const float* horizontal;
-};
 
 void normal(const NormalArguments&, const Place&);
 void pointwise_step(const StepArguments&, const Place&);

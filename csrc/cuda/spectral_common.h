@@ -6,15 +6,12 @@
 // its own mirror is real, the first normal alone.
 #pragma once
 
+#include "ddrm_fast/dct.h"
 #include "step_common.h"
 
 namespace ddrm_fast::cuda {
 
 constexpr float kRootHalf = 0.70710678118654752f;
-
-struct Complex {
-  float re, im;
-};
 
 __device__ __forceinline__ Complex load_complex(const float* p) {
   if (aligned(p, 8)) {

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import _C
+from . import dct_passes
 from .addresses import output, profile, step_fields
 
 
@@ -144,6 +145,16 @@ def fwht(y: Tensor, x: Tensor) -> None:
     """Orthonormal Walsh-Hadamard transform (natural order) of each plane, flattened row by row."""
     length = x.shape[-2] * x.shape[-1]
     _C.fwht(y.data_ptr(), x.data_ptr(), x.numel() // length, length, torch.get_num_threads())
+
+
+def dct2(y: Tensor, x: Tensor) -> None:
+    """Orthonormal DCT-II of each plane: two passes around one real FFT of the same size."""
+    dct_passes.dct2(_C, y, x, torch.get_num_threads())
+
+
+def idct2(x: Tensor, y: Tensor) -> None:
+    """Inverse and adjoint of :func:`dct2`."""
+    dct_passes.idct2(_C, x, y, torch.get_num_threads())
 
 
 def predict_x0(x0: Tensor, x_t: Tensor, out: Tensor, table: Tensor, step: Tensor) -> None:

@@ -12,8 +12,8 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from . import dct_passes
 from .addresses import address, output, profile, step_fields
-from .dct import inverse_twiddle, twiddle
 
 
 class Kernels:
@@ -109,23 +109,11 @@ class Kernels:
 
     def dct2(self, y: Tensor, x: Tensor) -> None:
         """Orthonormal DCT-II of each plane: two passes around one real FFT of the same size."""
-        height, width = x.shape[-2:]
-        planes, place = (x.numel() // (height * width), height, width), self._place(x)
-        folded = torch.empty_like(x)
-        self._module.dct_fold(folded.data_ptr(), x.data_ptr(), planes, *place)
-        spectrum = torch.fft.rfft2(folded)
-        factors = [twiddle(n, x.dtype, x.device).data_ptr() for n in (height, width)]
-        self._module.dct_twist(y.data_ptr(), spectrum.data_ptr(), *factors, planes, *place)
+        dct_passes.dct2(self._module, y, x, *self._place(x))
 
     def idct2(self, x: Tensor, y: Tensor) -> None:
         """Inverse and adjoint of :meth:`dct2`."""
-        height, width = y.shape[-2:]
-        planes, place = (y.numel() // (height * width), height, width), self._place(y)
-        spectrum = y.new_empty((*y.shape[:-1], width // 2 + 1), dtype=torch.complex64)
-        factors = [inverse_twiddle(n, y.dtype, y.device).data_ptr() for n in (height, width)]
-        self._module.dct_untwist(spectrum.data_ptr(), y.data_ptr(), *factors, planes, *place)
-        folded = torch.fft.irfft2(spectrum, s=(height, width))
-        self._module.dct_unfold(x.data_ptr(), folded.data_ptr(), planes, *place)
+        dct_passes.idct2(self._module, x, y, *self._place(y))
 
     def predict_x0(self, x0: Tensor, x_t: Tensor, out: Tensor, table: Tensor, step: Tensor) -> None:
         """The (clipped) clean-image prediction of a step, (B, C, H, W)."""
