@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import index as whole_number
 
@@ -200,17 +201,20 @@ def restore(
         return Restoration(y.new_empty(num_samples, 0, *shape), empty, empty)
 
     # x' = 2 x - 1 in the network's range, so y' = H x' = 2 y - H(1): 2 y - 1 only where H(1) = 1
-    h_ones = _of_white(operator, shape, y)
-    _warn_bytes(y, h_ones)
-    scaled = 2 * y - h_ones
-    fixed = None if known is None else Known(known.mask, 2 * known.image - 1)
-    held = [
-        Hold(hold.operator, 2 * hold.measurement - _of_white(hold.operator, shape, y))
-        for hold in holds
-    ]
-
-    total = _Moments(batch, shape, y)
-    samples = y.new_empty(num_samples, batch, *shape) if keep_samples else None
+    with _explained(batch, "fewer pictures in a call"):
+        h_ones = _of_white(operator, shape, y)
+        _warn_bytes(y, h_ones)
+        scaled = 2 * y - h_ones
+        fixed = None if known is None else Known(known.mask, 2 * known.image - 1)
+        held = [
+            Hold(hold.operator, 2 * hold.measurement - _of_white(hold.operator, shape, y))
+            for hold in holds
+        ]
+        total = _Moments(batch, shape, y)
+    samples = None
+    if keep_samples:
+        with _explained(batch * num_samples, "keep_samples=False"):
+            samples = y.new_empty(num_samples, batch, *shape)
     size = batch if batch_size is None else batch_size
     chunks = list(_chunks(batch, num_samples, size))
     disable = None if progress is None else not progress
@@ -226,24 +230,24 @@ def restore(
             index = torch.tensor(images, device=y.device)
             chunk_keys = keys.index_select(0, index)
             chunk_keys[:, 1] = torch.tensor(numbers, device=y.device)
-            x = _run_or_explain(
-                len(images),
-                operator.select(index),
-                prior,
-                sampler,
-                scaled if batch == 1 else scaled.index_select(0, index),
-                2 * (levels if len(levels) == 1 else levels[index.cpu()]),
-                chunk_keys,
-                labels=None if labels is None else labels.to(y.device)[index],
-                guidance=guidance,
-                clip=(-1.0, 1.0) if clip_x0 else None,
-                end_on_measurement=end_on_measurement,
-                callback=after_step if watched else None,
-                capture=capture,
-                known=None if fixed is None else fixed.select(index),
-                holds=[hold.select(index) for hold in held],
-                travel=travel,
-            )
+            with _explained(len(images)):
+                x = run(
+                    operator.select(index),
+                    prior,
+                    sampler,
+                    scaled if batch == 1 else scaled.index_select(0, index),
+                    2 * (levels if len(levels) == 1 else levels[index.cpu()]),
+                    chunk_keys,
+                    labels=None if labels is None else labels.to(y.device)[index],
+                    guidance=guidance,
+                    clip=(-1.0, 1.0) if clip_x0 else None,
+                    end_on_measurement=end_on_measurement,
+                    callback=after_step if watched else None,
+                    capture=capture,
+                    known=None if fixed is None else fixed.select(index),
+                    holds=[hold.select(index) for hold in held],
+                    travel=travel,
+                )
             _check_result(x, prior)
             x = (x + 1) / 2
             if known is not None:
@@ -307,19 +311,23 @@ def sample(
     return ((x + 1) / 2).clamp(0, 1)
 
 
-def _run_or_explain(count: int, *arguments, **keywords) -> Tensor:
-    """``run``; where memory is not enough, the error says what would need less."""
+@contextmanager
+def _explained(count: int, remedy: str | None = None) -> Iterator[None]:
+    """Where memory is not enough for so many pictures, the error says what would need less."""
     try:
-        return run(*arguments, **keywords)
+        yield
     except torch.OutOfMemoryError as error:
-        advice = (
-            f"batch_size={count // 2} needs about half of the memory"
-            if count > 1
-            else "a network in half precision needs less (priors.accelerated), and so do windows of "
-            "the picture, each with its origin"
-        )
+        if count == 1:
+            remedy = (
+                "a network in half precision (priors.accelerated) needs less, and so do windows of the "
+                "picture, each with its origin"
+            )
+        elif remedy is None:
+            remedy = f"batch_size={count // 2} needs about half of the memory"
+        else:
+            remedy = f"{remedy} would need less"
         raise torch.OutOfMemoryError(
-            f"memory is not enough for {count} pictures at a time; {advice}. {error}"
+            f"memory is not enough for {count} pictures at a time; {remedy}. {error}"
         ) from error
 
 

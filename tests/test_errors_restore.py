@@ -228,6 +228,35 @@ def test_errors_come_before_the_network_is_asked():
             restore_small(**keywords, prior=prior)
 
 
+@pytest.mark.parametrize(
+    "pictures, advice",
+    [(1, "windows"), (3, "3 pictures at a time; fewer pictures in a call would need less")],
+)
+def test_memory_that_is_not_enough_for_the_measurement(pictures, advice, monkeypatch):
+    """Before the first step."""
+
+    def full(self, x):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 7 GiB")
+
+    monkeypatch.setattr(Denoising, "H", full)
+    with pytest.raises(torch.OutOfMemoryError, match=f"memory is not enough.*{advice}.*7 GiB"):
+        restore_small(torch.rand(pictures, 3, 4, 4))
+
+
+def test_memory_that_is_not_enough_for_the_samples(monkeypatch):
+    """All samples are kept, unless one says not to."""
+    whole, y = torch.Tensor.new_empty, torch.rand(2, 3, 4, 4)
+
+    def small(self, *size):
+        if size == (50, 2, 3, 4, 4):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 7 GiB")
+        return whole(self, *size)
+
+    monkeypatch.setattr(torch.Tensor, "new_empty", small)
+    with pytest.raises(torch.OutOfMemoryError, match="100 pictures.*keep_samples=False would need"):
+        restore_small(y, num_samples=50)
+
+
 @pytest.mark.parametrize("fitting, advice", [(1, "batch_size=1 needs about half"), (0, "windows")])
 def test_memory_that_is_not_enough(fitting, advice):
     """What a GPU says, and what would need less."""

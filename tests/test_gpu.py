@@ -200,6 +200,20 @@ def test_walsh_hadamard_transform_of_long_planes(backend, bits):
     assert torch.allclose(signs[index.cuda()].cpu(), expected, atol=1e-5)
 
 
+def test_walsh_hadamard_step_of_more_than_2_31_numbers(backend):
+    """33 planes of 2^26: the last one has the bits that it has by itself."""
+    _needs_memory(40)
+    shape = (33, 1, 2**13, 2**13)
+    table, noise = random_table().cuda(), Noise(some_keys(33).cuda())
+    x_t = torch.empty(shape, device="cuda").normal_()
+    out = torch.empty(shape, device="cuda", dtype=torch.float16).normal_()
+    u, s = torch.randn(1, *shape[1:], device="cuda"), torch.rand(1, 1, 1, 2**13, device="cuda")
+    last = x_t[-1:].clone(), out[-1:].clone(), u, s, table, STEP_1.cuda()
+    result = ops.fwht_step(x_t, out, u, s, table, STEP_1.cuda(), noise, x_next=x_t)
+    alone = ops.fwht_step(*last, Noise(noise.keys[-1:].contiguous()))
+    assert torch.equal(result[-1:], alone) and alone.isfinite().all()
+
+
 def test_transfers_run_beside_the_work():
     """There and back on streams of their own, from and to pinned memory: the host waits for neither."""
     transfers, x = Transfers("cuda"), torch.randn(3, 512, 512)
