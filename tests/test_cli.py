@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -222,6 +223,34 @@ def test_a_folder_that_cannot_be_written_ends_at_once(here, capsys, monkeypatch)
     monkeypatch.setattr(results, "write", full)
     line = fails(capsys, "restore", "in", "--task", "noise", "--sigma", "0.1", *QUICK)
     assert "no space left" in line and len(drawn) <= 2
+
+
+def test_what_is_drawn_is_what_the_record_says(here, monkeypatch):
+    """Settings that suit a task arrive at the sampler."""
+    picture("a.png")
+    picture("mask.png", (scene(1) > 0.5).float())
+    asked, whole = [], restoration.restore
+
+    def watched(y, operator, sigma_y, prior, sampler, **keywords):
+        asked.append(repr(sampler))
+        return whole(y, operator, sigma_y, prior, replace(sampler, steps=2), **keywords)
+
+    monkeypatch.setattr(restoration, "restore", watched)
+    line = [
+        "restore",
+        "a.png",
+        "--prior",
+        "gaussian",
+        "--samples",
+        "1",
+        "--quiet",
+        "--sigma",
+        "0.1",
+    ]
+    for task in (["noise"], ["inpaint", "--mask", "mask.png"]):
+        assert main([*line, "--task", *task, "--out", task[0]]) == 0
+        assert record(here / task[0] / "a.json")["parameters"]["sampler"] == asked[-1]
+    assert asked[0] != asked[1]
 
 
 def test_a_folder_takes_the_measurement_before_its_picture(here):

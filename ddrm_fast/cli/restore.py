@@ -107,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
             "restore",
             inputs,
             lambda item: _read(item, options, arguments, drawing),
-            lambda work: work if isinstance(work, str) else _draw(work, drawing),
+            lambda work: work if isinstance(work, str) else _draw(work),
             lambda work: work if isinstance(work, str) else _write(work, arguments.arrays),
             arguments.quiet,
         )
@@ -120,6 +120,7 @@ class _Work:
     item: Input
     target: Path
     job: Job
+    drawing: Drawing
     truth: Picture | None
     parameters: dict
     earlier: dict | None
@@ -147,14 +148,14 @@ def _read(
     if results.finished(earlier, target, parameters):
         return f"{item.path} -> {target}*  is finished already"
     check_writable(f"{target}.json")
-    return _Work(item, target, job, truth, parameters, earlier)
+    return _Work(item, target, job, drawing, truth, parameters, earlier)
 
 
-def _draw(work: _Work, drawing: Drawing) -> _Work:
+def _draw(work: _Work) -> _Work:
     """Restore."""
     start = time.perf_counter()
     job = work.job.continued()
-    result = drawing.restore(job.y, job.operator, job.sigma_y, job.image_shape[0])
+    result = work.drawing.restore(job.y, job.operator, job.sigma_y, job.image_shape[0])
     seconds = time.perf_counter() - start
     return replace(work, job=job, result=result, seconds=seconds, threads=torch.get_num_threads())
 
