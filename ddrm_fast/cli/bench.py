@@ -10,6 +10,7 @@ import torch
 from tqdm import tqdm
 
 from ..bench import OPERATORS, Clock, Sizes
+from ..bench.network import NetworkProfile, report
 from ..bench.table import Table, markdown
 from ..io import check_writable, write_json
 from ..priors import load_prior
@@ -22,6 +23,10 @@ examples:
   Pictures of 1024 x 1024, on one thread of the processor, with a plot:
 
     ddrm-fast bench --size 1024 --threads 1 --out bench
+
+  Where the time of the default prior's network goes:
+
+    ddrm-fast bench --network --size 256
 
   Large pictures on a GPU, every fused operation too, and torch.compile to compare with:
 
@@ -61,6 +66,11 @@ def add(commands: argparse._SubParsersAction) -> None:
         "--compiled", action="store_true",
         help="with --operations: also the reference under torch.compile (takes minutes)",
     )  # fmt: skip
+    parser.add_argument(
+        "--network", action="store_true",
+        help="the network instead of the operators: number formats and layouts, kinds of operation, and its "
+        "share of a restoration (see --prior, --size, --device, --compiled)",
+    )  # fmt: skip
     parser.add_argument("--prior", metavar="PRIOR", help="also time a call of this network")
     parser.add_argument(
         "--out", metavar="DIR", help="write bench.json, and bench.png where matplotlib is installed"
@@ -74,8 +84,8 @@ def run(arguments: argparse.Namespace) -> int:
     size = specs.whole("--size", arguments.size, 32)
     if size & (size - 1):
         raise ValueError(f"--size: got {size}, expected a power of two (Walsh-Hadamard needs it)")
-    if arguments.compiled and not arguments.operations:
-        raise ValueError("--compiled: belongs to --operations")
+    if arguments.compiled and not (arguments.operations or arguments.network):
+        raise ValueError("--compiled: belongs to --operations or --network")
     batch = specs.whole("--batch", arguments.batch)
     repeats = specs.whole("--repeats", arguments.repeats)
     names = [name for name in OPERATORS if arguments.only in name]
@@ -83,6 +93,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--only: got {arguments.only!r}, expected part of {', '.join(OPERATORS)}")
     if arguments.out is not None:
         check_writable(Path(arguments.out) / "bench.json")
+    if arguments.network:
+        return _networks(arguments, size, repeats)
     with use_machine(arguments):
         facts = gather()
         tables = [
@@ -137,6 +149,22 @@ def _measure(
         compare = ("eager", "compiled") if arguments.compiled else ("eager",)
         table.kernels(sizes, backends, compare)
     return table
+
+
+def _networks(arguments: argparse.Namespace, size: int, repeats: int) -> int:
+    """The report on one network, on every device."""
+    records = {}
+    with use_machine(arguments):
+        facts = gather()
+        for device in _devices(arguments.device):
+            prior = load_prior(arguments.prior or "default", device=device)
+            text, records[device] = report(
+                NetworkProfile(prior, size, device, repeats), arguments.compiled
+            )
+            print(f"{device}, {facts['threads']}: {text}\n")
+    if arguments.out is not None:
+        write_json(Path(arguments.out) / "bench.json", {"machine": facts, "network": records})
+    return 0
 
 
 def _network(name: str, size: int) -> float:
