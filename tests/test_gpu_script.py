@@ -7,12 +7,14 @@ from pathlib import Path
 import cuda_host
 import pytest
 
+from ddrm_fast import ops
 from ddrm_fast.bench import TINY
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 gpu = pytest.importorskip("gpu")
 gpu_bench = pytest.importorskip("gpu_bench")
 gpu_plot = pytest.importorskip("gpu_plot")
+gpu_small = pytest.importorskip("gpu_small")
 
 REPORT = """<testsuites><testsuite>
 <testcase name="test_fwht_matches[cuda-cuda-shape0]"/>
@@ -61,6 +63,13 @@ def test_every_case_runs_on_the_cuda_sources(tmp_path):
     record = {"machine": gpu_bench.machine("cpu"), "rehearsal": True, "table": bench.table}
     text = gpu_plot.markdown(json.loads(json.dumps({**record, "skipped": bench.skipped})))
     assert "these figures mean nothing" in text and "super-resolution x16" in text
+
+
+@pytest.mark.parametrize("shape", gpu_small.SHAPES, ids=str)
+def test_what_the_sanitizer_watches_runs(shape):
+    """Every operation once, in pictures of one pass and of two."""
+    with ops.use_backend("cpp"):
+        gpu_small.operations(shape, "cpu")
 
 
 def test_a_case_that_fails_is_recorded():
