@@ -258,11 +258,11 @@ def main() -> int:
     part("step_overhead", lambda: step_overhead(bench, small, 50))
     part("captured_loop", lambda: loop_with_graph(bench, small))
     part("whole_steps", lambda: whole_steps(bench, whole))
-    part("operator_steps", lambda: operator_steps(bench, sizes))
     part(
         "kernels",
         lambda: kernels(bench, sizes, () if options.no_compare else ("eager", "compiled")),
     )
+    part("operator_steps", lambda: operator_steps(bench, sizes))
     for row in bench.table:
         speeds = {n: f"{b['part_of_copy']['p50']:.2f} of copy" for n, b in row["backends"].items()}
         print(f"{row['operation']:16}{row['case']:48}{speeds}")

@@ -70,10 +70,14 @@ class StepInputs:
     def make(
         cls, operator: Operator, shape: tuple[int, ...], device: str = "cpu", dtype=torch.float32
     ) -> StepInputs:
-        """For pictures (B, C, H, W); the same numbers in every dtype."""
+        """For pictures (B, C, H, W), one of them B times; the same numbers in every dtype."""
         generator = torch.Generator().manual_seed(0)
         x_t, out = (
-            torch.randn(shape, generator=generator).to(device=device, dtype=dtype) for _ in range(2)
+            torch.randn(shape[1:], generator=generator)
+            .to(device=device, dtype=dtype)
+            .expand(shape)
+            .contiguous()
+            for _ in range(2)
         )
         y = operator.H(x_t)
         step = torch.full((1,), MIDDLE, device=device)
