@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..ops import Noise
+from .cuts import Cuts
 
 Shape = tuple[int, int, int]
 
@@ -84,6 +85,10 @@ class Operator(ABC):
 
     #: number of images with a mask or gain of their own; 1: all images share it
     batch: int = 1
+    #: windows of a picture start and end at multiples of this, in pixels
+    grid: int = 1
+    #: pixels at the inner edges of a window whose measurement is only approximate
+    margin: int = 0
 
     def __init__(self) -> None:
         self._cache: dict = {}
@@ -152,6 +157,21 @@ class Operator(ABC):
     def select(self, images: Tensor) -> Operator:
         """The operator of some images of the batch: itself, unless images have masks of their own."""
         return self
+
+    def windows(self, cuts: Cuts) -> Operator:
+        """The operator of windows of the pictures, as a batch; its measurement is :meth:`crop`.
+
+        Raises:
+            ValueError: the measurement does not split over windows.
+        """
+        raise ValueError(
+            f"operator: the measurement of {self} does not split over windows of the picture; "
+            "large.windowed(prior) keeps it whole and shows windows to the network alone"
+        )
+
+    def crop(self, y: Tensor, cuts: Cuts) -> Tensor:
+        """The measurement of windows, out of that of the whole pictures."""
+        return cuts.of(y, self.grid)
 
     def _s(self, shape: Shape, like: Tensor) -> Tensor:
         real = like.dtype.to_real() if like.is_complex() else like.dtype
@@ -277,11 +297,16 @@ def expect_dims(name: str, x: Tensor, dims: int, layout: str) -> None:
         raise ValueError(f"{name}: expected {layout}, got shape {tuple(x.shape)}")
 
 
-def cut_small(s: Tensor, rcond: float) -> Tensor:
-    """Singular values with those below ``rcond`` times the largest set to 0."""
+def cut_small(s: Tensor, rcond: float, largest: float | None = None) -> Tensor:
+    """Singular values with those below ``rcond`` times the largest set to 0.
+
+    ``largest`` is that of a whole picture where ``s`` belongs to a window of it.
+    """
     if not 0 <= rcond < 1:
         raise ValueError(f"rcond: expected 0 <= rcond < 1, got {rcond}")
-    return torch.where(s < rcond * s.max(), 0.0, s) if s.numel() else s
+    if not s.numel():
+        return s
+    return torch.where(s < rcond * (s.max() if largest is None else largest), 0.0, s)
 
 
 def whole_factor(factor: int) -> int:

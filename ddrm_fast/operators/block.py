@@ -11,6 +11,7 @@ from torch import Tensor
 from .. import ops
 from ..ops.groups import group_sum, spread_groups
 from .base import Measurement, Operator, Shape, cut_small, divides, expect_dims, whole_factor
+from .cuts import Cuts
 
 
 class SuperResolution(Operator):
@@ -38,8 +39,9 @@ class SuperResolution(Operator):
         rcond: float = 1e-3,
     ) -> None:
         super().__init__()
-        self.factor = whole_factor(factor)
+        self.factor = self.grid = whole_factor(factor)
         self.rcond = rcond
+        self._largest: float | None = None  # singular value of the picture this is a window of
         cut_small(torch.zeros(0), rcond)
         self.weights = self.mask = None
         if weights is not None:
@@ -57,12 +59,23 @@ class SuperResolution(Operator):
             self.batch = self.mask.shape[0]
 
     def select(self, images: Tensor) -> SuperResolution:
-        if self.batch == 1:
+        return self if self.batch == 1 else self._with(self.mask.index_select(0, images.cpu()))
+
+    def windows(self, cuts: Cuts) -> SuperResolution:
+        if self.mask is None:
             return self
+        chosen = self._with(cuts.of(self.mask))
+        if self._largest is None:
+            channels, *size = self.mask.shape[1:]
+            channels = channels if self.weights is None else len(self.weights)
+            self._largest = float(self.singulars((channels, *size)).max())
+        chosen._largest = self._largest
+        return chosen
+
+    def _with(self, mask: Tensor) -> SuperResolution:
+        """The same kind of operator with another mask."""
         chosen = copy.copy(self)
-        chosen._cache = {}
-        chosen.mask = self.mask.index_select(0, images.cpu())
-        chosen.batch = len(images)
+        chosen._cache, chosen.mask, chosen.batch = {}, mask, len(mask)
         return chosen
 
     def check_image(self, shape: Shape) -> None:
@@ -99,7 +112,7 @@ class SuperResolution(Operator):
         if self.weights is not None:
             profile = profile * self.weights.square().view(1, -1, 1, 1)
         s = group_sum(profile, r, self.weights is not None).sqrt() / r**2
-        return cut_small(s, self.rcond)
+        return cut_small(s, self.rcond, self._largest)
 
     def _profile(self, shape: Shape, like: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         weights = None if self.weights is None else self._constant("weights", self.weights, like)

@@ -8,6 +8,7 @@ from torch import Tensor
 from .. import ops
 from ..ops.groups import full_spectrum
 from .base import Measurement, Shape, cut_small, expect_dims
+from .cuts import Cuts
 from .spectral import TransformOperator, into
 from .transforms import Cosine, Fourier
 
@@ -74,6 +75,23 @@ class Blur(TransformOperator):
         self.boundary = boundary
         if boundary == "reflect":
             self._check_symmetry()
+        self.margin = max(self.kernel.shape[-2:]) // 2
+
+    def windows(self, cuts: Cuts) -> Blur:
+        """The blur of a window that is reflected at its edges.
+
+        Exact in the window's inside, and at edges of a picture that was reflected there. At other edges
+        what lies beyond was blurred into the last ``margin`` pixels, and the reflection stands for it.
+        """
+        if self.boundary == "reflect":
+            return self
+        try:
+            return Blur(self.kernel[0], "reflect", self.rcond)
+        except ValueError as error:
+            raise ValueError(
+                f"operator: windows of a blur are reflected at their edges, and this {error}; "
+                "large.windowed(prior) keeps the blur whole"
+            ) from None
 
     def _check_symmetry(self) -> None:
         kh, kw = self.kernel.shape[-2:]

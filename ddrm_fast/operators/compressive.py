@@ -8,6 +8,7 @@ from torch import Tensor
 from .. import ops
 from ..ops import fwht
 from .base import Measurement, Operator, Shape, divides, expect_dims, whole_factor
+from .cuts import Cuts
 from .spectral import TransformOperator
 from .transforms import Blocks, WalshHadamard
 
@@ -131,7 +132,7 @@ class BlockCS(Operator):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.block = whole_factor(block)
+        self.block = self.grid = whole_factor(block)
         n = self.block**2
         if self.block > LARGEST_BLOCK:
             raise ValueError(
@@ -165,6 +166,9 @@ class BlockCS(Operator):
         if y.shape[4] != self.keep:
             raise ValueError(f"y: expected {self.keep} coefficients a block, got {y.shape[4]}")
         return y.shape[1], y.shape[2] * self.block, y.shape[3] * self.block
+
+    def windows(self, cuts: Cuts) -> BlockCS:
+        return self
 
     def singulars(self, shape: Shape) -> Tensor:
         return torch.ones(1, 1, 1, 1, 1, dtype=torch.float64)

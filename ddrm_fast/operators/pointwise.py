@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .. import ops
 from .base import Measurement, Operator, Shape, cut_small, expect_dims
+from .cuts import Cuts
 
 
 class Gain(Operator):
@@ -35,12 +36,15 @@ class Gain(Operator):
         self.batch = gain.shape[0]
 
     def select(self, images: Tensor) -> Gain:
-        if self.batch == 1:
-            return self
+        return self if self.batch == 1 else self._with(self.gain.index_select(0, images.cpu()))
+
+    def windows(self, cuts: Cuts) -> Gain:
+        return self._with(cuts.of(self.gain))
+
+    def _with(self, gain: Tensor) -> Gain:
+        """The same kind of operator with another gain, whose small entries are 0 already."""
         chosen = copy.copy(self)
-        chosen._cache = {}
-        chosen.gain = self.gain.index_select(0, images.cpu())
-        chosen.batch = len(images)
+        chosen._cache, chosen.gain, chosen.batch = {}, gain, len(gain)
         return chosen
 
     def check_image(self, shape: Shape) -> None:
@@ -131,6 +135,9 @@ def bayer_mask(height: int, width: int, pattern: str = "RGGB") -> Tensor:
 
 class Denoising(Operator):
     """y = x (plus noise): every pixel is measured with s = 1. Images of any shape."""
+
+    def windows(self, cuts: Cuts) -> Denoising:
+        return self
 
     def check_image(self, shape: Shape) -> None:
         pass

@@ -63,6 +63,22 @@ class DenoiserConfig:
         """Height and width are padded to a multiple of this inside the network."""
         return 2 ** len(self.channels)
 
+    @property
+    def reach(self) -> int:
+        """How far the receptive field extends beyond a block of `multiple` pixels, rounded up to it.
+
+        So pictures that agree within `reach` of such a block give the same output there. Walks from
+        the output's first pixel back to the input's: a 3 x 3 convolution reaches one place further.
+        """
+        first = -1  # tail, on pixel blocks of 2 x 2
+        for count in self.blocks[:-1]:
+            first = (first - 2 * count) // 2
+        first -= 2 * self.blocks[-1]
+        for count in reversed(self.blocks[:-1]):
+            first = 2 * first - 2 * count
+        radius = -2 * (first - 1)  # head
+        return radius + -radius % self.multiple
+
 
 class ResidualBlock(nn.Module):
     """x + conv(relu(scale * conv(x) + shift)), scale and shift from the noise level."""

@@ -1,0 +1,124 @@
+"""Drawing windows of pictures: units, noise keys and the run, for a batch that may mix pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .. import ops
+from ..operators import Operator
+from ..operators.cuts import Box, Cuts
+from ..priors import Prior
+from ..samplers import Hold, Known, Sampler, StepInfo, run
+
+
+class Item(NamedTuple):
+    """One window of one sample of one picture."""
+
+    box: Box
+    picture: int
+    sample: int
+
+
+def cuts_of(items: Sequence[Item]) -> Cuts:
+    """Where the windows of some items lie, and in which pictures."""
+    return Cuts(tuple(item.box for item in items), tuple(item.picture for item in items))
+
+
+@dataclass(frozen=True)
+class Draw:
+    """How windows are drawn; everything but the measurement. See :func:`ddrm_fast.restore`.
+
+    Args:
+        prior, sampler:
+            Network and weight function.
+        sigma_y:
+            Noise of the measurement, float64 [B or 1] on the CPU.
+        seeds:
+            int64 [B].
+        labels:
+            [B] or None.
+        clip_x0, end_on_measurement, guidance, capture:
+            As in :func:`ddrm_fast.restore`.
+    """
+
+    prior: Prior
+    sampler: Sampler
+    sigma_y: Tensor
+    seeds: Tensor
+    labels: Tensor | None = None
+    clip_x0: bool = False
+    end_on_measurement: bool = False
+    guidance: Callable[[Tensor, Tensor, Tensor | None], Tensor] | None = None
+    capture: bool = False
+
+    @property
+    def steps(self) -> int:
+        """Network calls of a run."""
+        return len(self.prior.schedule.steps(self.sampler.steps))
+
+    def __call__(
+        self,
+        items: Sequence[Item],
+        operator: Operator,
+        y: Tensor,
+        known: Known | None = None,
+        holds: Sequence[Hold] = (),
+        callback: Callable[[StepInfo], None] | None = None,
+    ) -> Tensor:
+        """Draws windows.
+
+        Args:
+            items:
+                What each row of the batch is: its place gives the noise.
+            operator, y:
+                Of the windows; pictures in [0, 1].
+            known, holds:
+                What they are constrained to, in the same unit.
+
+        Returns:
+            (len(items), C, H, W), pictures in [0, 1], not clamped.
+
+        Raises:
+            FloatingPointError: the network made NaN or infinite pixels.
+        """
+        pictures = torch.tensor([item.picture for item in items])
+        keys = ops.noise_keys(
+            len(items),
+            self.seeds[pictures],
+            torch.tensor([item.sample for item in items]),
+            torch.tensor([[item.box.top, item.box.left] for item in items]),
+            y.device,
+        )
+        if known is not None:
+            known = Known(known.mask, 2 * known.image - 1)
+        x = run(
+            operator,
+            self.prior,
+            self.sampler,
+            network_unit(operator, y),
+            2 * (self.sigma_y if len(self.sigma_y) == 1 else self.sigma_y[pictures]),
+            keys,
+            labels=None if self.labels is None else self.labels[pictures].to(y.device),
+            guidance=self.guidance,
+            clip=(-1.0, 1.0) if self.clip_x0 else None,
+            end_on_measurement=self.end_on_measurement,
+            callback=callback,
+            capture=self.capture,
+            known=known,
+            holds=[
+                Hold(hold.operator, network_unit(hold.operator, hold.measurement)) for hold in holds
+            ],
+        )
+        check_result(x, self.prior)
+        return (x + 1) / 2
+
+
+def network_unit(operator: Operator, y: Tensor) -> Tensor:
+    """The measurement of 2 x - 1 out of that of x: 2 y - H(1)."""
+    ones = torch.ones(operator.batch, *operator.image_shape(y), dtype=y.dtype, device=y.device)
+    return 2 * y - operator.H(ones)

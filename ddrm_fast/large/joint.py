@@ -1,0 +1,239 @@
+"""One sampling loop over the whole picture, with a network that sees it in tiles.
+
+The operator, the sampler and the noise act on the whole picture; only the network's evaluation is cut
+into overlapping tiles, whose outputs are blended in every step. So there are no seams by construction,
+and operators that couple the whole picture (blurs, compressed sensing) stay exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..priors import Prior
+from ..priors.denoiser import Denoiser
+from .windows import pair
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A tile along one axis.
+
+    Args:
+        start, stop:
+            What the network sees.
+        weight:
+            Share of the tile's output in the result, float64 [stop - start]; the shares of all tiles sum to
+            1 everywhere.
+    """
+
+    start: int
+    stop: int
+    weight: Tensor
+
+    @property
+    def support(self) -> tuple[int, int]:
+        """First place with a weight, and the one after the last, within the tile."""
+        places = self.weight.nonzero()
+        return int(places[0]), int(places[-1]) + 1
+
+
+def tiles(length: int, size: int, overlap: int, halo: int = 0, multiple: int = 1) -> list[Tile]:
+    """Overlapping tiles of an axis.
+
+    Args:
+        length:
+            Of the axis. A tile is never longer.
+        size, overlap:
+            Of a tile, and what two neighbours share.
+        halo:
+            Outermost places of a tile, at its ends inside the axis, that count nothing. Over the rest of
+            the overlap the shares change smoothly (a squared sine), or at once where nothing is left.
+        multiple:
+            Tiles start at multiples of this; the last one is longer by up to ``multiple - 1`` then.
+    """
+    stride = size - overlap
+    last = max(0, length - size) // multiple * multiple
+    starts = [*range(0, last, stride), last]
+    ramp = overlap - 2 * halo
+
+    def rise(distance: Tensor) -> Tensor:
+        """0 within the halo, 1 beyond the overlap, by the distance from the tile's end."""
+        inside = distance - halo
+        share = (inside / ramp).clamp(0, 1) if ramp else (inside > 0).double()
+        return torch.sin(torch.pi / 2 * share).square()
+
+    found = []
+    total = torch.zeros(length, dtype=torch.float64)
+    for start in starts:
+        stop = length if start == last else start + size
+        place = torch.arange(stop - start, dtype=torch.float64) + 0.5
+        weight = torch.ones_like(place)
+        if start > 0:
+            weight = weight * rise(place)
+        if stop < length:
+            weight = weight * rise(stop - start - place)
+        total[start:stop] += weight
+        found.append((start, stop, weight))
+    return [Tile(start, stop, weight / total[start:stop]) for start, stop, weight in found]
+
+
+def windowed(
+    prior: Prior,
+    size: int | tuple[int, int] = 1024,
+    overlap: int | None = None,
+    *,
+    halo: int | None = None,
+    multiple: int | None = None,
+    batch: int = 1,
+) -> Prior:
+    """A prior that shows its network tiles of a picture and blends what comes out.
+
+    For :func:`ddrm_fast.restore` on pictures for which the network was not made, or has no memory: the
+    measurement, the sampler and the noise are those of the whole picture.
+
+    A network that is convolutional alone, such as the default prior's, gives with tiles of enough halo what
+    it gives for the whole picture: :attr:`~ddrm_fast.priors.denoiser.DenoiserConfig.reach` pixels, the
+    reach of its receptive field (192). That is the default here for such a network.
+
+    Args:
+        prior:
+            Any prior.
+        size:
+            Side of a tile, or (rows, columns); smaller pictures are evaluated whole. For a network made
+            for one size: that size.
+        overlap:
+            What neighbouring tiles share; default twice the halo, or a quarter of the tile where there
+            is none.
+        halo:
+            Outermost pixels of a tile whose output is not used; default the network's reach where it is
+            known and the overlap has room for it, else 0.
+        multiple:
+            Tiles start at multiples of this, for networks that pool; default: that of the network where
+            it is known, else 1.
+        batch:
+            Tiles that run together.
+
+    Returns:
+        A prior for pictures of any size.
+
+    Raises:
+        ValueError: an argument is no such number, or the overlap does not fit the tile.
+    """
+    if not isinstance(prior, Prior):
+        raise ValueError(f"prior: expected a Prior, got {type(prior).__name__}")
+    size = pair("size", size)
+    network = getattr(prior, "denoiser", None)
+    reach, known_multiple = 0, 1
+    if isinstance(network, Denoiser):
+        reach, known_multiple = network.config.reach, network.config.multiple
+    multiple = known_multiple if multiple is None else multiple
+    if overlap is None:
+        edge = reach if halo is None else halo
+        overlap = 2 * edge if edge else min(size) // 4
+        overlap += -overlap % max(1, multiple)
+    if halo is None:
+        halo = reach if 2 * reach <= overlap else 0
+    for name, value, least in (
+        ("overlap", overlap, 0), ("halo", halo, 0), ("multiple", multiple, 1), ("batch", batch, 1)
+    ):  # fmt: skip
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"{name}: expected an integer >= {least}, got {value!r}")
+    if 2 * halo > overlap:
+        raise ValueError(f"halo: twice {halo} does not fit into an overlap of {overlap}")
+    if overlap >= min(size):
+        raise ValueError(
+            f"overlap: {overlap} leaves nothing of a tile of {size[0]} x {size[1]}; expected less, "
+            "or larger tiles"
+        )
+    for name, value in (("size", size[0]), ("size", size[1]), ("overlap", overlap)):
+        if value % multiple:
+            raise ValueError(f"{name}: expected a multiple of {multiple}, got {value}")
+    return _Windowed(prior, _Tiling(size, overlap, halo, multiple, batch))
+
+
+@dataclass(frozen=True)
+class _Tiling:
+    """How a picture is cut, see :func:`windowed`."""
+
+    size: tuple[int, int]
+    overlap: int
+    halo: int
+    multiple: int
+    batch: int
+
+    def blend(self, x: Tensor, evaluate: Callable[[Tensor, int], Tensor]) -> Tensor:
+        """``evaluate(tiles of x, number of tiles)``, blended; the batch of tiles is tile-major."""
+        rows, columns = (
+            tiles(n, size, self.overlap, self.halo, self.multiple)
+            for n, size in zip(x.shape[2:], self.size, strict=True)
+        )
+        if len(rows) == len(columns) == 1:
+            return evaluate(x, 1)
+        out = None
+        for group in self._groups([(row, column) for row in rows for column in columns]):
+            part = torch.cat(
+                [x[:, :, row.start : row.stop, col.start : col.stop] for row, col in group]
+            )
+            result = evaluate(part, len(group))
+            if out is None:
+                out = x.new_zeros(x.shape[0], result.shape[1], *x.shape[2:])
+            for (row, column), tile in zip(group, result.chunk(len(group)), strict=True):
+                _add(out, tile, row, column)
+        return out
+
+    def _groups(self, cells: list[tuple[Tile, Tile]]) -> Iterator[list[tuple[Tile, Tile]]]:
+        """Tiles of one shape, so many at a time; the last of a row or column may be larger."""
+        shapes: dict[tuple[int, int], list[tuple[Tile, Tile]]] = {}
+        for row, column in cells:
+            shape = (row.stop - row.start, column.stop - column.start)
+            shapes.setdefault(shape, []).append((row, column))
+        for same in shapes.values():
+            for first in range(0, len(same), self.batch):
+                yield same[first : first + self.batch]
+
+
+def _add(out: Tensor, tile: Tensor, row: Tile, column: Tile) -> None:
+    (top, bottom), (left, right) = row.support, column.support
+    weight = row.weight[top:bottom, None] * column.weight[None, left:right]
+    weight = weight.to(out.device, out.dtype)
+    place = (
+        slice(row.start + top, row.start + bottom),
+        slice(column.start + left, column.start + right),
+    )
+    out[:, :, *place].addcmul_(tile[:, :, top:bottom, left:right].to(out.dtype), weight)
+
+
+class _Windowed(Prior):
+    """See :func:`windowed`."""
+
+    def __init__(self, prior: Prior, tiling: _Tiling) -> None:
+        self.whole, self.tiling = prior, tiling
+        super().__init__(
+            self._tiled, prior.prediction, prior.schedule, prior.channels, prior.name,
+            num_classes=prior.num_classes,
+        )  # fmt: skip
+
+    def _tiled(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+        def evaluate(part: Tensor, count: int) -> Tensor:
+            chosen = None if labels is None else labels.repeat(count)
+            return self.whole(part, t.repeat(count), chosen)
+
+        return self.tiling.blend(x_t, evaluate)
+
+    @torch.no_grad()
+    def denoise(self, x: Tensor, sigma: float | Tensor, labels: Tensor | None = None) -> Tensor:
+        """See :meth:`Prior.denoise`."""
+        levels = torch.as_tensor(sigma, dtype=torch.float32).reshape(-1)
+        if len(levels) not in (1, len(x)):
+            raise ValueError(f"sigma: expected one number or [{len(x)}], got {len(levels)} numbers")
+        levels = levels.expand(len(x))
+
+        def evaluate(part: Tensor, count: int) -> Tensor:
+            chosen = None if labels is None else labels.repeat(count)
+            return self.whole.denoise(part, levels.repeat(count), chosen)
+
+        return self.tiling.blend(x, evaluate)

@@ -1,0 +1,217 @@
+"""Mask-shift restoration: windows one after the other, each constrained to what others have fixed.
+
+"Unlimited-Size Diffusion Restoration" (Wang et al. 2023), section 3.2: where a window overlaps finished
+ones, its clean image is replaced in every step, x0 <- A_m x_fixed + (I - A_m) x0, so that it continues
+them. Windows that do not wait for each other run as one batch, and the noise of a pixel is a function
+of its place in the whole picture, so the result does not depend on what runs beside what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..operators import Operator
+from ..operators.cuts import Box, Cuts
+from ..samplers import Hold, Known, StepInfo
+from .draw import Draw, Item, cuts_of
+from .waves import waves as waves_of
+from .windows import Windows
+
+
+class Degraded(Protocol):
+    """Where the measurement of large pictures comes from."""
+
+    def windows(self, cuts: Cuts) -> tuple[Operator, Tensor]:
+        """Operator and measurement of some windows, as a batch."""
+        ...
+
+    def holds(self, cuts: Cuts, samples: Sequence[int]) -> list[Hold]:
+        """What else the windows are held to; often nothing."""
+        ...
+
+
+class Canvas(Protocol):
+    """Where finished pixels of large pictures live, (C, H, W) in [0, 1] for each sample of each picture."""
+
+    def read(self, box: Box, picture: int, sample: int) -> Tensor:
+        """(C, rows, columns); what was never written may be anything finite."""
+        ...
+
+    def write(self, box: Box, picture: int, sample: int, pixels: Tensor) -> None:
+        """Keeps (C, rows, columns)."""
+        ...
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """A :class:`Degraded` that is all there.
+
+    Args:
+        operator, y:
+            Of whole pictures.
+        held:
+            Low frequencies and the like of whole pictures; the measurement's batch is 1, or
+            samples times pictures (sample-major).
+        pictures:
+            Pictures of the batch.
+    """
+
+    operator: Operator
+    y: Tensor
+    held: Sequence[Hold] = ()
+
+    def windows(self, cuts: Cuts) -> tuple[Operator, Tensor]:
+        return self.operator.windows(cuts), self.operator.crop(self.y, cuts)
+
+    def holds(self, cuts: Cuts, samples: Sequence[int]) -> list[Hold]:
+        batch = len(self.y)
+        rows = tuple(
+            sample * batch + picture
+            for sample, picture in zip(samples, cuts.pictures, strict=True)
+        )
+        return [
+            Hold(
+                hold.operator.windows(cuts),
+                hold.operator.crop(hold.measurement, Cuts(cuts.boxes, rows)),
+            )
+            for hold in self.held
+        ]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """A :class:`Canvas` in memory.
+
+    Args:
+        pixels:
+            (samples, B, C, H, W).
+    """
+
+    pixels: Tensor
+
+    def read(self, box: Box, picture: int, sample: int) -> Tensor:
+        return self.pixels[sample, picture, :, *box.slices]
+
+    def write(self, box: Box, picture: int, sample: int, pixels: Tensor) -> None:
+        self.pixels[sample, picture, :, *box.slices] = pixels
+
+
+@dataclass(frozen=True)
+class Wave:
+    """A finished wave.
+
+    Args:
+        number, total:
+            From 0, and how many there are.
+        windows:
+            Their numbers.
+        pixels:
+            How many pixels were fixed, of all pictures and samples.
+    """
+
+    number: int
+    total: int
+    windows: tuple[int, ...]
+    pixels: int
+
+
+def mask_shift(
+    degraded: Degraded,
+    canvas: Canvas,
+    windows: Windows,
+    draw: Draw,
+    planes: Sequence[tuple[int, int]] = ((0, 0),),
+    *,
+    batch: int = 1,
+    waves: Sequence[Sequence[int]] | None = None,
+    first: int = 0,
+    pad: bool = False,
+    clamp: bool = True,
+    after_step: Callable[[float], None] | None = None,
+) -> Iterator[Wave]:
+    """Restores windows onto a canvas, wave after wave.
+
+    Args:
+        degraded, canvas:
+            Where windows are read and written.
+        windows:
+            Where they lie and in which order.
+        draw:
+            Network, sampler, noise.
+        planes:
+            (picture, sample) of everything that is drawn.
+        batch:
+            Windows that run together, at most.
+        waves:
+            Numbers of windows of every wave; default :func:`ddrm_fast.large.waves`.
+        first:
+            Wave to begin with: those before are on the canvas already.
+        pad:
+            Runs only batches of 1, 2, 4, ... windows, filled up by repetition: a GPU's libraries then
+            plan for a few shapes instead of many.
+        clamp:
+            Keep pixels in [0, 1].
+        after_step:
+            Called after each step of the sampler with the pixels that it advanced; the sum of a run is
+            the number of its pixels.
+
+    Yields:
+        :class:`Wave` after each wave, when its pixels are on the canvas.
+    """
+    waves = waves_of(windows) if waves is None else waves
+    for number in range(first, len(waves)):
+        items = [(k, *plane) for k in waves[number] for plane in planes]
+        for start in range(0, len(items), batch):
+            _restore(degraded, canvas, windows, draw, items[start : start + batch],
+                     batch if pad else 0, clamp, after_step)  # fmt: skip
+        pixels = len(planes) * sum(windows.new(k) for k in waves[number])
+        yield Wave(number, len(waves), tuple(waves[number]), pixels)
+
+
+def _restore(
+    degraded: Degraded,
+    canvas: Canvas,
+    windows: Windows,
+    draw: Draw,
+    chunk: list[tuple[int, int, int]],
+    most: int,
+    clamp: bool,
+    after_step: Callable[[float], None] | None,
+) -> None:
+    """One batch of windows, from the canvas onto it."""
+    filled = chunk + chunk[-1:] * (_padded(len(chunk), most) - len(chunk) if most else 0)
+    items = [Item(windows[k], picture, sample) for k, picture, sample in filled]
+    cuts = cuts_of(items)
+    operator, y = degraded.windows(cuts)
+    fixed = torch.stack([canvas.read(*item) for item in items]).to(y)
+    mask = torch.stack([windows.known(k) for k, _, _ in filled])[:, None].to(y.device)
+    new = sum(windows.new(k) for k, _, _ in chunk)
+    share = new / draw.steps
+
+    def callback(info: StepInfo) -> None:
+        after_step(share)
+
+    x = draw(
+        items,
+        operator,
+        y,
+        Known(mask, fixed) if bool(mask.any()) else None,
+        degraded.holds(cuts, [item.sample for item in items]),
+        callback if after_step is not None else None,
+    )
+    if clamp:
+        x = x.clamp(0, 1)
+    x = torch.where(mask, fixed, x)
+    for (k, picture, sample), item, pixels in zip(chunk, items, x, strict=False):
+        kept = windows.kept(k)
+        canvas.write(kept, picture, sample, pixels[:, *kept.inside(item.box)])
+
+
+def _padded(count: int, most: int) -> int:
+    """The next power of two, or the largest batch."""
+    return min(most, 1 << (count - 1).bit_length())
