@@ -8,7 +8,7 @@
 
 import torch  # noqa: F401  (first: its OpenMP runtime then serves the compiled extension too)
 
-from . import operators, ops, priors, samplers
+from . import large, operators, ops, priors, samplers
 from .ops import BackendError, backends, use_backend
 from .priors import (
     DenoiserPrior,
@@ -45,6 +45,7 @@ __all__ = [
     "classifier_free",
     "classifier_guidance",
     "degrade",
+    "large",
     "load_classifier",
     "load_prior",
     "operators",

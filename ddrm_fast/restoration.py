@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from operator import index as whole_number
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from . import ops
+from .arguments import (
+    check_finite,
+    check_guidance,
+    check_holds,
+    check_known,
+    check_labels,
+    check_measures,
+    check_prior,
+    check_result,
+    check_sampler,
+    check_travel,
+    noise_levels,
+    of_white,
+    seeds,
+    warn_bytes,
+)
 from .operators import Denoising, Operator
 from .priors import Prior, load_prior
 from .samplers import DDIM, DDRM, Hold, Known, Sampler, StepInfo, Travel, run
@@ -68,12 +82,12 @@ def degrade(
     Raises:
         ValueError: wrong shape, dtype or range; NaN or infinite pixels; negative noise.
     """
-    _check_finite("x", x)
+    check_finite("x", x)
     if x.numel() and not keep_going and not bool(((x >= 0) & (x <= 1)).all()):
         raise ValueError(
             f"x: expected clean pictures in [0, 1], got {float(x.min()):.4g} to {float(x.max()):.4g}"
         )
-    levels = _noise_levels(sigma_y, x.shape[0]).to(x.device, x.dtype)
+    levels = noise_levels(sigma_y, x.shape[0]).to(x.device, x.dtype)
     y = operator.H(x)
     if not y.numel():
         return y
@@ -172,13 +186,13 @@ def restore(
     sampler = DDRM() if sampler is None else sampler
     if not isinstance(operator, Operator):
         raise ValueError(f"operator: expected an Operator, got {type(operator).__name__}")
-    _check_finite("y", y)
+    check_finite("y", y)
     y = y.detach()
     prior = load_prior(prior, device=y.device) if isinstance(prior, str) else prior
     shape = operator.image_shape(y)
-    _check_prior(prior, shape[0])
-    _check_sampler(sampler)
-    _check_guidance(guidance)
+    check_prior(prior, shape[0])
+    check_sampler(sampler)
+    check_guidance(guidance)
     batch = y.shape[0]
     if operator.batch not in (1, batch):
         raise ValueError(f"y: the operator is for a batch of {operator.batch}, got {batch}")
@@ -186,28 +200,28 @@ def restore(
         raise ValueError(f"num_samples: expected an integer >= 1, got {num_samples!r}")
     if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
         raise ValueError(f"batch_size: expected an integer >= 1, got {batch_size!r}")
-    levels = _noise_levels(sigma_y, batch)
-    _check_measures(operator, shape)
+    levels = noise_levels(sigma_y, batch)
+    check_measures(operator, shape)
     prior.schedule.steps(sampler.steps)  # from_pure_noise is for drawing from the prior
-    _check_travel(travel)
+    check_travel(travel)
     steps = network_calls(planned(prior, sampler, travel))
-    _check_labels(labels, batch, prior)
-    keys = ops.noise_keys(batch, _seeds(seed, batch), 0, origin, y.device)
+    check_labels(labels, batch, prior)
+    keys = ops.noise_keys(batch, seeds(seed, batch), 0, origin, y.device)
     if batch and not y.numel():
         raise ValueError(f"y: has no pixels, got shape {tuple(y.shape)}")
-    known, holds = _check_known(known, (batch, *shape), y), _check_holds(holds, (batch, *shape), y)
+    known, holds = check_known(known, (batch, *shape), y), check_holds(holds, (batch, *shape), y)
     if batch == 0:
         empty = y.new_empty(0, *shape)
         return Restoration(y.new_empty(num_samples, 0, *shape), empty, empty)
 
     # x' = 2 x - 1 in the network's range, so y' = H x' = 2 y - H(1): 2 y - 1 only where H(1) = 1
     with _explained(batch, "fewer pictures in a call"):
-        h_ones = _of_white(operator, shape, y)
-        _warn_bytes(y, h_ones)
+        h_ones = of_white(operator, shape, y)
+        warn_bytes(y, h_ones)
         scaled = 2 * y - h_ones
         fixed = None if known is None else Known(known.mask, 2 * known.image - 1)
         held = [
-            Hold(hold.operator, 2 * hold.measurement - _of_white(hold.operator, shape, y))
+            Hold(hold.operator, 2 * hold.measurement - of_white(hold.operator, shape, y))
             for hold in holds
         ]
         total = _Moments(batch, shape, y)
@@ -248,7 +262,7 @@ def restore(
                     holds=[hold.select(index) for hold in held],
                     travel=travel,
                 )
-            _check_result(x, prior)
+            check_result(x, prior)
             x = (x + 1) / 2
             if known is not None:
                 x = known.select(index).put(x)  # without the rounding of the change of range
@@ -291,23 +305,23 @@ def sample(
     if len(shape) != 4:
         raise ValueError(f"shape: expected (B, C, H, W), got {tuple(shape)}")
     batch = shape[0]
-    _check_prior(prior, shape[1])
-    _check_sampler(sampler)
-    _check_guidance(guidance)
-    _check_labels(labels, batch, prior)
+    check_prior(prior, shape[1])
+    check_sampler(sampler)
+    check_guidance(guidance)
+    check_labels(labels, batch, prior)
     x = run(
         _Unmeasured(),
         prior,
         sampler,
         torch.zeros(shape, device=device),
         torch.zeros(1, dtype=torch.float64),
-        ops.noise_keys(batch, _seeds(seed, batch), 0, device=device),
+        ops.noise_keys(batch, seeds(seed, batch), 0, device=device),
         labels=labels,
         guidance=guidance,
         clip=(-1.0, 1.0) if clip_x0 else None,
         callback=callback,
     )
-    _check_result(x, prior)
+    check_result(x, prior)
     return ((x + 1) / 2).clamp(0, 1)
 
 
@@ -362,145 +376,3 @@ def _chunks(batch: int, num_samples: int, size: int) -> Iterator[tuple[list[int]
     for start in range(0, len(work), size):
         part = work[start : start + size]
         yield [image for image, _ in part], [number for _, number in part]
-
-
-def _seeds(seed: int | Tensor, batch: int) -> Tensor:
-    if isinstance(seed, Tensor):
-        if seed.dtype != torch.int64 or tuple(seed.shape) != (batch,):
-            raise ValueError(
-                f"seed: expected a number or int64 [{batch}], got {seed.dtype} {tuple(seed.shape)}"
-            )
-        return seed
-    try:
-        base = (whole_number(seed) + 2**63) % 2**64 - 2**63
-    except TypeError:
-        raise ValueError(f"seed: expected a number or int64 [{batch}], got {seed!r}") from None
-    return torch.tensor(base) + torch.arange(batch)  # wraps around at 2^63, as a 64-bit word does
-
-
-def _of_white(operator: Operator, shape: tuple[int, int, int], like: Tensor) -> Tensor:
-    """H(1), for one picture or for those that have masks of their own."""
-    ones = torch.ones(operator.batch, *shape, dtype=like.dtype, device=like.device)
-    return operator.H(ones)
-
-
-def _check_finite(name: str, x: Tensor) -> None:
-    if not isinstance(x, Tensor):
-        raise ValueError(f"{name}: expected a tensor, got {type(x).__name__}")
-    if x.dtype not in (torch.float32, torch.float64):
-        raise ValueError(
-            f"{name}: expected float32 (or float64) with pictures in [0, 1], got {x.dtype}"
-        )
-    bad = int((~torch.isfinite(x)).sum())
-    if bad:
-        raise ValueError(f"{name}: has {bad} NaN or infinite entries of {x.numel()}")
-
-
-def _check_result(x: Tensor, prior: Prior) -> None:
-    bad = int((~torch.isfinite(x)).sum())
-    if bad:
-        raise FloatingPointError(
-            f"prior: the network of {prior.name} led to {bad} NaN or infinite pixels of {x.numel()}; "
-            "its weights or its number format (float16 ends at 65504) may be at fault"
-        )
-
-
-def _check_prior(prior: Prior, channels: int) -> None:
-    if not isinstance(prior, Prior):
-        raise ValueError(f"prior: expected a Prior or a name, got {type(prior).__name__}")
-    if prior.channels not in (None, channels):
-        raise ValueError(
-            f"prior: {prior.name} is for {prior.channels} channels, the picture has {channels}"
-        )
-
-
-def _check_sampler(sampler: Sampler) -> None:
-    if not (
-        hasattr(sampler, "steps") and hasattr(sampler, "start") and hasattr(sampler, "weights")
-    ):
-        raise ValueError(
-            f"sampler: expected steps, start() and weights() as DDRM() has, got {sampler!r}"
-        )
-
-
-def _check_known(known: Known | None, shape: tuple[int, ...], y: Tensor) -> Known | None:
-    if known is None:
-        return None
-    if not isinstance(known, Known):
-        raise ValueError(f"known: expected a Known(mask, image), got {type(known).__name__}")
-    known = known.checked(shape, y)
-    if known is not None:
-        pixels = torch.where(known.mask, known.image, 0.5)
-        if not bool(((pixels >= 0) & (pixels <= 1)).all()):
-            raise ValueError(
-                f"known.image: expected known pixels in [0, 1], got {float(pixels.min()):.4g} to "
-                f"{float(pixels.max()):.4g}"
-            )
-    return known
-
-
-def _check_holds(holds: Sequence[Hold], shape: tuple[int, ...], y: Tensor) -> Sequence[Hold]:
-    if not isinstance(holds, Sequence) or not all(isinstance(hold, Hold) for hold in holds):
-        raise ValueError(f"holds: expected a list of Hold(operator, measurement), got {holds!r}")
-    for number, hold in enumerate(holds):
-        hold.check(f"holds[{number}]", shape, y)
-    return holds
-
-
-def _check_travel(travel: Travel | None) -> None:
-    if travel is not None and not isinstance(travel, Travel):
-        raise ValueError(f"travel: expected a Travel(length, repeat), got {travel!r}")
-
-
-def _check_guidance(guidance: Callable | None) -> None:
-    if guidance is not None and not callable(guidance):
-        raise ValueError(
-            "guidance: expected a function (x_t, t, labels) -> gradient, such as classifier_guidance() "
-            f"of a classifier, got {guidance!r}"
-        )
-
-
-def _check_labels(labels: Tensor | None, batch: int, prior: Prior) -> None:
-    classes = prior.num_classes
-    if labels is None and classes is not None:
-        raise ValueError(
-            f"labels: {prior.name} is a network for classes, expected [{batch}] from 0 to {classes - 1}"
-        )
-    if labels is not None and (not isinstance(labels, Tensor) or labels.shape != (batch,)):
-        given = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
-        raise ValueError(f"labels: expected [{batch}], got {given}")
-    if labels is not None and classes and not ((labels >= 0) & (labels < classes)).all():
-        raise ValueError(f"labels: expected 0 to {classes - 1}, got {labels.tolist()}")
-
-
-def _noise_levels(sigma_y: float | Tensor, batch: int) -> Tensor:
-    try:
-        levels = torch.as_tensor(sigma_y, dtype=torch.float64).detach().cpu().reshape(-1)
-    except (TypeError, ValueError, RuntimeError):
-        raise ValueError(f"sigma_y: expected a number or [{batch}], got {sigma_y!r}") from None
-    if len(levels) not in (1, batch):
-        raise ValueError(f"sigma_y: expected one number or [{batch}], got {len(levels)} numbers")
-    if not (torch.isfinite(levels) & (levels >= 0)).all():
-        raise ValueError(f"sigma_y: expected finite numbers >= 0, got {levels.tolist()}")
-    return levels
-
-
-def _check_measures(operator: Operator, shape: tuple[int, int, int]) -> None:
-    s = operator.singulars(shape)
-    empty = (s.flatten(1).amax(dim=1) <= 0).nonzero().flatten().tolist()
-    if empty:
-        which = f" of picture {empty[0]}" if operator.batch > 1 else ""
-        raise ValueError(
-            f"operator: {operator} measures nothing{which} (an all-zero mask or kernel)"
-        )
-
-
-def _warn_bytes(y: Tensor, h_ones: Tensor) -> None:
-    """y far above what a white picture gives looks like 0..255."""
-    largest, white = float(y.abs().max()), float(h_ones.abs().max())
-    if largest > 16 * max(1.0, white):
-        warnings.warn(
-            f"y: reaches {largest:.4g}, where a white picture gives {white:.4g}; pictures are "
-            "expected in [0, 1], this looks like 0..255",
-            stacklevel=3,
-        )

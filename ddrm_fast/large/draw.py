@@ -10,10 +10,13 @@ import torch
 from torch import Tensor
 
 from .. import ops
+from ..arguments import check_result, of_white
 from ..operators import Operator
 from ..operators.cuts import Box, Cuts
 from ..priors import Prior
-from ..samplers import Hold, Known, Sampler, StepInfo, run
+from ..samplers import Hold, Known, Sampler, StepInfo, Travel, run
+from ..samplers.loop import planned
+from ..samplers.travel import network_calls
 
 
 class Item(NamedTuple):
@@ -42,7 +45,7 @@ class Draw:
             int64 [B].
         labels:
             [B] or None.
-        clip_x0, end_on_measurement, guidance, capture:
+        travel, clip_x0, end_on_measurement, guidance, capture:
             As in :func:`ddrm_fast.restore`.
     """
 
@@ -51,6 +54,7 @@ class Draw:
     sigma_y: Tensor
     seeds: Tensor
     labels: Tensor | None = None
+    travel: Travel | None = None
     clip_x0: bool = False
     end_on_measurement: bool = False
     guidance: Callable[[Tensor, Tensor, Tensor | None], Tensor] | None = None
@@ -59,7 +63,7 @@ class Draw:
     @property
     def steps(self) -> int:
         """Network calls of a run."""
-        return len(self.prior.schedule.steps(self.sampler.steps))
+        return network_calls(planned(self.prior, self.sampler, self.travel))
 
     def __call__(
         self,
@@ -110,6 +114,7 @@ class Draw:
             callback=callback,
             capture=self.capture,
             known=known,
+            travel=self.travel,
             holds=[
                 Hold(hold.operator, network_unit(hold.operator, hold.measurement)) for hold in holds
             ],
@@ -120,5 +125,4 @@ class Draw:
 
 def network_unit(operator: Operator, y: Tensor) -> Tensor:
     """The measurement of 2 x - 1 out of that of x: 2 y - H(1)."""
-    ones = torch.ones(operator.batch, *operator.image_shape(y), dtype=y.dtype, device=y.device)
-    return 2 * y - operator.H(ones)
+    return 2 * y - of_white(operator, operator.image_shape(y), y)

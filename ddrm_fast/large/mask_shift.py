@@ -55,10 +55,8 @@ class InMemory:
         operator, y:
             Of whole pictures.
         held:
-            Low frequencies and the like of whole pictures; the measurement's batch is 1, or
-            samples times pictures (sample-major).
-        pictures:
-            Pictures of the batch.
+            Low frequencies and the like of whole pictures; a measurement of each picture, or of each sample
+            of each picture (sample-major).
     """
 
     operator: Operator
@@ -69,18 +67,15 @@ class InMemory:
         return self.operator.windows(cuts), self.operator.crop(self.y, cuts)
 
     def holds(self, cuts: Cuts, samples: Sequence[int]) -> list[Hold]:
-        batch = len(self.y)
-        rows = tuple(
-            sample * batch + picture
-            for sample, picture in zip(samples, cuts.pictures, strict=True)
-        )
-        return [
-            Hold(
-                hold.operator.windows(cuts),
-                hold.operator.crop(hold.measurement, Cuts(cuts.boxes, rows)),
-            )
-            for hold in self.held
-        ]
+        found = []
+        for hold in self.held:
+            rows = cuts.pictures
+            if len(hold.measurement) > len(self.y):
+                pairs = zip(samples, cuts.pictures, strict=True)
+                rows = tuple(sample * len(self.y) + picture for sample, picture in pairs)
+            part = hold.operator.crop(hold.measurement, Cuts(cuts.boxes, rows))
+            found.append(Hold(hold.operator.windows(cuts), part))
+        return found
 
 
 @dataclass(frozen=True)

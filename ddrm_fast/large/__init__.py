@@ -1,0 +1,27 @@
+"""Pictures of any size: windows that continue each other, one loop over the whole, hierarchies."""
+
+from .draw import Draw, Item
+from .joint import windowed
+from .mask_shift import Canvas, Degraded, InMemory, Memory, Wave, mask_shift
+from .restore import restore_windows, windows_for
+from .waves import overlaps, pastes, waves
+from .windows import Windows, windows_of
+
+__all__ = [
+    "Canvas",
+    "Degraded",
+    "Draw",
+    "InMemory",
+    "Item",
+    "Memory",
+    "Wave",
+    "Windows",
+    "mask_shift",
+    "overlaps",
+    "pastes",
+    "restore_windows",
+    "waves",
+    "windowed",
+    "windows_for",
+    "windows_of",
+]
