@@ -270,7 +270,7 @@ def test_measurements_of_the_whole_plane_are_refused(operator):
     size = (4, 4) if isinstance(operator, GeneralOperator) else (16, 16)
     y = degrade(pictures(1, 3, *size), operator)
     with pytest.raises(ValueError, match=r"does not split over windows.*large.windowed"):
-        restore_windows(y, operator, prior=CONVOLUTION, window=4)
+        restore_windows(y, operator, prior=CONVOLUTION, window=2)
 
 
 def test_blurs_without_symmetry_are_refused():

@@ -47,6 +47,8 @@ class Draw:
             [B] or None.
         travel, clip_x0, end_on_measurement, guidance, capture:
             As in :func:`ddrm_fast.restore`.
+        first_sample:
+            Sample id of sample 0: runs with other ids draw other noise.
     """
 
     prior: Prior
@@ -59,6 +61,7 @@ class Draw:
     end_on_measurement: bool = False
     guidance: Callable[[Tensor, Tensor, Tensor | None], Tensor] | None = None
     capture: bool = False
+    first_sample: int = 0
 
     @property
     def steps(self) -> int:
@@ -94,7 +97,7 @@ class Draw:
         keys = ops.noise_keys(
             len(items),
             self.seeds[pictures],
-            torch.tensor([item.sample for item in items]),
+            torch.tensor([self.first_sample + item.sample for item in items]),
             torch.tensor([[item.box.top, item.box.left] for item in items]),
             y.device,
         )

@@ -9,7 +9,7 @@ of its place in the whole picture, so the result does not depend on what runs be
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -64,7 +64,7 @@ class InMemory:
     held: Sequence[Hold] = ()
 
     def windows(self, cuts: Cuts) -> tuple[Operator, Tensor]:
-        return self.operator.windows(cuts), self.operator.crop(self.y, cuts)
+        return _cut(self.operator, self.y, cuts)
 
     def holds(self, cuts: Cuts, samples: Sequence[int]) -> list[Hold]:
         found = []
@@ -73,9 +73,17 @@ class InMemory:
             if len(hold.measurement) > len(self.y):
                 pairs = zip(samples, cuts.pictures, strict=True)
                 rows = tuple(sample * len(self.y) + picture for sample, picture in pairs)
-            part = hold.operator.crop(hold.measurement, Cuts(cuts.boxes, rows))
-            found.append(Hold(hold.operator.windows(cuts), part))
+            found.append(Hold(*_cut(hold.operator, hold.measurement, replace(cuts, pictures=rows))))
         return found
+
+
+def _cut(operator: Operator, y: Tensor, cuts: Cuts) -> tuple[Operator, Tensor]:
+    """Windows of an operator and its measurement; whole pictures where the windows are that large."""
+    _, height, width = operator.image_shape(y)
+    if all(box == (0, 0, height, width) for box in cuts.boxes):
+        rows = torch.tensor(cuts.pictures, device=y.device)
+        return operator.select(rows), y if y.shape[0] == 1 else y.index_select(0, rows)
+    return operator.windows(cuts), operator.crop(y, cuts)
 
 
 @dataclass(frozen=True)

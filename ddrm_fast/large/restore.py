@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -19,17 +20,20 @@ from ..arguments import (
     noise_levels,
     seeds,
 )
-from ..operators import Operator
+from ..operators import Operator, SuperResolution
 from ..priors import Prior, load_prior
 from ..restoration import Restoration
 from ..samplers import DDRM, Hold, Sampler, Travel
 from .draw import Draw
+from .hierarchical import Level, levels_of
 from .mask_shift import InMemory, Memory, mask_shift
 from .progress import megapixels
-from .windows import Windows, windows_of
+from .windows import Windows, pair, windows_of
 
 #: windows that run together on a GPU unless something else is asked for
 GPU_BATCH = 16
+#: levels draw noise of their own: the sample ids of a level start here times its number
+_SAMPLES_OF_A_LEVEL = 1 << 24
 
 
 def restore_windows(
@@ -39,10 +43,12 @@ def restore_windows(
     prior: Prior | str = "default",
     sampler: Sampler | None = None,
     *,
-    window: int | tuple[int, int] = 256,
+    window: int | tuple[int, int] | None = 256,
     stride: int | tuple[int, int] | None = None,
     order: str | Sequence[int] = "rows",
     batch: int | None = None,
+    levels: int = 0,
+    factor: int = 4,
     num_samples: int = 1,
     seed: int | Tensor = 0,
     labels: Tensor | None = None,
@@ -55,7 +61,7 @@ def restore_windows(
     travel: Travel | None = None,
     progress: bool | None = False,
 ) -> Restoration:
-    """Restores pictures far beyond the network's size, by mask-shift restoration.
+    """Restores pictures far beyond the network's size, by mask-shift and hierarchical restoration.
 
     Each window is restored with the pixels that earlier windows fixed; see
     :mod:`ddrm_fast.large.mask_shift`. Noise is a function of a pixel's place in the whole picture, so
@@ -68,7 +74,8 @@ def restore_windows(
             lost colour, block means, block compressed sensing; blurs with symmetric kernels approximately,
             up to ``operator.margin`` pixels from a window's edge, which are left to its neighbours.
         window:
-            Side of a window, or (rows, columns): the size that the network was made for.
+            Side of a window, or (rows, columns): the size that the network was made for. None: the whole
+            picture, for a prior of :func:`windowed`.
         stride:
             From window to window, default half of the window.
         order:
@@ -77,6 +84,12 @@ def restore_windows(
         batch:
             Windows (times pictures times samples) that run together, at most; default 1 on a CPU and
             16 on a GPU, where fewer are filled up to a power of two.
+        levels:
+            Smaller pictures that are restored first, each held to the means of the one before it; for holes
+            larger than a window, strong super-resolution, colorization. See
+            :mod:`ddrm_fast.large.hierarchical`.
+        factor:
+            Between the sides of two levels.
         num_samples, seed, labels, guidance, clip_x0, end_on_measurement, clamp, capture, holds, travel:
             As in :func:`ddrm_fast.restore`; ``holds`` of whole pictures.
         progress:
@@ -87,7 +100,8 @@ def restore_windows(
 
     Raises:
         ValueError: as in :func:`ddrm_fast.restore`; a window is larger than the picture, a stride larger
-            than the window, a size does not fit the operator's blocks, or its measurement does not split.
+            than the window, a size does not fit the operator's blocks or the levels, or the measurement
+            does not split or has no small counterpart.
         FloatingPointError: the network made NaN or infinite pixels.
     """
     prior = load_prior(prior) if isinstance(prior, str) else prior
@@ -103,41 +117,108 @@ def restore_windows(
     check_labels(labels, pictures, prior)
     check_measures(operator, shape)
     check_holds(holds, (pictures, *shape), y)
-    for name, value in (("num_samples", num_samples), ("batch", batch)):
-        if value is not None and (not isinstance(value, int) or value < 1):
-            raise ValueError(f"{name}: expected an integer >= 1, got {value!r}")
-    on_gpu = y.device.type == "cuda"
-    if batch is None:
-        batch = GPU_BATCH if on_gpu else 1
-    windows = windows_for(operator, shape, window, stride, order, holds)
+    for name, value, least in (
+        ("num_samples", num_samples, 1), ("batch", batch, 1), ("levels", levels, 0), ("factor", factor, 2)
+    ):  # fmt: skip
+        if value is not None and (not isinstance(value, int) or value < least):
+            raise ValueError(f"{name}: expected an integer >= {least}, got {value!r}")
     draw = Draw(
         prior, sampler, noise_levels(sigma_y, pictures), seeds(seed, pictures), labels, travel,
         clip_x0, end_on_measurement, guidance, capture,
     )  # fmt: skip
-    samples = torch.zeros(num_samples, pictures, *shape, dtype=y.dtype, device=y.device)
-    planes = [(picture, sample) for sample in range(num_samples) for picture in range(pictures)]
-    with megapixels(len(planes) * shape[1] * shape[2], progress) as bar:
-        restored = mask_shift(
-            InMemory(operator, y, holds), Memory(samples), windows, draw, planes,
-            batch=batch, pad=on_gpu, clamp=clamp, after_step=bar.update,
-        )  # fmt: skip
-        for _ in restored:
-            pass
+    problems = levels_of(Level(operator, y, draw.sigma_y), levels, factor)
+    cut = _windows_of_levels(problems, window, stride, order, holds, factor)
+    samples = None
+    pixels = num_samples * pictures * sum(level.shape[1] * level.shape[2] for level in problems)
+    with megapixels(pixels, progress) as bar:
+        for number in reversed(range(levels + 1)):
+            level = problems[number]
+            held = [] if number else list(holds)
+            if samples is not None:
+                held.insert(0, Hold(SuperResolution(factor), samples.flatten(0, 1)))
+            drawing = replace(
+                draw, sigma_y=level.sigma_y, first_sample=number * _SAMPLES_OF_A_LEVEL
+            )
+            samples = draw_samples(
+                InMemory(level.operator, level.y, held), cut[number], drawing,
+                num_samples, batch, clamp, bar.update,
+            )  # fmt: skip
     mean = samples.mean(dim=0)
     spread = samples.std(dim=0) if num_samples > 1 else torch.zeros_like(mean)
     return Restoration(samples, mean, spread)
 
 
+def _windows_of_levels(
+    problems: Sequence[Level],
+    window: int | tuple[int, int] | None,
+    stride: int | tuple[int, int] | None,
+    order: str | Sequence[int],
+    holds: Sequence[Hold],
+    factor: int,
+) -> list[Windows]:
+    """Windows of every level, before any work: what does not fit is said first.
+
+    Those of small pictures are no larger than the picture.
+    """
+    found = []
+    for number, level in enumerate(problems):
+        held = [hold.operator for hold in holds] if number == 0 else []
+        if number < len(problems) - 1:
+            held.append(SuperResolution(factor))
+        if number > 0:
+            window = _within(window, level.shape[1:])
+            stride = _within(stride, window)
+        found.append(windows_for(level.operator, level.shape, window, stride, order, held))
+    return found
+
+
+def _within(
+    sides: int | tuple[int, int] | None, most: tuple[int, int] | None
+) -> tuple[int, int] | None:
+    """(rows, columns), cut to what there is at most."""
+    if sides is None or most is None:
+        return None
+    rows, columns = pair("window", sides)
+    return min(rows, most[0]), min(columns, most[1])
+
+
+def draw_samples(
+    degraded: InMemory,
+    windows: Windows,
+    draw: Draw,
+    num_samples: int,
+    batch: int | None,
+    clamp: bool,
+    after_step: Callable[[float], None] | None = None,
+) -> Tensor:
+    """Samples (num_samples, B, C, H, W) in [0, 1]; see :func:`mask_shift`."""
+    y, shape = degraded.y, degraded.operator.image_shape(degraded.y)
+    on_gpu = y.device.type == "cuda"
+    if batch is None:
+        batch = GPU_BATCH if on_gpu else 1
+    pictures = y.shape[0]
+    samples = torch.zeros(num_samples, pictures, *shape, dtype=y.dtype, device=y.device)
+    planes = [(picture, sample) for sample in range(num_samples) for picture in range(pictures)]
+    restored = mask_shift(
+        degraded, Memory(samples), windows, draw, planes,
+        batch=batch, pad=on_gpu, clamp=clamp, after_step=after_step,
+    )  # fmt: skip
+    for _ in restored:
+        pass
+    return samples
+
+
 def windows_for(
     operator: Operator,
     shape: tuple[int, int, int],
-    window: int | tuple[int, int],
+    window: int | tuple[int, int] | None,
     stride: int | tuple[int, int] | None = None,
     order: str | Sequence[int] = "rows",
-    holds: Sequence[Hold] = (),
+    held: Sequence[Operator] = (),
 ) -> Windows:
-    """Windows whose borders fit the blocks of an operator and of what is held."""
-    everything = [operator, *(hold.operator for hold in holds)]
-    grid = math.lcm(*(each.grid for each in everything))
-    margin = max(each.margin for each in everything)
+    """Windows whose borders fit the blocks of an operator and of what is held; None: one, of everything."""
+    if window is None:
+        return windows_of(shape[1:], shape[1:], shape[1:])
+    grid = math.lcm(operator.grid, *(each.grid for each in held))
+    margin = max(each.margin for each in (operator, *held))
     return windows_of(shape[1:], window, stride, order, grid=grid, margin=margin)

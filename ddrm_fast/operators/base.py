@@ -173,6 +173,20 @@ class Operator(ABC):
         """The measurement of windows, out of that of the whole pictures."""
         return cuts.of(y, self.grid)
 
+    def coarse(self, y: Tensor, factor: int) -> tuple[Operator, Tensor, float]:
+        """The same degradation of a small picture, whose pixels are means of factor x factor.
+
+        Returns:
+            Operator and measurement of the small picture, and what sigma_y is multiplied by.
+
+        Raises:
+            ValueError: there is none, or the factor does not fit.
+        """
+        raise ValueError(
+            f"operator: {self} has no counterpart for a smaller picture; expected noise, masks, gain, "
+            "lost colour or block means"
+        )
+
     def _s(self, shape: Shape, like: Tensor) -> Tensor:
         real = like.dtype.to_real() if like.is_complex() else like.dtype
         key = ("singulars", shape, real, like.device)
@@ -314,6 +328,12 @@ def whole_factor(factor: int) -> int:
     if isinstance(factor, bool) or not isinstance(factor, int) or factor < 1:
         raise ValueError(f"factor: expected an integer >= 1, got {factor!r}")
     return factor
+
+
+def block_means(x: Tensor, factor: int) -> Tensor:
+    """Means of factor x factor pixels of (B, C, H, W)."""
+    divides(factor, tuple(x.shape[1:]))
+    return torch.nn.functional.avg_pool2d(x, factor)
 
 
 def divides(factor: int, shape: Shape, what: str = "factor") -> None:

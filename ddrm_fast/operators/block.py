@@ -10,7 +10,16 @@ from torch import Tensor
 
 from .. import ops
 from ..ops.groups import group_sum, spread_groups
-from .base import Measurement, Operator, Shape, cut_small, divides, expect_dims, whole_factor
+from .base import (
+    Measurement,
+    Operator,
+    Shape,
+    block_means,
+    cut_small,
+    divides,
+    expect_dims,
+    whole_factor,
+)
 from .cuts import Cuts
 
 
@@ -71,6 +80,22 @@ class SuperResolution(Operator):
             self._largest = float(self.singulars((channels, *size)).max())
         chosen._largest = self._largest
         return chosen
+
+    def coarse(self, y: Tensor, factor: int) -> tuple[SuperResolution, Tensor, float]:
+        """Blocks of r / factor, or of 1 where the small pixels are larger than the blocks.
+
+        Exact without a mask; with one that varies within a small pixel, as if it were its mean there.
+        """
+        r = self.factor
+        mask = None if self.mask is None else block_means(self.mask, factor)
+        if r % factor == 0:
+            return SuperResolution(r // factor, self.weights, mask, self.rcond), y, 1.0
+        if factor % r:
+            raise ValueError(
+                f"factor: {factor} neither divides the operator's blocks of {r} nor is a multiple"
+            )
+        small = SuperResolution(1, self.weights, mask, self.rcond)
+        return small, block_means(y, factor // r), r / factor
 
     def _with(self, mask: Tensor) -> SuperResolution:
         """The same kind of operator with another mask."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .. import ops
-from .base import Measurement, Operator, Shape, cut_small, expect_dims
+from .base import Measurement, Operator, Shape, block_means, cut_small, expect_dims
 from .cuts import Cuts
 
 
@@ -40,6 +40,15 @@ class Gain(Operator):
 
     def windows(self, cuts: Cuts) -> Gain:
         return self._with(cuts.of(self.gain))
+
+    def coarse(self, y: Tensor, factor: int) -> tuple[Gain, Tensor, float]:
+        """A small pixel is measured where all of its pixels are, with their mean.
+
+        Exact for masks; for a gain that varies within a block, as if it were its mean.
+        """
+        measured = block_means((self.gain != 0).double(), factor) == 1
+        small = self._with(torch.where(measured, block_means(self.gain, factor), 0.0))
+        return small, block_means(y, factor) * measured.to(y), 1 / factor
 
     def _with(self, gain: Tensor) -> Gain:
         """The same kind of operator with another gain, whose small entries are 0 already."""
@@ -138,6 +147,9 @@ class Denoising(Operator):
 
     def windows(self, cuts: Cuts) -> Denoising:
         return self
+
+    def coarse(self, y: Tensor, factor: int) -> tuple[Denoising, Tensor, float]:
+        return self, block_means(y, factor), 1 / factor
 
     def check_image(self, shape: Shape) -> None:
         pass
