@@ -151,6 +151,24 @@ def test_denoising_with_one_level_for_all_and_one_each():
         joint.denoise(x, torch.ones(3))
 
 
+def test_the_precision_of_the_prior_is_that_of_its_tiles():
+    seen = []
+
+    def network(x_t, t, labels=None):
+        product = torch.nn.functional.conv2d(x_t, WEIGHT, padding=1)
+        seen.append(product.dtype)
+        return product
+
+    prior = Prior(network, precision="bfloat16")
+    joint = windowed(prior, 8, overlap=4)
+    x, t = torch.randn(1, 3, 8, 20), torch.zeros(1)
+    assert joint(x, t).dtype == torch.float32 and set(seen) == {torch.bfloat16}
+    joint.precision = "float32"  # as a fall-back does
+    seen.clear()
+    joint(x, t)
+    assert set(seen) == {torch.float32} and prior.precision == "bfloat16"
+
+
 def test_a_small_picture_is_evaluated_whole():
     x, t = torch.randn(1, 3, 12, 15), torch.tensor([300.0])
     assert torch.equal(windowed(GAUSSIAN, 16)(x, t), GAUSSIAN(x, t))

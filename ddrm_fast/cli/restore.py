@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import platform
+import sys
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 import ddrm_fast
 
@@ -20,6 +22,7 @@ from . import results, specs
 from .folder import work_through
 from .inputs import Input, find_inputs
 from .jobs import Job, has_measurement, read_job, read_truth
+from .large import hint
 from .sampling import Drawing, add_sampling_options, read_drawing, use_machine
 from .tasks import add_task_options, task_options, task_table
 
@@ -37,6 +40,10 @@ examples:
   Scratches, marked black in a mask of the same size:
 
     ddrm-fast restore photo.png --task inpaint --mask mask.png --sigma 0.01
+
+  A photograph of 24 megapixels, window by window; a small one first, for holes of any size:
+
+    ddrm-fast restore photo.png --task inpaint --mask mask.png --window 256 --levels 2 --samples 1
 
   A measurement file of `ddrm-fast degrade`, which knows its task, and the clean picture to compare:
 
@@ -154,8 +161,11 @@ def _read(
 def _draw(work: _Work) -> _Work:
     """Restore."""
     start = time.perf_counter()
-    job = work.job.continued()
-    result = work.drawing.restore(job.y, job.operator, job.sigma_y, job.image_shape[0])
+    job, drawing = work.job.continued(), work.drawing
+    advice = hint(job.image_shape) if drawing.large is None and not drawing.quiet else None
+    if advice is not None:
+        tqdm.write(f"ddrm-fast restore: {work.item.path}: {advice}", file=sys.stderr)
+    result = drawing.restore(job.y, job.operator, job.sigma_y, job.image_shape[0])
     seconds = time.perf_counter() - start
     return replace(work, job=job, result=result, seconds=seconds, threads=torch.get_num_threads())
 

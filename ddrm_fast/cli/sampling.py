@@ -28,6 +28,7 @@ from ..priors.precision import PRECISIONS
 from ..samplers import DDNM, DDRM, ILVR, DDNMPlus, RePaint, Sampler, Travel
 from ..samplers.loop import planned
 from . import specs
+from .large import Large, add_large_options, read_large
 from .tasks import TASKS
 
 SAMPLERS = {"ddrm": DDRM, "ddnm": DDNM, "ddnm+": DDNMPlus, "repaint": RePaint, "ilvr": ILVR}
@@ -79,6 +80,7 @@ def add_sampling_options(parser: argparse.ArgumentParser, samples: int) -> None:
         "twice as fast there)",
     )  # fmt: skip
     add_machine_options(group)
+    add_large_options(parser)
     group = parser.add_argument_group("classes, for priors that know them")
     group.add_argument("--label", metavar="N", help="class of what the pictures show")
     group.add_argument("--classifier", metavar="FILE", help="a published classifier that guides")
@@ -211,6 +213,7 @@ class Drawing:
         sampler, travel, samples, seed, end_on_measurement, clip_x0: See :func:`ddrm_fast.restore`.
         quiet: No progress bar.
         usual: No option chose the sampler or its steps, so that a task may.
+        large: How large pictures are restored, or None.
     """
 
     prior: Prior
@@ -225,6 +228,7 @@ class Drawing:
     quiet: bool
     classes: Classes
     usual: bool
+    large: Large | None = None
 
     def for_task(self, name: str) -> Drawing:
         """With the sampler's settings that suit a task best, where no option says otherwise."""
@@ -238,6 +242,7 @@ class Drawing:
         return {
             "sampler": repr(self.sampler),
             **travel,
+            **({} if self.large is None else {"large": self.large.settings()}),
             "samples": self.samples,
             "seed": self.seed,
             "end_on_measurement": self.end_on_measurement,
@@ -252,12 +257,14 @@ class Drawing:
         self, y: Tensor, operator: Operator, sigma_y: float, channels: int
     ) -> restoration.Restoration:
         """Restored pictures of so many channels."""
-        return restoration.restore(
+        prior = self.prior if self.large is None else self.large.prior(self.prior)
+        draw = restoration.restore if self.large is None else self.large.restore
+        return draw(
             y,
             operator,
             sigma_y,
-            for_channels(self.prior, channels),
-            self.sampler,
+            for_channels(prior, channels),
+            sampler=self.sampler,
             num_samples=self.samples,
             seed=self.seed,
             clip_x0=self.clip_x0,
@@ -297,6 +304,7 @@ def read_drawing(arguments: argparse.Namespace) -> Drawing:
         arguments.quiet,
         classes,
         arguments.sampler == "ddrm" and arguments.steps is None and arguments.eta is None,
+        read_large(arguments),
     )
 
 

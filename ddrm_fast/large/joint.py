@@ -8,6 +8,7 @@ and operators that couple the whole picture (blurs, compressed sensing) stay exa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -214,13 +215,25 @@ class _Windowed(Prior):
         self.whole, self.tiling = prior, tiling
         super().__init__(
             self._tiled, prior.prediction, prior.schedule, prior.channels, prior.name,
-            num_classes=prior.num_classes,
+            num_classes=prior.num_classes, precision=prior.precision,
         )  # fmt: skip
 
+    def _inner(self) -> Prior:
+        """The prior that sees the tiles, in the precision of this one."""
+        if self.whole.precision != self.precision:
+            self.whole = copy(self.whole)
+            self.whole.precision = self.precision
+        return self.whole
+
+    def _cast(self, function: Callable[..., Tensor], x: Tensor, *others: Tensor) -> Tensor:
+        return function(x, *others)  # the inner prior's calls are cast, not the blending
+
     def _tiled(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+        inner = self._inner()
+
         def evaluate(part: Tensor, count: int) -> Tensor:
             chosen = None if labels is None else labels.repeat(count)
-            return self.whole(part, t.repeat(count), chosen)
+            return inner(part, t.repeat(count), chosen)
 
         return self.tiling.blend(x_t, evaluate)
 
@@ -230,10 +243,10 @@ class _Windowed(Prior):
         levels = torch.as_tensor(sigma, dtype=torch.float32).reshape(-1)
         if len(levels) not in (1, len(x)):
             raise ValueError(f"sigma: expected one number or [{len(x)}], got {len(levels)} numbers")
-        levels = levels.expand(len(x))
+        levels, inner = levels.expand(len(x)), self._inner()
 
         def evaluate(part: Tensor, count: int) -> Tensor:
             chosen = None if labels is None else labels.repeat(count)
-            return self.whole.denoise(part, levels.repeat(count), chosen)
+            return inner.denoise(part, levels.repeat(count), chosen)
 
         return self.tiling.blend(x, evaluate)

@@ -40,9 +40,8 @@ def border_ratio(x: Tensor, windows: Windows, grid: int = 1, offsets: int = OFFS
         jumps = x.double().diff(dim=axis - 2).abs()
         # jumps[i] lies between pixels i and i + 1; mean over everything but this axis
         profile = jumps.movedim(axis - 2, -1).flatten(0, -2).mean(dim=0)
-        starts, size, length = windows.starts[axis], windows.size[axis], windows.picture[axis]
-        borders = {start for start in starts} | {start + size for start in starts}
-        lines = torch.tensor(sorted(border - 1 for border in borders if 0 < border < length))
+        length = windows.picture[axis]
+        lines = torch.tensor(windows.borders(axis), dtype=torch.int64) - 1
         if not len(lines):
             continue
         on += torch.tensor([float(profile[lines].sum()), len(lines)])

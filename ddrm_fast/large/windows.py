@@ -124,6 +124,12 @@ class Windows(Sequence[Box]):
         right = box.right - margin * (box.right < width)
         return Box(top, left, bottom - top, right - left)
 
+    def borders(self, axis: int) -> list[int]:
+        """Rows (axis 0) or columns (axis 1) inside the picture where what a window keeps begins or ends."""
+        begins = {start + self.margin for start in self.starts[axis][1:]}
+        ends = {start + self.size[axis] - self.margin for start in self.starts[axis][:-1]}
+        return sorted(begins | ends)
+
     def earlier(self, k: int) -> list[int]:
         """Earlier windows that overlap a window, in their order."""
 
