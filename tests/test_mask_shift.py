@@ -181,7 +181,7 @@ def test_windows_see_what_their_neighbours_fixed():
     prior = Prior(network)
     sampler = DDNM(steps=5, eta=0.0)  # no fresh noise: a x0 + b eps
     samples = windowed_samples(
-        y, operator, prior, sampler, num_samples=1, window=(20, 16), stride=(20, 12)
+        y, operator, prior, sampler, num_samples=1, window=(20, 16), stride=(20, 12), margin=0
     )
     times = prior.schedule.steps(5)
     assert len(states) == 2 * len(times)

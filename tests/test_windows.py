@@ -82,7 +82,9 @@ def test_waves_of_2048_x_2048():
     assert (len(by_overlap), max(map(len, by_overlap))) == (43, 8)
     by_paste = waves(windows)
     assert (len(by_paste), max(map(len, by_paste))) == (29, 15)
-    for found in (by_overlap, by_paste):
+    with_margin = waves(windows_of((2048, 2048), 256, 128, margin=16))
+    assert (len(with_margin), max(map(len, with_margin))) == (43, 8)
+    for found in (by_overlap, by_paste, with_margin):
         assert sorted(k for wave in found for k in wave) == list(range(225))
 
 

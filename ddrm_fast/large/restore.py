@@ -32,6 +32,9 @@ from .windows import Windows, pair, windows_of
 
 #: windows that run together on a GPU unless something else is asked for
 GPU_BATCH = 16
+#: outermost pixels of a window that are left to its neighbours, where there is room: what a network makes
+#: at its borders is too smooth, and would show as a seam
+MARGIN = 16
 #: levels draw noise of their own: the sample ids of a level start here times its number
 _SAMPLES_OF_A_LEVEL = 1 << 24
 
@@ -46,6 +49,7 @@ def restore_windows(
     window: int | tuple[int, int] | None = 256,
     stride: int | tuple[int, int] | None = None,
     order: str | Sequence[int] = "rows",
+    margin: int | None = None,
     batch: int | None = None,
     levels: int = 0,
     factor: int = 4,
@@ -81,6 +85,10 @@ def restore_windows(
         order:
             "rows", "columns", "snake" or a permutation; see :class:`Windows`. A snake runs one window
             at a time.
+        margin:
+            Outermost pixels of a window, at edges inside the picture, that are drawn and left to its
+            neighbours; a multiple of the operator's blocks. Default 16, or what there is room for: what a
+            network makes at its borders would show as a seam (0: as published).
         batch:
             Windows (times pictures times samples) that run together, at most; default 1 on a CPU and
             16 on a GPU, where fewer are filled up to a power of two.
@@ -127,7 +135,7 @@ def restore_windows(
         clip_x0, end_on_measurement, guidance, capture,
     )  # fmt: skip
     problems = levels_of(Level(operator, y, draw.sigma_y), levels, factor)
-    cut = _windows_of_levels(problems, window, stride, order, holds, factor)
+    cut = _windows_of_levels(problems, window, stride, order, margin, holds, factor)
     samples = None
     pixels = num_samples * pictures * sum(level.shape[1] * level.shape[2] for level in problems)
     with megapixels(pixels, progress) as bar:
@@ -153,6 +161,7 @@ def _windows_of_levels(
     window: int | tuple[int, int] | None,
     stride: int | tuple[int, int] | None,
     order: str | Sequence[int],
+    margin: int | None,
     holds: Sequence[Hold],
     factor: int,
 ) -> list[Windows]:
@@ -168,7 +177,7 @@ def _windows_of_levels(
         if number > 0:
             window = _within(window, level.shape[1:])
             stride = _within(stride, window)
-        found.append(windows_for(level.operator, level.shape, window, stride, order, held))
+        found.append(windows_for(level.operator, level.shape, window, stride, order, held, margin))
     return found
 
 
@@ -215,10 +224,36 @@ def windows_for(
     stride: int | tuple[int, int] | None = None,
     order: str | Sequence[int] = "rows",
     held: Sequence[Operator] = (),
+    margin: int | None = None,
 ) -> Windows:
-    """Windows whose borders fit the blocks of an operator and of what is held; None: one, of everything."""
+    """Windows whose borders fit the blocks of an operator and of what is held.
+
+    Args:
+        shape:
+            (C, H, W) of the picture.
+        window, stride, order, margin:
+            See :func:`restore_windows`.
+        held:
+            Operators of what the windows are held to.
+    """
+    size = shape[1:]
     if window is None:
-        return windows_of(shape[1:], shape[1:], shape[1:])
-    grid = math.lcm(operator.grid, *(each.grid for each in held))
-    margin = max(each.margin for each in (operator, *held))
-    return windows_of(shape[1:], window, stride, order, grid=grid, margin=margin)
+        return windows_of(size, size, size)
+    everything = (operator, *held)
+    grid = math.lcm(*(each.grid for each in everything))
+    needed = max(each.margin for each in everything)
+    if margin is None:
+        free = _free_margin(windows_of(size, window, stride, order, grid=grid), grid)
+        margin = max(needed, free)
+    elif margin < needed:
+        raise ValueError(f"margin: expected at least {needed} with {operator}, got {margin}")
+    return windows_of(size, window, stride, order, grid=grid, margin=margin)
+
+
+def _free_margin(windows: Windows, grid: int) -> int:
+    """MARGIN, or as much of it as the strides leave room for, or an eighth of a small window."""
+    room = MARGIN + -MARGIN % grid
+    for length, size, stride in zip(windows.picture, windows.size, windows.stride, strict=True):
+        if size < length:
+            room = min(room, (size - stride) // 2, size // 8)
+    return room - room % grid

@@ -19,7 +19,7 @@ def pastes(windows: Windows) -> list[list[int]]:
 
     A pixel is fixed by the first window that keeps it; every later one is constrained to that value and
     changes nothing. So a window waits for fewer others than it overlaps: in rows with a stride of half
-    the window, what it shares with its upper right neighbour was fixed by its upper one.
+    the window and no margin, what it shares with its upper right neighbour was fixed by its upper one.
     """
     return [_sources(windows, k) for k in range(len(windows))]
 
@@ -42,8 +42,8 @@ def waves(windows: Windows, graph: Sequence[Sequence[int]] | None = None) -> lis
     """Windows that can be restored together, wave after wave.
 
     Each window comes one wave after the last one that it depends on. With windows of 256 and a stride of
-    128, the 225 windows of 2048 x 2048 pixels make 29 waves of at most 15 by :func:`pastes`, and 43 of
-    at most 8 by :func:`overlaps`; the pictures are the same.
+    128, the 225 windows of 2048 x 2048 pixels make 43 waves of at most 8, and by :func:`pastes`, where
+    windows keep all of their pixels (margin 0), 29 of at most 15; the picture is the same.
 
     Args:
         windows:

@@ -189,6 +189,8 @@ def windows_of(
         room = [max(1, min((n + 1) // 2, n - 2 * margin)) for n in size]
         stride = tuple(min(n, max(grid, m - m % grid)) for n, m in zip(size, room, strict=True))
     stride = pair("stride", stride)
+    if margin % grid:
+        raise ValueError(f"margin: expected a multiple of {grid}, got {margin}")
     for name, sides in (("picture", picture), ("window", size), ("stride", stride)):
         for side in sides:
             if side % grid:
