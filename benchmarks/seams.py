@@ -45,14 +45,17 @@ def pictures(size: int, count: int) -> Tensor:
     return torch.stack(crops)
 
 
-def tasks(size: int) -> dict[str, tuple[Operator, float]]:
-    """Operator and noise by name."""
+TASKS = ("noise", "sr", "missing")
+
+
+def task_of(name: str, size: int) -> tuple[str, Operator, float]:
+    """Title, operator and noise."""
     missing = torch.rand(size, size, generator=torch.Generator().manual_seed(0)) < 0.7
     return {
-        "noise 0.2": (operators.Denoising(), 0.2),
-        "super-resolution x4": (operators.SuperResolution(4), 0.02),
-        "70 % missing": (operators.Inpainting(~missing), 0.02),
-    }
+        "noise": ("noise 0.2", operators.Denoising(), 0.2),
+        "sr": ("super-resolution x4", operators.SuperResolution(4), 0.02),
+        "missing": ("70 % missing", operators.Inpainting(~missing), 0.02),
+    }[name]
 
 
 def plain_blend(
@@ -100,7 +103,8 @@ def measure(arguments: argparse.Namespace) -> tuple[list[dict], list[list[Panel]
     prior = ddrm_fast.load_prior()
     sampler = ddrm_fast.DDRM(steps=arguments.steps)
     rows, panels = [], []
-    for task, (operator, sigma_y) in tasks(arguments.size).items():
+    for name in arguments.tasks:
+        task, operator, sigma_y = task_of(name, arguments.size)
         y = ddrm_fast.degrade(truth, operator, sigma_y, seed=1)
         crossing = arguments.window // 2 * 3  # rows and columns end here in every way
         corner = slice(crossing - 48, crossing + 48)
@@ -151,6 +155,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256, metavar="N", help="of the pictures (256)")
     parser.add_argument("--window", type=int, default=128, metavar="N", help="(128)")
     parser.add_argument("--steps", type=int, default=20, metavar="N", help="(20)")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS, help="(all)")
     parser.add_argument("--pictures", type=int, default=4, metavar="N", help="1 to 4 (4)")
     arguments = parser.parse_args()
     rows, panels = measure(arguments)

@@ -41,6 +41,12 @@ def test_sampler_example():
     torch.testing.assert_close(operator.H(result.mean), operator.H(x), rtol=1e-4, atol=1e-4)
 
 
+def test_any_size_example():
+    made = run_blocks("any-size.md")
+    for name in ("by_windows", "jointly", "small_first"):
+        assert made[name].mean.shape == (1, 3, 48, 64)
+
+
 @pytest.mark.parametrize(
     "path", sorted(DOCS.parent.glob("docs/*.md")) + [DOCS.parent / "README.md"]
 )

@@ -7,9 +7,11 @@ and operators that couple the whole picture (blurs, compressed sensing) stay exa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -35,11 +37,16 @@ class Tile:
     stop: int
     weight: Tensor
 
-    @property
+    @cached_property
     def support(self) -> tuple[int, int]:
         """First place with a weight, and the one after the last, within the tile."""
         places = self.weight.nonzero()
         return int(places[0]), int(places[-1]) + 1
+
+    def on(self, like: Tensor) -> Tensor:
+        """The weights of the support, on the device and in the precision of a picture."""
+        first, last = self.support
+        return self.weight[first:last].to(like.device, like.dtype)
 
 
 def tiles(length: int, size: int, overlap: int, halo: int = 0, multiple: int = 1) -> list[Tile]:
@@ -165,47 +172,70 @@ class _Tiling:
     halo: int
     multiple: int
     batch: int
+    plans: dict = field(default_factory=dict, compare=False, repr=False)
 
     def blend(self, x: Tensor, evaluate: Callable[[Tensor, int], Tensor]) -> Tensor:
         """``evaluate(tiles of x, number of tiles)``, blended; the batch of tiles is tile-major."""
-        rows, columns = (
-            tiles(n, size, self.overlap, self.halo, self.multiple)
-            for n, size in zip(x.shape[2:], self.size, strict=True)
-        )
-        if len(rows) == len(columns) == 1:
+        groups = self._plan(x)
+        if not groups:
             return evaluate(x, 1)
         out = None
-        for group in self._groups([(row, column) for row in rows for column in columns]):
-            part = torch.cat(
-                [x[:, :, row.start : row.stop, col.start : col.stop] for row, col in group]
-            )
+        for group in groups:
+            part = torch.cat([x[:, :, *cell.seen] for cell in group])
             result = evaluate(part, len(group))
             if out is None:
                 out = x.new_zeros(x.shape[0], result.shape[1], *x.shape[2:])
-            for (row, column), tile in zip(group, result.chunk(len(group)), strict=True):
-                _add(out, tile, row, column)
+            for cell, tile in zip(group, result.chunk(len(group)), strict=True):
+                weight = cell.down[:, None] * cell.right
+                out[:, :, *cell.written].addcmul_(tile[:, :, *cell.used].to(out.dtype), weight)
         return out
 
-    def _groups(self, cells: list[tuple[Tile, Tile]]) -> Iterator[list[tuple[Tile, Tile]]]:
-        """Tiles of one shape, so many at a time; the last of a row or column may be larger."""
-        shapes: dict[tuple[int, int], list[tuple[Tile, Tile]]] = {}
-        for row, column in cells:
-            shape = (row.stop - row.start, column.stop - column.start)
-            shapes.setdefault(shape, []).append((row, column))
-        for same in shapes.values():
-            for first in range(0, len(same), self.batch):
-                yield same[first : first + self.batch]
+    def _plan(self, x: Tensor) -> list[list[_Cell]]:
+        """Tiles of one shape, so many at a time; the last of a row or column may be larger.
+
+        Made once for a size and device: nothing is copied to the device in the loop. Empty where one
+        tile is the picture.
+        """
+        key = (*x.shape[2:], x.device, x.dtype)
+        if key not in self.plans:
+            rows, columns = (
+                tiles(n, size, self.overlap, self.halo, self.multiple)
+                for n, size in zip(x.shape[2:], self.size, strict=True)
+            )
+            shapes: dict[tuple[int, int], list[_Cell]] = {}
+            down, right = [tile.on(x) for tile in rows], [tile.on(x) for tile in columns]
+            for i, j in product(range(len(rows)), range(len(columns))):
+                shape = (rows[i].stop - rows[i].start, columns[j].stop - columns[j].start)
+                cell = _Cell.of(rows[i], columns[j], down[i], right[j])
+                shapes.setdefault(shape, []).append(cell)
+            self.plans[key] = [
+                same[first : first + self.batch]
+                for same in (shapes.values() if len(rows) * len(columns) > 1 else ())
+                for first in range(0, len(same), self.batch)
+            ]
+        return self.plans[key]
 
 
-def _add(out: Tensor, tile: Tensor, row: Tile, column: Tile) -> None:
-    (top, bottom), (left, right) = row.support, column.support
-    weight = row.weight[top:bottom, None] * column.weight[None, left:right]
-    weight = weight.to(out.device, out.dtype)
-    place = (
-        slice(row.start + top, row.start + bottom),
-        slice(column.start + left, column.start + right),
-    )
-    out[:, :, *place].addcmul_(tile[:, :, top:bottom, left:right].to(out.dtype), weight)
+@dataclass(frozen=True, eq=False)
+class _Cell:
+    """A tile of a picture: what the network sees, what of that is used, where it is written."""
+
+    seen: tuple[slice, slice]
+    used: tuple[slice, slice]
+    written: tuple[slice, slice]
+    down: Tensor
+    right: Tensor
+
+    @classmethod
+    def of(cls, row: Tile, column: Tile, down: Tensor, right: Tensor) -> _Cell:
+        axes = (row, column)
+        return cls(
+            tuple(slice(tile.start, tile.stop) for tile in axes),
+            tuple(slice(*tile.support) for tile in axes),
+            tuple(slice(*(tile.start + end for end in tile.support)) for tile in axes),
+            down,
+            right,
+        )
 
 
 class _Windowed(Prior):
