@@ -245,7 +245,7 @@ class _Windowed(Prior):
         self.whole, self.tiling = prior, tiling
         super().__init__(
             self._tiled, prior.prediction, prior.schedule, prior.channels, prior.name,
-            num_classes=prior.num_classes, precision=prior.precision,
+            num_classes=prior.num_classes, precision=prior.precision, module=prior.module,
         )  # fmt: skip
 
     def _inner(self) -> Prior:

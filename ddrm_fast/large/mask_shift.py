@@ -39,7 +39,7 @@ class Canvas(Protocol):
     """Where finished pixels of large pictures live, (C, H, W) in [0, 1] for each sample of each picture."""
 
     def read(self, box: Box, picture: int, sample: int) -> Tensor:
-        """(C, rows, columns); what was never written may be anything finite."""
+        """(C, rows, columns); what was never written may be anything."""
         ...
 
     def write(self, box: Box, picture: int, sample: int, pixels: Tensor) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..arguments import (
     check_finite,
+    check_guidance,
     check_holds,
     check_labels,
     check_measures,
@@ -112,15 +113,16 @@ def restore_windows(
             does not split or has no small counterpart.
         FloatingPointError: the network made NaN or infinite pixels.
     """
-    prior = load_prior(prior) if isinstance(prior, str) else prior
     sampler = DDRM() if sampler is None else sampler
     if not isinstance(operator, Operator):
         raise ValueError(f"operator: expected an Operator, got {type(operator).__name__}")
     check_finite("y", y)
     y = y.detach()
+    prior = load_prior(prior, device=y.device) if isinstance(prior, str) else prior
     shape, pictures = operator.image_shape(y), y.shape[0]
     check_prior(prior, shape[0])
     check_sampler(sampler)
+    check_guidance(guidance)
     check_travel(travel)
     check_labels(labels, pictures, prior)
     check_measures(operator, shape)
