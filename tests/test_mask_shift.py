@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from small_cases import FAST, PIXELWISE, pictures, seeded
+from small_cases import FAST, MARKOV, PIXELWISE, pictures, seeded
 
 from ddrm_fast import DDNM, DDRM, DDNMPlus, Hold, Prior, Travel, degrade, restore
 from ddrm_fast.large import (
@@ -15,6 +15,7 @@ from ddrm_fast.large import (
     overlaps,
     restore_windows,
     waves,
+    windows_for,
     windows_of,
 )
 from ddrm_fast.operators import (
@@ -26,11 +27,14 @@ from ddrm_fast.operators import (
     Gain,
     GeneralOperator,
     Inpainting,
+    SeparableBlur,
+    SeparableDecimation,
     SuperResolution,
     WalshHadamardCS,
     gaussian_kernel,
     motion_kernel,
 )
+from ddrm_fast.operators.cuts import Box, Cuts
 
 SIZE = (20, 28)
 MASKS = torch.rand(2, 1, *SIZE, generator=torch.Generator().manual_seed(3)) > 0.4
@@ -63,6 +67,47 @@ def measured(name, batch=2):
 def windowed_samples(y, operator, prior=CONVOLUTION, sampler=FAST, **keywords):
     keywords = {"window": 8, "num_samples": 2, "seed": 7, "clamp": False, **keywords}
     return restore_windows(y, operator, 0.05, prior, sampler, **keywords).samples
+
+
+def cuts_of(*corners, size=(8, 12)):
+    return Cuts(
+        tuple(Box(*corner, *size) for corner in corners), tuple(k % 2 for k in range(len(corners)))
+    )
+
+
+@pytest.mark.parametrize("name", SPLIT)
+def test_the_operator_of_windows_measures_windows(name):
+    operator, x = SPLIT[name], pictures(2, 3, *SIZE)
+    cuts = cuts_of((0, 0), (4, 16), (12, 8))
+    part = operator.windows(cuts)
+    y = operator.crop(operator.H(x), cuts)
+    torch.testing.assert_close(part.H(cuts.of(x)), y)
+    assert part.image_shape(y) == (3, 8, 12)
+
+
+@pytest.mark.parametrize(
+    "operator, reflected",
+    [
+        (Blur(gaussian_kernel(0.6)), False),
+        (Blur(gaussian_kernel(0.6), "reflect"), True),
+        (BicubicDownscaling(2, (40, 48)), True),
+        (SeparableDecimation(torch.tensor([0.1, 0.2, 0.3, 0.25, 0.15]), 2, size=(40, 48)), True),
+        (SeparableBlur(torch.tensor([0.1, 0.5, 0.4]), size=(40, 48), boundary="reflect"), True),
+    ],
+    ids=repr,
+)
+def test_windows_of_a_filter_are_exact_but_for_the_margin(operator, reflected):
+    x, edge = pictures(2, 3, 40, 48), operator.margin // operator.grid
+    cuts = cuts_of((0, 0), (8, 16), (12, 8), (16, 24), size=(24, 24))
+    error = operator.windows(cuts).H(cuts.of(x)) - operator.crop(operator.H(x), cuts)
+    for row, box in enumerate(cuts.boxes):
+        outside = (box.top == 0, box.bottom == 40, box.left == 0, box.right == 48)
+        top, bottom, left, right = (0 if reflected and out else edge for out in outside)
+        height, width = error.shape[2:]
+        inside = error[row, :, top : height - bottom, left : width - right]
+        assert inside.numel() and float(inside.abs().max()) < 5e-4  # rcond
+        assert float(error[row].abs().max()) > 5e-3
+    assert operator.windows(cuts).image_shape(operator.crop(operator.H(x), cuts)) == (3, 24, 24)
 
 
 @pytest.mark.parametrize("name", SPLIT)
@@ -215,18 +260,21 @@ def test_time_travel_goes_through():
     assert torch.equal(windowed_samples(y, operator, PIXELWISE, travel=travel), whole.samples)
 
 
-@pytest.mark.parametrize("boundary", ["periodic", "reflect"])
-def test_blurs_leave_a_margin_to_the_neighbours(boundary):
-    """Inside, the windows' reflecting blur is the whole one: the residual there is the noise."""
-    operator = Blur(gaussian_kernel(0.6), boundary)
+@pytest.mark.parametrize(
+    "operator",
+    [Blur(gaussian_kernel(0.6), "reflect"), BicubicDownscaling(2, (40, 56))],
+    ids=repr,
+)
+def test_windows_of_a_filter_explain_the_measurement(operator):
+    """As well as a run over the whole picture does, with a prior that is exact for both."""
     smooth = torch.nn.functional.interpolate(pictures(1, 3, 5, 7), scale_factor=8, mode="bicubic")
-    y = degrade(smooth.clamp(0, 1), operator, 0.0)
-    result = restore_windows(
-        y, operator, 0.0, CONVOLUTION, DDNM(steps=8), window=24, end_on_measurement=True
-    )
-    residual = (operator.H(result.mean) - y)[:, :, 4:-4, 4:-4]
-    assert float(residual.square().mean().sqrt()) < 5e-3
-    assert operator.margin == 2
+    y = degrade(smooth.clamp(0, 1), operator, 0.01)
+    sampler = DDNMPlus(steps=30)
+    whole = restore(y, operator, 0.01, MARKOV, sampler).mean
+    windows = restore_windows(y, operator, 0.01, MARKOV, sampler, window=24).mean
+    residual = [float((operator.H(x) - y).square().mean().sqrt()) for x in (whole, windows)]
+    assert residual[1] < 1.05 * residual[0] < 0.03
+    assert windows_for(operator, (3, 40, 56), 24).margin >= operator.margin >= 2
 
 
 def test_result_is_that_of_restore():
@@ -261,7 +309,7 @@ def test_steps_report_all_pixels(capsys):
     "operator",
     [
         WalshHadamardCS((16, 16), 4),
-        BicubicDownscaling(2, (16, 16)),
+        SeparableDecimation(torch.ones(3) / 3, 2, size=(16, 16), boundary="zero"),
         GeneralOperator(seeded(5, 48, dtype=torch.float32), (3, 4, 4)),
     ],
     ids=repr,

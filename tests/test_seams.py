@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from small_cases import seeded
+from small_cases import MARKOV, seeded
 
-from ddrm_fast import DDRM, DenoiserPrior, degrade, restore
+from ddrm_fast import DDRM, degrade, restore
 from ddrm_fast.large import restore_windows, windows_of
 from ddrm_fast.large.seams import border_ratio, seam
 from ddrm_fast.operators import Inpainting
@@ -47,29 +47,12 @@ def test_a_measurement_by_blocks_is_compared_with_its_blocks():
     assert abs(border_ratio(x, WINDOWS, grid=4) - 1) < 0.2
 
 
-def markov(x, sigma):
-    """Posterior mean of pictures whose covariance falls as 0.95^distance along each axis.
-
-    A window of such a picture is one itself, so this denoiser is exact for every window.
-    """
-
-    def axis(n):
-        place = torch.arange(n, dtype=torch.float64)
-        return torch.linalg.eigh(0.95 ** (place[:, None] - place[None]).abs())
-
-    (rows, left), (columns, right) = axis(x.shape[-2]), axis(x.shape[-1])
-    power = 0.1 * rows[:, None] * columns
-    c = left.mT @ x.double() @ right
-    kept = power / (power + sigma.double().view(-1, 1, 1, 1) ** 2)
-    return (left @ (kept * c) @ right.mT).to(x)
-
-
 def test_windows_that_ignore_each_other_show_and_mask_shift_does_not():
     """Nearly nothing is measured, so a window alone has grey values of its own."""
     measured = torch.rand(64, 96, generator=torch.Generator().manual_seed(0)) < 0.02
     operator = Inpainting(measured)
     y = degrade(torch.full((4, 3, 64, 96), 0.5), operator)
-    prior, sampler = DenoiserPrior(markov, (-1.0, 1.0)), DDRM(steps=40)
+    prior, sampler = MARKOV, DDRM(steps=40)
     whole = restore(y, operator, 0.0, prior, sampler, clamp=False).mean
 
     def excess(stride, margin):

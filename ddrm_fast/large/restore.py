@@ -76,8 +76,9 @@ def restore_windows(
     Args:
         y, operator, sigma_y, prior, sampler:
             As in :func:`ddrm_fast.restore`. The measurement has to split over windows: noise, masks, gain,
-            lost colour, block means, block compressed sensing; blurs with symmetric kernels approximately,
-            up to ``operator.margin`` pixels from a window's edge, which are left to its neighbours.
+            lost colour, block means, block compressed sensing; blurs with symmetric kernels and bicubic
+            downscaling up to ``operator.margin`` pixels from a window's edge, which are left to its
+            neighbours.
         window:
             Side of a window, or (rows, columns): the size that the network was made for. None: the whole
             picture, for a prior of :func:`windowed`.

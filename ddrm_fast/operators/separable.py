@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from .base import Measurement, Operator, Shape, cut_small, divides, expect_dims, whole_factor
 from .blur import Blur
+from .cuts import Cuts
 from .spectral import TransformOperator, into
 from .transforms import Kronecker
 
@@ -83,6 +87,25 @@ class Separable(TransformOperator):
         s1, s2 = (s for _, s, _ in self._factors)
         self._s_grid = cut_small(s1[:, None] * s2[None], rcond)[None, None]
         self._low_rank = bool((self._s_grid == 0).any())
+        self._of_size: Callable[..., Separable] | None = None
+        self._windows: dict[tuple[int, int], Separable] = {}
+
+    def splits(self, grid: int, margin: int, of_size: Callable[..., Separable]) -> Separable:
+        """Says that windows have an operator of this kind, ``of_size(size=(h, w))``; returns itself.
+
+        The filter is reflected at the edges of a window. That is exact in its inside and at edges of the
+        picture, if it is reflected there; elsewhere the outermost ``margin`` pixels are approximate.
+        """
+        self.grid, self.margin, self._of_size = grid, margin, of_size
+        return self
+
+    def windows(self, cuts: Cuts) -> Operator:
+        if self._of_size is None:
+            return super().windows(cuts)
+        size = (cuts.boxes[0].height, cuts.boxes[0].width)
+        if size not in self._windows:
+            self._windows[size] = self._of_size(size=size)
+        return self._windows[size]
 
     @property
     def _image_size(self) -> tuple[int, int]:
@@ -220,13 +243,18 @@ def SeparableBlur(
         if taps.numel() > 2 * length:
             raise ValueError(f"kernel: {taps.numel()} taps are too many for a side of {length}")
         _check_side(length)
-    return Separable(
+    operator = Separable(
         *(
             filter_matrix(k, n, boundary=boundary)
             for k, n in zip((vertical, horizontal), size, strict=True)
         ),
         rcond=rcond,
     )
+    if boundary != "reflect":
+        return operator
+    margin = max(vertical.numel(), horizontal.numel()) // 2
+    again = partial(SeparableBlur, vertical, horizontal, boundary=boundary, rcond=rcond)
+    return operator.splits(1, margin, again)
 
 
 def _check_side(length: int) -> None:
@@ -263,11 +291,18 @@ def SeparableDecimation(
         raise ValueError(f"boundary: expected one of {', '.join(BOUNDARIES)}, got {boundary!r}")
     factor = whole_factor(factor)
     divides(factor, (1, *size))
-    matrices = []
-    for taps, length in zip(_pair(kernel, horizontal), size, strict=True):
+    pair, matrices = _pair(kernel, horizontal), []
+    for taps, length in zip(pair, size, strict=True):
         _check_side(length)
         matrices.append(filter_matrix(taps, length, factor, boundary))
-    return Separable(*matrices, rcond=rcond)
+    operator = Separable(*matrices, rcond=rcond)
+    if boundary != "reflect":
+        return operator
+    reach = max(taps.numel() for taps in pair) // 2
+    again = partial(
+        SeparableDecimation, pair[0], factor, horizontal=pair[1], boundary=boundary, rcond=rcond
+    )
+    return operator.splits(factor, reach + -reach % factor, again)
 
 
 def bicubic_kernel(factor: int, a: float = -0.5) -> Tensor:
