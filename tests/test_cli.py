@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from ddrm_fast import perceptual, restoration
+from ddrm_fast import __version__, perceptual, restoration
 from ddrm_fast.cli import main, results
 from ddrm_fast.cli.tasks import TASKS
 from ddrm_fast.io import OutputError, Picture, read_measurement, read_picture, write_picture
@@ -767,6 +767,13 @@ def test_bench(here, capsys):
     assert "power of two" in fails(capsys, "bench", "--size", "100")
     (here / "taken").write_text("a file where the folder should be")
     assert "cannot be written" in fails(capsys, "bench", "--size", "32", "--out", "taken")
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"ddrm-fast {__version__}\n"
 
 
 def test_info(capsys):

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from .. import __version__
 from . import bench, bound, degrade, evaluate, info, restore, sample, train, train_ddpm
 from .errors import FAILURES, one_line
 
@@ -29,6 +30,7 @@ class _Parser(argparse.ArgumentParser):
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
     parser = _Parser(prog="ddrm-fast", description="Restoration of pictures with diffusion models.")
+    parser.add_argument("--version", action="version", version=f"ddrm-fast {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add(commands)
