@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from pathlib import Path
 
 import torch
@@ -110,9 +109,7 @@ def measure(arguments: argparse.Namespace) -> tuple[list[dict], list[list[Panel]
         corner = slice(crossing - 48, crossing + 48)
         row, whole = [Panel(truth[0, :, corner, corner], f"{task}\ntruth")], None
         for way in WAYS:
-            start = time.perf_counter()
             x = restored(way, y, operator, sigma_y, prior, sampler, arguments.window)
-            seconds = time.perf_counter() - start
             whole = x if way == "whole" else whole
             margin = 0 if way in ("mask-shift, no margin", "plain blend", "joint") else None
             windows = windows_for(operator, truth.shape[1:], arguments.window, margin=margin)
@@ -126,7 +123,6 @@ def measure(arguments: argparse.Namespace) -> tuple[list[dict], list[list[Panel]
                     "against truth": round(ratio / natural - 1, 4),
                     "against whole": round(ratio / chance - 1, 4),
                     "psnr": round(metrics.psnr(x, truth), 2),
-                    "seconds": round(seconds, 1),
                 }
             )
             print(rows[-1], flush=True)
@@ -139,12 +135,12 @@ def measure(arguments: argparse.Namespace) -> tuple[list[dict], list[list[Panel]
 
 def table(rows: list[dict], note: str) -> str:
     """Markdown."""
-    lines = [note, "", "| task | way | against truth | against a whole run | PSNR | seconds |",
-             "|---|---|---:|---:|---:|---:|"]  # fmt: skip
+    lines = [note, "", "| task | way | against truth | against a whole run | PSNR |",
+             "|---|---|---:|---:|---:|"]  # fmt: skip
     for row in rows:
         lines.append(
             f"| {row['task']} | {row['way']} | {100 * row['against truth']:+.1f} % | "
-            f"{100 * row['against whole']:+.1f} % | {row['psnr']:.2f} dB | {row['seconds']:.0f} |"
+            f"{100 * row['against whole']:+.1f} % | {row['psnr']:.2f} dB |"
         )
     return "\n".join(lines) + "\n"
 
