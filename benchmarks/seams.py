@@ -35,12 +35,16 @@ WAYS = ("whole", "mask-shift", "mask-shift, no margin", "joint", "plain blend")
 
 
 def pictures(size: int, count: int) -> Tensor:
-    """Crops (count, 3, size, size) in [0, 1]."""
+    """Crops (count or fewer, 3, size, size) in [0, 1], of pictures that are large enough."""
     crops = []
     for name, top, left in CROPS[:count]:
         whole = torch.from_numpy(getattr(data, name)().copy()).permute(2, 0, 1)
+        if min(whole.shape[1:]) < size:
+            continue
         top, left = min(top, whole.shape[1] - size), min(left, whole.shape[2] - size)
         crops.append(whole[:, top : top + size, left : left + size].float() / 255)
+    if not crops:
+        raise SystemExit(f"--size: {size} is larger than every photograph")
     return torch.stack(crops)
 
 
