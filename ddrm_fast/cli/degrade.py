@@ -16,7 +16,7 @@ from ..io import (
 )
 from ..operators import Operator
 from . import specs
-from .folder import work_through
+from .folder import Stages, work_through
 from .inputs import MEASUREMENT, Input, find_inputs
 from .tasks import (
     TASKS,
@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     def work(item: Input) -> str:
         return _degrade(item, arguments.task, options, sigma, seed, out, originals)
 
-    return work_through("degrade", inputs, lambda item: item, work, str, arguments.quiet)
+    return work_through("degrade", inputs, Stages(lambda item: item, work, str), arguments.quiet)
 
 
 def _degrade(

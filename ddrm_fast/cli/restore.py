@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,7 +20,8 @@ from ..io import Picture, check_writable, write_json
 from ..ops.dispatch import choose
 from ..restoration import Restoration
 from . import results, specs
-from .folder import work_through
+from .cluster import add_worker_options, share_out
+from .folder import Stages, work_through
 from .inputs import Input, find_inputs
 from .jobs import Job, has_measurement, read_job, read_truth
 from .large import hint
@@ -44,6 +46,10 @@ examples:
   A photograph of 24 megapixels, window by window; a small one first, for holes of any size:
 
     ddrm-fast restore photo.png --task inpaint --mask mask.png --window 256 --levels 2 --samples 1
+
+  The same folder by four workers of two threads each:
+
+    ddrm-fast restore small/ --task sr --factor 4 --sigma 5/255 --out large --ray --workers 4 --threads 2
 
   A measurement file of `ddrm-fast degrade`, which knows its task, and the clean picture to compare:
 
@@ -90,6 +96,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         "--arrays", action="store_true", help="also write samples, mean and std as photo-arrays.npz"
     )
     add_sampling_options(parser, samples=4)
+    add_worker_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -108,16 +115,23 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(
             f"--task: is needed, none of the {len(inputs)} inputs is a measurement file"
         )
+    if arguments.ray is not None:
+        read_drawing(arguments)  # a wrong option is said once, before workers start
+        return share_out("restore", inputs, partial(stages, options, arguments), arguments)
+    if arguments.workers is not None:
+        raise ValueError("--workers: belongs to --ray, which is not given")
     with use_machine(arguments):
-        drawing = read_drawing(arguments)
-        return work_through(
-            "restore",
-            inputs,
-            lambda item: _read(item, options, arguments, drawing),
-            lambda work: work if isinstance(work, str) else _draw(work),
-            lambda work: work if isinstance(work, str) else _write(work, arguments.arrays),
-            arguments.quiet,
-        )
+        return work_through("restore", inputs, stages(options, arguments), arguments.quiet)
+
+
+def stages(options: dict[str, str], arguments: argparse.Namespace) -> Stages:
+    """What is done with one input, with the prior read once."""
+    drawing = read_drawing(arguments)
+    return Stages(
+        lambda item: _read(item, options, arguments, drawing),
+        lambda work: work if isinstance(work, str) else _draw(work),
+        lambda work: work if isinstance(work, str) else _write(work, arguments.arrays),
+    )
 
 
 @dataclass

@@ -1,0 +1,211 @@
+"""Ray workers: the same files as one process, and nothing lost or repeated when one is killed."""
+
+import json
+import os
+import signal
+import threading
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from ddrm_fast import workers
+from ddrm_fast.cli import main
+from ddrm_fast.io import Picture, write_picture
+
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install ddrm-fast[ray]")
+
+ONE, TWO = workers.Layout(1, 1), workers.Layout(2, 1)
+LINE = [
+    "--task",
+    "noise",
+    "--sigma",
+    "0.1",
+    "--prior",
+    "gaussian",
+    "--steps",
+    "6",
+    "--samples",
+    "2",
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def session():
+    """A cluster of two cores on this machine."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ray.init(
+        address="local", num_cpus=2, num_gpus=0, include_dashboard=False, object_store_memory=10**8,
+        log_to_driver=False, logging_level="ERROR",
+    )  # fmt: skip
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def folder(count=6, size=64):
+    """Soft random pictures in the folder `in`."""
+    os.mkdir("in")
+    generator = torch.Generator().manual_seed(1)
+    for number in range(count):
+        coarse = torch.rand(1, 3, 6, 6, generator=generator)
+        x = torch.nn.functional.interpolate(coarse, (size, size), mode="bicubic")[0].clamp(0, 1)
+        write_picture(f"in/{number}.png", Picture(x))
+
+
+def pictures(where):
+    return {path.name: path.read_bytes() for path in sorted(Path(where).glob("*.png"))}
+
+
+def worker_processes():
+    """Process ids of the actors of this machine."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if path.read_bytes().startswith(b"ray::_Worker"):
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_a_worker_that_dies_is_replaced(here, caplog):
+    log = here / "log"
+
+    def make():
+        def work(item):
+            with open(log, "a") as file:
+                file.write(f"{item} {os.getpid()}\n")
+            if item == 13 and log.read_text().count("13 ") == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return item * item, torch.get_num_threads()
+
+        return work
+
+    with workers.Pool(make, TWO) as pool:
+        found = dict(pool.run(range(10, 16)))
+        again = dict(pool.run([1]))
+    assert found == {index: ((10 + index) ** 2, 1) for index in range(6)} and again == {0: (1, 1)}
+    lines = [line.split() for line in log.read_text().splitlines()]
+    assert sorted(item for item, _ in lines) == sorted(map(str, [*range(10, 16), 13, 1]))
+    assert len({process for item, process in lines if item == "13"}) == 2
+    assert "a worker died, its item is started again" in caplog.text
+
+
+def test_an_item_that_kills_every_worker_is_given_up(here):
+    def make():
+        return lambda item: os._exit(1) if item == 1 else item
+
+    with workers.Pool(make, ONE, tries=2) as pool:
+        found = dict(pool.run(range(3)))
+    lost = found.pop(1)
+    assert found == {0: 0, 2: 2} and lost.tries == 2 and "died" in lost.reason
+
+
+def test_errors_of_workers_are_raised(here):
+    def refuse(item):
+        raise KeyError("not in the table")
+
+    with workers.Pool(lambda: refuse, ONE) as pool, pytest.raises(KeyError, match="not in the"):
+        list(pool.run([1]))
+
+    def no_start():
+        raise ValueError("no such network")
+
+    with workers.Pool(no_start, ONE, tries=1) as pool:
+        with pytest.raises(RuntimeError, match="^workers cannot start: .*no such network"):
+            list(pool.run([1, 2]))
+    with pytest.raises(ValueError, match="at least one worker and one try"):
+        workers.Pool(no_start, ONE, tries=0)
+
+
+def test_layout_shares_the_cores():
+    assert workers.layout() == TWO
+    assert workers.layout(1) == workers.Layout(1, 2)
+    assert workers.layout(threads=2) == workers.Layout(1, 2)
+    with pytest.raises(ValueError, match="^threads: got 3, the largest machine has 2 cores"):
+        workers.layout(threads=3)
+
+
+def test_a_killed_worker_loses_and_repeats_nothing(here, capsys, caplog):
+    """As a folder in one process: the same files; what was written before the kill is not touched."""
+    folder(size=128)
+    (Path("in") / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
+    line = ["restore", "in", *LINE, "--steps", "40", "--threads", "1"]
+    assert main([*line, "--out", "one", "--quiet"]) == 1
+    capsys.readouterr()
+    before = {}
+
+    def kill():
+        finished, deadline = [], time.monotonic() + 120
+        while not finished and time.monotonic() < deadline:
+            finished = list(Path("two").glob("*.json"))
+            time.sleep(0.01)
+        before.update((path, path.stat().st_mtime_ns) for path in finished)
+        os.kill(worker_processes()[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    arguments = [*line, "--out", "two", "--ray", "--workers", "2"]
+    assert main(arguments) == 1
+    killer.join()
+    said = capsys.readouterr()
+    assert "broken.png: not readable as a picture" in said.err
+    assert "1 of 7 inputs failed" in said.err and said.out.count(" -> two/") == 6
+    assert "a worker died, its item is started again" in caplog.text
+    assert pictures("two") == pictures("one") and len(pictures("one")) == 6 * 5
+    assert before and all(path.stat().st_mtime_ns == time for path, time in before.items())
+    for path in Path("one").glob("*.json"):
+        one, two = (json.loads((Path(of) / path.name).read_text()) for of in ("one", "two"))
+        for timing in ("seconds", "finished"):
+            one.pop(timing), two.pop(timing)
+        assert one == two
+    assert main([*line, "--out", "two"]) == 1  # a run without workers finds everything there
+    assert capsys.readouterr().out.count("is finished already") == 6
+
+
+def test_a_full_disk_ends_the_run(here, capsys):
+    folder(2)
+    Path("file").write_text("in the way")
+    assert main(["restore", "in", *LINE, "--ray", "--out", "file/results", "--quiet"]) == 1
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[-1].endswith("cannot be written (Not a directory)")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--workers", "2"], "--workers: belongs to --ray, which is not given"),
+        (["--ray", "in"], "--ray: got 'in', which is a file or folder"),
+        (["--ray", "--workers", "0"], "--workers: got '0', expected a whole number of at least 1"),
+        (["--ray", "--threads", "99"], "threads: got 99, the largest machine has 2 cores"),
+        (["--ray", "--prior", "gone"], "prior 'gone': no such file or folder"),
+    ],
+)
+def test_options_that_cannot_be(here, capsys, options, message):
+    folder(1)
+    assert main(["restore", "in", *LINE, "--quiet", *options]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_no_cluster_and_no_ray(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(ray, "is_initialized", lambda: False)
+        patch.setattr(ray, "init", partial(_refuse, ConnectionError("nobody listens\nat all")))
+        with pytest.raises(ConnectionError, match=r"^no Ray .* at 'there:1' \(nobody listens\)$"):
+            workers.connect("there:1")
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with pytest.raises(ImportError, match=r"pip install ddrm-fast\[ray\]"):
+        workers.connect()
+
+
+def _refuse(error, **settings):
+    assert settings["address"] == "there:1"
+    raise error
