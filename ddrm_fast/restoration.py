@@ -27,6 +27,7 @@ from .arguments import (
     seeds,
     warn_bytes,
 )
+from .fallback import FallingBack, fits_black
 from .operators import Denoising, Operator
 from .priors import Prior, load_prior
 from .samplers import DDIM, DDRM, Hold, Known, Sampler, StepInfo, Travel, run
@@ -151,7 +152,9 @@ def restore(
             Ends with x0 + V g (u/s - V^T x0): pulls measured directions to the measurement as far as its
             noise allows.
         batch_size:
-            Pictures times samples that run together; default: one sample of all pictures.
+            Pictures times samples that run together; default: one sample of all pictures. Where memory
+            runs out, half of that runs, a quarter and so on, then the network sees tiles
+            (:func:`ddrm_fast.large.windowed`); each time with a warning. ``callback`` sees every attempt.
         keep_samples:
             False: only mean and standard deviation are kept.
         clamp:
@@ -181,7 +184,9 @@ def restore(
     Raises:
         ValueError: an argument has a wrong shape, range or dtype, y has NaN or infinite entries, the
             operator measures nothing; the message names the argument, what came and what was expected.
-        FloatingPointError: the finished pictures have NaN or infinite pixels: the network made them.
+        FloatingPointError: the finished pictures have NaN or infinite pixels: the network made them (one in
+            half precision also in float32, in which such pictures are drawn again, with a warning).
+        torch.OutOfMemoryError: one picture does not fit, not even with the network in tiles.
     """
     sampler = DDRM() if sampler is None else sampler
     if not isinstance(operator, Operator):
@@ -231,6 +236,7 @@ def restore(
             samples = y.new_empty(num_samples, batch, *shape)
     size = batch if batch_size is None else batch_size
     chunks = list(_chunks(batch, num_samples, size))
+    falling_back, black = FallingBack(prior, shape[1:]), fits_black(y, levels)
     disable = None if progress is None else not progress
     with tqdm(total=len(chunks) * steps, unit="step", disable=disable, leave=False) as bar:
 
@@ -240,35 +246,41 @@ def restore(
                 callback(info)
 
         watched = callback is not None or not bar.disable
-        for images, numbers in chunks:
+
+        def draw(work: Sequence[tuple[int, int]], prior: Prior) -> Tensor:
+            images, numbers = (list(column) for column in zip(*work, strict=True))
             index = torch.tensor(images, device=y.device)
             chunk_keys = keys.index_select(0, index)
             chunk_keys[:, 1] = torch.tensor(numbers, device=y.device)
-            with _explained(len(images)):
-                x = run(
-                    operator.select(index),
-                    prior,
-                    sampler,
-                    scaled if batch == 1 else scaled.index_select(0, index),
-                    2 * (levels if len(levels) == 1 else levels[index.cpu()]),
-                    chunk_keys,
-                    labels=None if labels is None else labels.to(y.device)[index],
-                    guidance=guidance,
-                    clip=(-1.0, 1.0) if clip_x0 else None,
-                    end_on_measurement=end_on_measurement,
-                    callback=after_step if watched else None,
-                    capture=capture,
-                    known=None if fixed is None else fixed.select(index),
-                    holds=[hold.select(index) for hold in held],
-                    travel=travel,
-                )
+            bar.total = max(bar.total, bar.n + steps)  # more than planned where this falls back
+            return run(
+                operator.select(index),
+                prior,
+                sampler,
+                scaled if batch == 1 else scaled.index_select(0, index),
+                2 * (levels if len(levels) == 1 else levels[index.cpu()]),
+                chunk_keys,
+                labels=None if labels is None else labels.to(y.device)[index],
+                guidance=guidance,
+                clip=(-1.0, 1.0) if clip_x0 else None,
+                end_on_measurement=end_on_measurement,
+                callback=after_step if watched else None,
+                capture=capture,
+                known=None if fixed is None else fixed.select(index),
+                holds=[hold.select(index) for hold in held],
+                travel=travel,
+            )
+
+        for work in chunks:
+            x = falling_back(work, draw, [black[image] for image, _ in work])
             check_result(x, prior)
             x = (x + 1) / 2
             if known is not None:
+                index = torch.tensor([image for image, _ in work], device=y.device)
                 x = known.select(index).put(x)  # without the rounding of the change of range
             if clamp:
                 x = x.clamp(0, 1)
-            for row, (image, number) in enumerate(zip(images, numbers, strict=True)):
+            for row, (image, number) in enumerate(work):
                 total.add(image, x[row])
                 if samples is not None:
                     samples[number, image] = x[row]
@@ -326,7 +338,7 @@ def sample(
 
 
 @contextmanager
-def _explained(count: int, remedy: str | None = None) -> Iterator[None]:
+def _explained(count: int, remedy: str) -> Iterator[None]:
     """Where memory is not enough for so many pictures, the error says what would need less."""
     try:
         yield
@@ -336,8 +348,6 @@ def _explained(count: int, remedy: str | None = None) -> Iterator[None]:
                 "a network in half precision (priors.accelerated) needs less, and so do windows of the "
                 "picture, each with its origin"
             )
-        elif remedy is None:
-            remedy = f"batch_size={count // 2} needs about half of the memory"
         else:
             remedy = f"{remedy} would need less"
         raise torch.OutOfMemoryError(
@@ -370,9 +380,8 @@ class _Moments:
         return (self._square / max(1, count - 1)).clamp_min(0).sqrt()
 
 
-def _chunks(batch: int, num_samples: int, size: int) -> Iterator[tuple[list[int], list[int]]]:
-    """Pictures and sample numbers that run together, ``size`` at a time."""
+def _chunks(batch: int, num_samples: int, size: int) -> Iterator[list[tuple[int, int]]]:
+    """(picture, sample number) of everything that runs together, ``size`` at a time."""
     work = [(image, number) for number in range(num_samples) for image in range(batch)]
     for start in range(0, len(work), size):
-        part = work[start : start + size]
-        yield [image for image, _ in part], [number for _, number in part]
+        yield work[start : start + size]

@@ -255,19 +255,3 @@ def test_memory_that_is_not_enough_for_the_samples(monkeypatch):
     monkeypatch.setattr(torch.Tensor, "new_empty", small)
     with pytest.raises(torch.OutOfMemoryError, match="100 pictures.*keep_samples=False would need"):
         restore_small(y, num_samples=50)
-
-
-@pytest.mark.parametrize("fitting, advice", [(1, "batch_size=1 needs about half"), (0, "windows")])
-def test_memory_that_is_not_enough(fitting, advice):
-    """What a GPU says, and what would need less."""
-
-    def network(x_t, t):
-        if len(x_t) > fitting:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 7 GiB")
-        return 0.3 * x_t
-
-    y, prior = torch.rand(fitting + 1, 3, 4, 4), Prior(network)
-    with pytest.raises(torch.OutOfMemoryError, match=f"memory is not enough.*{advice}.*7 GiB"):
-        restore_small(y, prior=prior)
-    if fitting:
-        assert restore_small(y, prior=prior, batch_size=fitting).samples.shape == (1, 2, 3, 4, 4)

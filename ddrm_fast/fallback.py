@@ -1,0 +1,158 @@
+"""Where memory or a number format does not suffice: less at a time, or float32; with a warning."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from .priors import Prior
+
+_SMALLEST_TILE = 64
+
+Work = TypeVar("Work")
+
+
+class FallingBack:
+    """Draws batches; with less at a time where memory runs out, again where half precision fails.
+
+    What did not fit is not tried again in later batches.
+
+    Args:
+        prior:
+            The network. Where it computes in half precision and :func:`in_float32` knows how it would in
+            float32, pictures that come out with NaN, infinite or black are drawn again so.
+        size:
+            (H, W) of the pictures: where not even one fits, the network sees tiles of half of that, a
+            quarter and so on (:func:`ddrm_fast.large.windowed`).
+    """
+
+    def __init__(self, prior: Prior, size: tuple[int, int]) -> None:
+        self.prior = prior
+        self._tile, self._tiled = max(size), False
+        self._most: int | None = None
+
+    def __call__(
+        self,
+        work: Sequence[Work],
+        draw: Callable[[Sequence[Work], Prior], Tensor],
+        may_be_black: Sequence[bool],
+    ) -> Tensor:
+        """Draw pictures.
+
+        Args:
+            work:
+                What each row of the batch is.
+            draw:
+                ``(part of the work, prior) -> (len(part), C, H, W)`` in [-1, 1]. May be called again for
+                the same work, and has to draw the same then.
+            may_be_black:
+                For each row whether a black picture fits its measurement; see :func:`fits_black`.
+
+        Returns:
+            (len(work), C, H, W); NaN and infinite pixels are left where nothing could be done.
+
+        Raises:
+            torch.OutOfMemoryError: one picture, with the network in the smallest tiles, does not fit.
+        """
+        x = self._fitting(work, self.prior, draw)
+        exact = in_float32(self.prior)
+        if exact is None:
+            return x
+        rows = [
+            row
+            for row, (picture, black) in enumerate(zip(x, may_be_black, strict=True))
+            if not bool(torch.isfinite(picture).all()) or not (black or bool(picture.amax() > -1))
+        ]
+        if rows:
+            warnings.warn(
+                f"prior: half precision made NaN, infinite or black pictures of {len(rows)} of "
+                f"{len(work)} with {self.prior.name}; they are drawn again in float32",
+                stacklevel=3,
+            )
+            again = self._fitting([work[row] for row in rows], exact, draw)
+            x[torch.tensor(rows, device=x.device)] = again
+        return x
+
+    def _fitting(
+        self, work: Sequence[Work], prior: Prior, draw: Callable[[Sequence[Work], Prior], Tensor]
+    ) -> Tensor:
+        """``draw`` of all the work, as much at a time as fits."""
+        drawn: list[Tensor] = []
+        while work:
+            part, reason = work[: self._most or len(work)], ""
+            try:
+                drawn.append(draw(part, self._in_tiles(prior) if self._tiled else prior))
+                work = work[len(part) :]
+            except torch.OutOfMemoryError as error:
+                reason = str(error) or "out of memory"
+            if reason:  # outside the handler: the traceback holds what was allocated
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+                self._shrink(len(part), prior, reason)
+        return drawn[0] if len(drawn) == 1 else torch.cat(drawn)
+
+    def _shrink(self, count: int, prior: Prior, reason: str) -> None:
+        """Less at a time from here on.
+
+        Raises:
+            torch.OutOfMemoryError: It is as little as can be.
+        """
+        if count > 1:
+            self._most = count // 2
+            _say(f"{count} pictures at a time; going on with {self._most}")
+            return
+        self._tile, self._tiled = self._tile // 2, True
+        if self._tile < _SMALLEST_TILE or self._in_tiles(prior) is None:
+            raise torch.OutOfMemoryError(
+                "memory is not enough for one picture, not even with the network in tiles; a network in "
+                f"half precision needs less (priors.accelerated), and so do windows. {reason}"
+            )
+        _say(
+            f"one picture; going on with the network in tiles of {self._tile} pixels (the same to "
+            "rounding where they have room for its receptive field, else nearly)"
+        )
+
+    def _in_tiles(self, prior: Prior) -> Prior | None:
+        """The prior with its network in tiles; None where the network takes none so small."""
+        from .large.joint import windowed  # that package needs this one
+
+        side = self._tile - self._tile % _SMALLEST_TILE
+        for overlap in (None, side // 4):
+            try:
+                return windowed(prior, side, overlap)
+            except ValueError:
+                continue
+        return None
+
+
+def in_float32(prior: Prior) -> Prior | None:
+    """The same prior in float32 where this one computes in half precision and that is known; else None."""
+    if prior.float32 is not None:
+        return prior.float32
+    if prior.dtype in (torch.float16, torch.bfloat16) and isinstance(
+        prior.network, torch.nn.Module
+    ):
+        exact = copy.copy(prior)
+        exact.network, exact.dtype = copy.deepcopy(prior.network).float(), torch.float32
+        return exact
+    return None
+
+
+def fits_black(y: Tensor, sigma_y: Tensor) -> list[bool]:
+    """Whether measurements are no more than their noise and a level of 8 bits, so that black is right.
+
+    Args:
+        y: (B, ...).
+        sigma_y: [B or 1], in its unit.
+    """
+    size = y.detach().flatten(1).double().square().mean(dim=1).sqrt().cpu()
+    return (size <= 2 * sigma_y + 1 / 255).tolist()
+
+
+def _say(what: str) -> None:
+    warnings.warn(f"memory is not enough for {what}", stacklevel=6)
