@@ -29,10 +29,12 @@ class FallingBack:
         size:
             (H, W) of the pictures: where not even one fits, the network sees tiles of half of that, a
             quarter and so on (:func:`ddrm_fast.large.windowed`).
+        black:
+            The darkest value of a picture.
     """
 
-    def __init__(self, prior: Prior, size: tuple[int, int]) -> None:
-        self.prior = prior
+    def __init__(self, prior: Prior, size: tuple[int, int], black: float = -1.0) -> None:
+        self.prior, self.black = prior, black
         self._tile, self._tiled = max(size), False
         self._most: int | None = None
 
@@ -48,7 +50,7 @@ class FallingBack:
             work:
                 What each row of the batch is.
             draw:
-                ``(part of the work, prior) -> (len(part), C, H, W)`` in [-1, 1]. May be called again for
+                ``(part of the work, prior) -> (len(part), C, H, W)``. May be called again for
                 the same work, and has to draw the same then.
             may_be_black:
                 For each row whether a black picture fits its measurement; see :func:`fits_black`.
@@ -66,7 +68,8 @@ class FallingBack:
         rows = [
             row
             for row, (picture, black) in enumerate(zip(x, may_be_black, strict=True))
-            if not bool(torch.isfinite(picture).all()) or not (black or bool(picture.amax() > -1))
+            if not bool(torch.isfinite(picture).all())
+            or not (black or bool(picture.amax() > self.black))
         ]
         if rows:
             warnings.warn(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .. import ops
 from ..arguments import check_result, of_white
+from ..fallback import FallingBack, fits_black
 from ..operators import Operator
 from ..operators.cuts import Box, Cuts
 from ..priors import Prior
@@ -89,9 +90,6 @@ class Draw:
 
         Returns:
             (len(items), C, H, W), pictures in [0, 1], not clamped.
-
-        Raises:
-            FloatingPointError: the network made NaN or infinite pixels.
         """
         pictures = torch.tensor([item.picture for item in items])
         keys = ops.noise_keys(
@@ -122,8 +120,73 @@ class Draw:
                 Hold(hold.operator, network_unit(hold.operator, hold.measurement)) for hold in holds
             ],
         )
-        check_result(x, self.prior)
         return (x + 1) / 2
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Windows that are drawn together, and all that has to be known of them.
+
+    Args:
+        items:
+            What each row is.
+        operator, y:
+            Of the windows; pictures in [0, 1].
+        known, holds:
+            What they are constrained to, in the same unit.
+    """
+
+    items: Sequence[Item]
+    operator: Operator
+    y: Tensor
+    known: Known | None = None
+    holds: Sequence[Hold] = ()
+
+    def select(self, rows: Sequence[int]) -> Batch:
+        """Some of the windows."""
+        if list(rows) == list(range(len(self.items))):
+            return self
+        index = torch.tensor(rows, device=self.y.device)
+        return Batch(
+            [self.items[row] for row in rows],
+            self.operator.select(index),
+            self.y.index_select(0, index),
+            None if self.known is None else self.known.select(index),
+            [hold.select(index) for hold in self.holds],
+        )
+
+
+class Drawer:
+    """Draws batches in this process; falls back where memory or half precision does not suffice."""
+
+    def __init__(self, draw: Draw) -> None:
+        self.draw = draw
+        self._falling_back: FallingBack | None = None
+
+    def __call__(self, batch: Batch, callback: Callable[[StepInfo], None] | None = None) -> Tensor:
+        """(len(batch.items), C, H, W), pictures in [0, 1], not clamped.
+
+        Raises:
+            FloatingPointError: the network made NaN or infinite pixels.
+            torch.OutOfMemoryError: one window, with the network in tiles, does not fit.
+        """
+        if self._falling_back is None:
+            box = batch.items[0].box
+            self._falling_back = FallingBack(self.draw.prior, (box.height, box.width), black=0.0)
+
+        def draw(rows: Sequence[int], prior: Prior) -> Tensor:
+            part = batch.select(rows)
+            return replace(self.draw, prior=prior)(
+                part.items, part.operator, part.y, part.known, part.holds, callback
+            )
+
+        sigma_y = self.draw.sigma_y
+        if len(sigma_y) > 1:
+            sigma_y = sigma_y[[item.picture for item in batch.items]]
+        black = fits_black(batch.y, sigma_y)
+        x = self._falling_back(list(range(len(batch.items))), draw, black)
+        check_result(x, self.draw.prior)
+        return x
 
 
 def network_unit(operator: Operator, y: Tensor) -> Tensor:

@@ -18,7 +18,8 @@ from torch import Tensor
 from ..operators import Operator
 from ..operators.cuts import Box, Cuts
 from ..samplers import Hold, Known, StepInfo
-from .draw import Draw, Item, cuts_of
+from ..workers import Lost, Pool
+from .draw import Batch, Draw, Drawer, Item, cuts_of
 from .waves import waves as waves_of
 from .windows import Windows
 
@@ -45,6 +46,9 @@ class Canvas(Protocol):
     def write(self, box: Box, picture: int, sample: int, pixels: Tensor) -> None:
         """Keeps (C, rows, columns)."""
         ...
+
+
+Spread = Callable[[Sequence[Batch]], Iterator[tuple[int, Tensor]]]
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,7 @@ def mask_shift(
     pad: bool = False,
     clamp: bool = True,
     after_step: Callable[[float], None] | None = None,
+    spread: Spread | None = None,
 ) -> Iterator[Wave]:
     """Restores windows onto a canvas, wave after wave.
 
@@ -162,57 +167,116 @@ def mask_shift(
         after_step:
             Called after each step of the sampler with the pixels that it advanced; the sum of a run is
             the number of its pixels.
+        spread:
+            Who draws the batches of a wave; default this process, else :func:`on_workers`.
 
     Yields:
         :class:`Wave` after each wave, when its pixels are on the canvas.
     """
     waves = waves_of(windows) if waves is None else waves
+    spread = _here(windows, draw, after_step) if spread is None else spread
     for number in range(first, len(waves)):
         items = [(k, *plane) for k in waves[number] for plane in planes]
-        for start in range(0, len(items), batch):
-            _restore(degraded, canvas, windows, draw, items[start : start + batch],
-                     batch if pad else 0, clamp, after_step)  # fmt: skip
+        chunks = [items[start : start + batch] for start in range(0, len(items), batch)]
+        batches = _Batches(degraded, canvas, windows, chunks, batch if pad else 0)
+        for index, x in spread(batches):
+            batches.paste(index, x.clamp(0, 1) if clamp else x)
         pixels = len(planes) * sum(windows.new(k) for k in waves[number])
         yield Wave(number, len(waves), tuple(waves[number]), pixels)
 
 
-def _restore(
-    degraded: Degraded,
-    canvas: Canvas,
-    windows: Windows,
-    draw: Draw,
-    chunk: list[tuple[int, int, int]],
-    most: int,
-    clamp: bool,
-    after_step: Callable[[float], None] | None,
-) -> None:
-    """One batch of windows, from the canvas onto it."""
-    filled = chunk + chunk[-1:] * (_padded(len(chunk), most) - len(chunk) if most else 0)
-    items = [Item(windows[k], picture, sample) for k, picture, sample in filled]
-    cuts = cuts_of(items)
-    operator, y = degraded.windows(cuts)
-    fixed = torch.stack([canvas.read(*item) for item in items]).to(y)
-    mask = torch.stack([windows.known(k) for k, _, _ in filled])[:, None].to(y.device)
-    new = sum(windows.new(k) for k, _, _ in chunk)
-    share = new / draw.steps
+class _Batches(Sequence[Batch]):
+    """The batches of a wave, each read from the canvas when it is asked for."""
 
-    def callback(info: StepInfo) -> None:
-        after_step(share)
+    def __init__(
+        self,
+        degraded: Degraded,
+        canvas: Canvas,
+        windows: Windows,
+        chunks: list[list[tuple[int, int, int]]],
+        most: int,
+    ) -> None:
+        self.degraded, self.canvas, self.windows = degraded, canvas, windows
+        self.chunks, self.most = chunks, most
 
-    x = draw(
-        items,
-        operator,
-        y,
-        Known(mask, fixed) if bool(mask.any()) else None,
-        degraded.holds(cuts, [item.sample for item in items]),
-        callback if after_step is not None else None,
-    )
-    if clamp:
-        x = x.clamp(0, 1)
-    x = torch.where(mask, fixed, x)
-    for (k, picture, sample), item, pixels in zip(chunk, items, x, strict=False):
-        kept = windows.kept(k)
-        canvas.write(kept, picture, sample, pixels[:, *kept.inside(item.box)])
+    def __len__(self) -> int:
+        return len(self.chunks)
+
+    def _items(self, index: int) -> list[tuple[int, Item]]:
+        """Numbers of the windows, and what they are."""
+        chunk = self.chunks[index]
+        missing = _padded(len(chunk), self.most) - len(chunk) if self.most else 0
+        return [
+            (k, Item(self.windows[k], picture, sample))
+            for k, picture, sample in chunk + chunk[-1:] * missing
+        ]
+
+    def _known(self, index: int) -> Known:
+        items = self._items(index)
+        fixed = torch.stack([self.canvas.read(*item) for _, item in items])
+        mask = torch.stack([self.windows.known(k) for k, _ in items])[:, None]
+        return Known(mask.to(fixed.device), fixed)
+
+    def __getitem__(self, index: int) -> Batch:
+        items = [item for _, item in self._items(index)]
+        cuts = cuts_of(items)
+        operator, y = self.degraded.windows(cuts)
+        known = self._known(index)
+        known = Known(known.mask.to(y.device), known.image.to(y))
+        holds = self.degraded.holds(cuts, [item.sample for item in items])
+        return Batch(items, operator, y, known if bool(known.mask.any()) else None, holds)
+
+    def new(self, index: int) -> int:
+        """Pixels that a batch fixes."""
+        return sum(self.windows.new(k) for k, _, _ in self.chunks[index])
+
+    def paste(self, index: int, x: Tensor) -> None:
+        """A drawn batch onto the canvas, known pixels as they are there."""
+        known = self._known(index)
+        x = torch.where(known.mask, known.image, x.to(known.image))
+        for (k, item), pixels in zip(
+            self._items(index)[: len(self.chunks[index])], x, strict=False
+        ):
+            kept = self.windows.kept(k)
+            self.canvas.write(kept, item.picture, item.sample, pixels[:, *kept.inside(item.box)])
+
+
+def _here(windows: Windows, draw: Draw, after_step: Callable[[float], None] | None) -> Spread:
+    """Batches one after the other in this process."""
+    drawer = Drawer(draw)
+
+    def spread(batches: _Batches) -> Iterator[tuple[int, Tensor]]:
+        for index in range(len(batches)):
+            share = batches.new(index) / draw.steps
+
+            def callback(info: StepInfo, share: float = share) -> None:
+                after_step(share)
+
+            yield index, drawer(batches[index], callback if after_step is not None else None)
+
+    return spread
+
+
+def on_workers(pool: Pool, after_step: Callable[[float], None] | None = None) -> Spread:
+    """Batches of a wave shared among workers, whose ``make`` is :class:`Drawer` of the same draw.
+
+    Raises (the returned function):
+        RuntimeError: a batch was lost with every worker that tried it.
+    """
+
+    def spread(batches: _Batches) -> Iterator[tuple[int, Tensor]]:
+        for index, x in pool.run(batches):
+            if isinstance(x, Lost):
+                box = batches.windows[batches.chunks[index][0][0]]
+                raise RuntimeError(
+                    f"the windows at row {box.top}, column {box.left} were lost with {x.tries} workers "
+                    f"({x.reason})"
+                )
+            if after_step is not None:
+                after_step(batches.new(index))
+            yield index, x
+
+    return spread
 
 
 def _padded(count: int, most: int) -> int:
