@@ -1,0 +1,87 @@
+"""Where the time of a run goes."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ..operators import Operator
+from ..operators.cuts import Box, Cuts
+from ..samplers import Hold
+from .draw import Draw
+from .mask_shift import Canvas, Degraded
+
+
+class Clock:
+    """Seconds of a run by what took them; on a GPU it waits for the network at every call.
+
+    Attributes:
+        seconds: "network", "read" (the measurement), "canvas" (finished pixels), "write" (the result).
+    """
+
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(("network", "read", "canvas", "write"), 0.0)
+
+    @contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        """Counts what happens inside."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.perf_counter() - start
+
+    def draw(self, draw: Draw) -> Draw:
+        """The same with calls of the network counted."""
+        prior = copy.copy(draw.prior)
+        network = prior.network
+
+        def timed(x_t: Tensor, *conditions: Tensor) -> Tensor:
+            with self.of("network"):
+                out = network(x_t, *conditions)
+                if x_t.device.type == "cuda":
+                    torch.cuda.synchronize(x_t.device)
+                return out
+
+        prior.network = timed
+        return replace(draw, prior=prior)
+
+    def degraded(self, degraded: Degraded) -> Degraded:
+        """The same with reading counted."""
+        return _Degraded(self, degraded)
+
+    def canvas(self, canvas: Canvas) -> Canvas:
+        """The same with reading and writing counted."""
+        return _Canvas(self, canvas)
+
+
+class _Degraded:
+    def __init__(self, clock: Clock, inner: Degraded) -> None:
+        self.clock, self.inner = clock, inner
+
+    def windows(self, cuts: Cuts) -> tuple[Operator, Tensor]:
+        with self.clock.of("read"):
+            return self.inner.windows(cuts)
+
+    def holds(self, cuts: Cuts, samples: list[int]) -> list[Hold]:
+        with self.clock.of("read"):
+            return self.inner.holds(cuts, samples)
+
+
+class _Canvas:
+    def __init__(self, clock: Clock, inner: Canvas) -> None:
+        self.clock, self.inner = clock, inner
+
+    def read(self, box: Box, picture: int, sample: int) -> Tensor:
+        with self.clock.of("canvas"):
+            return self.inner.read(box, picture, sample)
+
+    def write(self, box: Box, picture: int, sample: int, pixels: Tensor) -> None:
+        with self.clock.of("canvas"):
+            self.inner.write(box, picture, sample, pixels)

@@ -1,0 +1,81 @@
+"""How much memory a process has and takes (Linux; a GPU's through PyTorch)."""
+
+from __future__ import annotations
+
+import re
+import resource
+from pathlib import Path
+
+import torch
+
+from ..priors import Prior
+
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+def bytes_of(text: str) -> int:
+    """A number of bytes, such as 1GiB, 512M or 3e9.
+
+    Raises:
+        ValueError: It is none.
+    """
+    match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([kmgt]?)(?:i?b)?\s*", text.lower())
+    try:
+        value = int(float(match[1]) * _UNITS[match[2]]) if match else 0
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise ValueError(f"got {text!r}, expected bytes such as 2GiB or 512M")
+    return value
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory now; 0 where the system does not tell."""
+    return _field("VmRSS")
+
+
+def peak() -> int:
+    """The largest :func:`resident` since :func:`forget_peak`, or of the whole process."""
+    return _field("VmHWM") or 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def forget_peak() -> bool:
+    """Let :func:`peak` begin anew; False where the system does not allow it."""
+    try:
+        _CLEAR.write_text("5")
+        return True
+    except OSError:
+        return False
+
+
+def _field(name: str) -> int:
+    try:
+        found = re.search(rf"^{name}:\s+(\d+) kB", _STATUS.read_text(), flags=re.MULTILINE)
+    except OSError:
+        return 0
+    return 1024 * int(found[1]) if found else 0
+
+
+@torch.no_grad()
+def cost_of_window(prior: Prior, shape: tuple[int, int, int], device: torch.device | str) -> int:
+    """Bytes that one more window of a batch takes, measured on one call of the network with zeros.
+
+    Args:
+        shape: (C, H, W) of a window.
+
+    Returns:
+        The call's peak, what its libraries keep included, and a dozen planes for the step around it.
+    """
+    device = torch.device(device)
+    x = torch.zeros(1, *shape, device=device)
+    labels = None if prior.num_classes is None else torch.zeros(1, dtype=torch.int64, device=device)
+    before = resident()
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+    elif not forget_peak():
+        before = peak()
+    prior(x, torch.full((1,), 500.0, device=device), labels)
+    most = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak()
+    return 12 * x.nbytes + most - before

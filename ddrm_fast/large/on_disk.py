@@ -1,0 +1,372 @@
+"""Mask-shift restoration of pictures larger than memory: from blocks on disk to blocks on disk.
+
+What is in memory: the network, one batch of windows, a few decoded blocks, and nothing that grows with the
+picture but the list of its windows. Finished pixels go to a plain file beside the result (:class:`Work`),
+from which the windows that touch them read them again; the result is written from it at the end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .. import metrics
+from ..arguments import check_labels, check_prior, check_sampler, check_travel, noise_levels, seeds
+from ..io.blocks import Block, BlockError, BlockPicture, write_blocks
+from ..operators import Denoising, Inpainting, Operator
+from ..operators.cuts import Box, Cuts
+from ..priors import Prior, load_prior
+from ..samplers import DDRM, Sampler, Travel
+from .clock import Clock
+from .draw import Draw
+from .mask_shift import Spread, mask_shift
+from .memory import cost_of_window, forget_peak, peak, resident
+from .progress import megapixels
+from .restore import GPU_BATCH, windows_for
+from .waves import waves as waves_of
+from .work import Work
+
+_SAMPLED = 16  # blocks from which the noise level is estimated
+_SHARE_OF_BLOCKS = 16  # of the memory goes to decoded blocks: one part in so many
+
+log = logging.getLogger(__name__)
+
+MaskRegion = Callable[[int, int, int, int], Tensor]
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """How a picture on disk was degraded.
+
+    Args:
+        operator:
+            ``(mask or None) -> operator`` of windows: the mask, bool (B, 1 or C, H, W), says which pixels of
+            the restored picture are measured; None: all. For super-resolution, for example,
+            ``lambda mask: SuperResolution(4, mask=mask)``.
+        factor:
+            Side of the block of pixels that a pixel of the measurement is the mean of.
+        mask:
+            ``(top, left, height, width) -> bool (1 or C, height, width)`` of the restored picture, where it
+            is measured in parts only.
+        takes_mask:
+            Whether the operator takes a mask at all: without one, nothing may be missing.
+    """
+
+    operator: Callable[[Tensor | None], Operator] = lambda mask: (
+        Denoising() if mask is None else Inpainting(mask)
+    )
+    factor: int = 1
+    mask: MaskRegion | None = None
+    takes_mask: bool = True
+
+
+class Blocks:
+    """The measurement of windows, read from blocks; see :class:`ddrm_fast.large.Degraded`.
+
+    Args:
+        picture:
+            The measurement; blocks that are lost count as not measured.
+        degradation:
+            How it came about.
+        device:
+            Of the windows.
+    """
+
+    def __init__(
+        self, picture: BlockPicture, degradation: Degradation, device: torch.device | str = "cpu"
+    ) -> None:
+        self.picture, self.degradation, self.device = picture, degradation, device
+
+    def windows(self, cuts: Cuts) -> tuple[Operator, Tensor]:
+        factor = self.degradation.factor
+        small = [box.shrunk(factor) for box in cuts.boxes]
+        y = torch.stack([self.picture.read(*box) for box in small])
+        mask = None
+        if self.picture.lost:
+            mask = torch.stack([self.picture.known(*box) for box in small])[:, None]
+            y = y * mask
+            mask = mask.repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
+        if self.degradation.mask is not None:
+            given = torch.stack([self.degradation.mask(*box) for box in cuts.boxes])
+            mask = given if mask is None else given & mask
+            if factor == 1 and given.shape[1] in (1, y.shape[1]):
+                y = y * given
+        return self.degradation.operator(mask), y.to(self.device)
+
+    def holds(self, cuts: Cuts, samples: Sequence[int]) -> list:
+        return []
+
+
+class OnDisk:
+    """The unfinished picture as a :class:`ddrm_fast.large.Canvas`."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+
+    def read(self, box: Box, picture: int, sample: int) -> Tensor:
+        return self.work.read(*box)
+
+    def write(self, box: Box, picture: int, sample: int, pixels: Tensor) -> None:
+        self.work.write(box.top, box.left, pixels)
+
+
+@dataclass
+class Survey:
+    """What one pass over all blocks tells.
+
+    Attributes:
+        sha256: Of the pixels, whatever their compression.
+        lost: What was said of each block that cannot be read.
+        noise: Estimated noise level, or None where it was not asked for.
+    """
+
+    sha256: str
+    lost: list[str] = field(default_factory=list)
+    noise: float | None = None
+
+
+def survey(
+    picture: BlockPicture,
+    keep_going: bool = False,
+    noise: bool = False,
+    known: MaskRegion | None = None,
+) -> Survey:
+    """Read every block once; those that cannot be read are added to ``picture.lost``.
+
+    Args:
+        keep_going: Otherwise the first of them is an error.
+        noise: Estimate the noise level: the median over some blocks.
+        known: Which pixels it is estimated from; see :class:`Degradation`.
+
+    Raises:
+        BlockError: A block cannot be read.
+        ValueError: None can, or the noise of none can be estimated.
+    """
+    whole, lost, levels = hashlib.sha256(), [], []
+    places = list(picture.blocks())
+    chosen = set(places[:: max(1, len(places) // _SAMPLED)])
+    for block in places:
+        try:
+            pixels = picture.stored(block)
+        except BlockError as error:
+            if not keep_going:
+                raise
+            log.warning("%s; it is restored as if its pixels were missing", error)
+            picture.lost.add(block)
+            lost.append(str(error))
+            whole.update(b"lost")
+            continue
+        whole.update(pixels.tobytes())
+        if noise and block in chosen and min(block[2:]) >= 16:
+            levels.append(_noise_of(picture, block, known))
+    if len(lost) == len(places):
+        raise ValueError(f"{picture.path}: none of its {len(places)} blocks can be read")
+    levels = [level for level in levels if level is not None]
+    if noise and not levels:
+        raise ValueError(f"{picture.path}: its noise cannot be estimated")
+    return Survey(whole.hexdigest(), lost, statistics.median(levels) if levels else None)
+
+
+def _noise_of(picture: BlockPicture, block: Block, known: MaskRegion | None) -> float | None:
+    """Noise level of a block; None where too little of it is known."""
+    try:
+        return metrics.estimate_noise(picture.read(*block), known and known(*block))
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run did.
+
+    Attributes:
+        megapixels: Of the picture.
+        windows, waves, batch: How it was cut, and how many windows ran together.
+        resumed: Waves that an earlier run had finished.
+        seconds: "all", and by what took them; see :class:`Clock`. The rest of "all" is the steps.
+        peak_bytes: Largest resident memory of the process, of this run where the system tells.
+        lost: Blocks of the input that could not be read.
+    """
+
+    megapixels: float
+    windows: int
+    waves: int
+    batch: int
+    resumed: int
+    seconds: dict[str, float]
+    peak_bytes: int
+    lost: tuple[str, ...] = ()
+
+
+def restore_on_disk(
+    source: str | Path | BlockPicture,
+    target: str | Path,
+    degradation: Degradation | None = None,
+    sigma_y: float = 0.0,
+    prior: Prior | str = "default",
+    sampler: Sampler | None = None,
+    *,
+    window: int | tuple[int, int] = 256,
+    stride: int | tuple[int, int] | None = None,
+    order: str | Sequence[int] = "rows",
+    batch: int | None = None,
+    memory: int = 2**31,
+    seed: int = 0,
+    label: int | None = None,
+    clip_x0: bool = False,
+    end_on_measurement: bool = False,
+    travel: Travel | None = None,
+    keep_going: bool = False,
+    surveyed: Survey | None = None,
+    parameters: dict | None = None,
+    device: torch.device | str = "cpu",
+    spread: Callable[[Draw, Callable[[float], None]], Spread] | None = None,
+    progress: bool | None = False,
+) -> Report:
+    """Restores a picture that does not fit into memory, by mask-shift restoration.
+
+    The result is that of :func:`restore_windows` for the same picture, window, stride, order, batch and
+    seed, rounded to the depth of the input. A run that is interrupted leaves ``.NAME.work`` beside
+    ``target``; the same call goes on after the last finished wave and gives the same picture.
+
+    Args:
+        source:
+            ``.zarr`` or ``.tif``; see :class:`BlockPicture`.
+        target:
+            Likewise: what is written when all is finished.
+        degradation:
+            Default: noise alone.
+        sigma_y, prior, sampler, clip_x0, end_on_measurement, travel:
+            As in :func:`ddrm_fast.restore`; ``label`` is the class, for networks that want one.
+        window, stride, order, batch:
+            As in :func:`restore_windows`.
+        memory:
+            Bytes that this process may take, network and libraries included: decides on the batch, and on
+            how many decoded blocks are kept.
+        seed:
+            Of the noise.
+        keep_going:
+            A block of the input that cannot be read counts as missing, and is drawn by the prior to fit its
+            surroundings; else it is an error, before any work is done.
+        surveyed:
+            What :func:`survey` said of ``source`` already.
+        parameters:
+            What else the picture depends on: a run with others starts over.
+        device:
+            Of the network and the windows.
+        spread:
+            ``(draw, after) -> `` who draws the batches of a wave, such as workers; ``after`` wants the pixels
+            that were finished.
+        progress:
+            Show a progress bar: megapixels, their rate, the time left. None: only on a terminal.
+
+    Returns:
+        :class:`Report`.
+
+    Raises:
+        ValueError: an argument has a wrong value, a block cannot be read (:class:`BlockError`), or the
+            memory is not enough for one window; the message says how much would be.
+        OutputError: the disk is full, or the place is not writable; what was finished stays.
+    """
+    start = time.perf_counter()
+    forget_peak()
+    prior = load_prior(prior) if isinstance(prior, str) else prior
+    sampler = DDRM() if sampler is None else sampler
+    degradation = Degradation() if degradation is None else degradation
+    if memory < 1:
+        raise ValueError(f"memory: expected bytes, got {memory}")
+    if not isinstance(source, BlockPicture):
+        source = BlockPicture(source, max(1, memory // _SHARE_OF_BLOCKS))
+    surveyed = survey(source, keep_going) if surveyed is None else surveyed
+    if source.lost and not degradation.takes_mask:
+        raise ValueError(f"{surveyed.lost[0]}; this degradation has no place for missing pixels")
+    operator = degradation.operator(None)
+    shape = operator.image_shape(torch.empty(1, source.channels, *source.size, device="meta"))
+    channels, *size = shape
+    windows = windows_for(operator, shape, window, stride, order)
+    labels = None if label is None else torch.tensor([label])
+    check_prior(prior, channels)
+    check_sampler(sampler)
+    check_travel(travel)
+    check_labels(labels, 1, prior)
+    draw = Draw(
+        prior, sampler, noise_levels(sigma_y, 1), seeds(seed, 1), labels, travel, clip_x0,
+        end_on_measurement,
+    )  # fmt: skip
+    target = Path(target)
+    work = Work(
+        target.with_name(f".{target.name}.work"),
+        shape,
+        {
+            "input": surveyed.sha256, "windows": [windows.size, windows.stride, windows.order],
+            "margin": windows.margin, "sampler": repr(sampler), "travel": repr(travel),
+            "prior": prior.name, "sigma_y": sigma_y, "seed": seed, "label": label, "clip_x0": clip_x0,
+            "end_on_measurement": end_on_measurement, "batch": batch, **(parameters or {}),
+        },
+    )  # fmt: skip
+    try:
+        waves, clock = waves_of(windows), Clock()
+        before = peak()
+        batch = _batch(work, batch, prior, (channels, *windows.size), memory, device)
+        resumed = work.finished
+        done = sum(windows.new(k) for wave in waves[:resumed] for k in wave)
+        with megapixels(size[0] * size[1], progress) as bar:
+            bar.initial = bar.n = done / 1e6
+            restored = mask_shift(
+                clock.degraded(Blocks(source, degradation, device)), clock.canvas(OnDisk(work)),
+                windows, clock.draw(draw), batch=batch, waves=waves, first=resumed,
+                pad=torch.device(device).type == "cuda", after_step=bar.update,
+                spread=None if spread is None else spread(draw, bar.update),
+            )  # fmt: skip
+            for wave in restored:
+                with clock.of("canvas"):
+                    work.finish_wave(wave.number)
+        with clock.of("write"):
+            write_blocks(target, shape, source.dtype, work.read, source.icc)
+    except BaseException:
+        work.close()
+        raise
+    work.remove()
+    seconds = {"all": time.perf_counter() - start, **clock.seconds}
+    return Report(
+        size[0] * size[1] / 1e6, len(windows), len(waves), batch, resumed,
+        {name: round(value, 3) for name, value in seconds.items()}, max(before, peak()),
+        tuple(surveyed.lost),
+    )  # fmt: skip
+
+
+def _batch(
+    work: Work,
+    wanted: int | None,
+    prior: Prior,
+    window: tuple[int, int, int],
+    memory: int,
+    device: torch.device | str,
+) -> int:
+    """Windows that run together: what was asked for, what an earlier part of the run had, or what fits."""
+    if wanted is not None and (not isinstance(wanted, int) or wanted < 1):
+        raise ValueError(f"batch: expected an integer >= 1, got {wanted!r}")
+    on_gpu = torch.device(device).type == "cuda"
+    cost = cost_of_window(prior, window, device)
+    taken, limit = resident(), memory
+    if on_gpu:
+        taken, limit = 0, torch.cuda.mem_get_info(device)[0]
+    batch = wanted or work.notes.get("batch") or max(1, min(GPU_BATCH, (limit - taken) // cost))
+    batch = batch if wanted or on_gpu else 1  # on a CPU more at once is no faster
+    if taken + batch * cost > limit and not on_gpu:
+        raise ValueError(
+            f"memory: {batch} windows of {window[1]} x {window[2]} take {batch * cost / 2**20:.0f} MiB, and "
+            f"{taken / 2**20:.0f} MiB are taken; expected {(taken + batch * cost) / 2**30:.2f} GiB or "
+            f"more, got {memory / 2**30:.2f}"
+        )
+    if work.notes.get("batch") != batch:
+        work.note(batch=batch)
+    return batch
