@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -24,8 +23,8 @@ class FallingBack:
 
     Args:
         prior:
-            The network. Where it computes in half precision and :func:`in_float32` knows how it would in
-            float32, pictures that come out with NaN, infinite or black are drawn again so.
+            The network. Where it computes in half precision, pictures that come out with NaN, infinite or
+            black are drawn again in float32.
         size:
             (H, W) of the pictures: where not even one fits, the network sees tiles of half of that, a
             quarter and so on (:func:`ddrm_fast.large.windowed`).
@@ -62,7 +61,7 @@ class FallingBack:
             torch.OutOfMemoryError: one picture, with the network in the smallest tiles, does not fit.
         """
         x = self._fitting(work, self.prior, draw)
-        exact = in_float32(self.prior)
+        exact = self.prior.in_float32(x.device)
         if exact is None:
             return x
         rows = [
@@ -131,19 +130,6 @@ class FallingBack:
             except ValueError:
                 continue
         return None
-
-
-def in_float32(prior: Prior) -> Prior | None:
-    """The same prior in float32 where this one computes in half precision and that is known; else None."""
-    if prior.float32 is not None:
-        return prior.float32
-    if prior.dtype in (torch.float16, torch.bfloat16) and isinstance(
-        prior.network, torch.nn.Module
-    ):
-        exact = copy.copy(prior)
-        exact.network, exact.dtype = copy.deepcopy(prior.network).float(), torch.float32
-        return exact
-    return None
 
 
 def fits_black(y: Tensor, sigma_y: Tensor) -> list[bool]:

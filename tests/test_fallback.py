@@ -5,7 +5,8 @@ import torch
 from small_cases import PICTURE, restore_small
 
 from ddrm_fast import Prior, classifier_free
-from ddrm_fast.fallback import fits_black, in_float32
+from ddrm_fast.cli.sampling import for_channels
+from ddrm_fast.fallback import fits_black
 from ddrm_fast.large import windowed
 from ddrm_fast.operators import Denoising, Inpainting
 from ddrm_fast.priors import accelerated, load_prior
@@ -116,7 +117,7 @@ def test_half_precision_that_fails_is_drawn_again(broken):
     assert torch.equal(result[1], exact[1])
     untouched = restore_small(BRIGHT, sigma_y=0.3, prior=good).samples[0]
     assert torch.equal(result[[0, 2]], untouched[[0, 2]])
-    assert set(half.float32.network.dtypes) == {torch.bfloat16, torch.float32}
+    assert set(whole.network.dtypes) == {torch.bfloat16, torch.float32}
 
 
 def test_black_stays_where_the_measurement_is_black(recwarn):
@@ -144,28 +145,37 @@ def test_without_float32_there_is_an_error():
 def test_memory_that_runs_out_in_float32_too():
     """The second attempt falls back as the first does."""
     half, _ = half_and_whole(float("nan"))
-    inner = half.float32.network
+    inner = half.network
 
     def network(x, t):
-        if len(x) > 1:
+        out = inner(x, t)
+        if len(x) > 1 and not torch.is_autocast_enabled("cpu"):
             raise torch.OutOfMemoryError("full")
-        return inner(x, t)
+        return out
 
-    half.float32 = Prior(network, "x0", name="small memory")
+    half.network = network
     bright = 0.8 + torch.rand(3, 3, 8, 8) * 0.2
-    with pytest.warns(UserWarning, match="memory is not enough for 3 pictures at a time"):
+    with (
+        pytest.warns(UserWarning, match="they are drawn again in float32"),
+        pytest.warns(UserWarning, match="memory is not enough for 3 pictures at a time"),
+    ):
         result = restore_small(bright, sigma_y=0.5, prior=half).samples
     assert torch.isfinite(result).all()
 
 
-def test_the_float32_version_follows_the_prior():
+def test_the_float32_version_follows_the_prior(monkeypatch):
     half, whole = half_and_whole(0.0)
-    assert in_float32(whole) is None and in_float32(half) is whole
-    assert in_float32(windowed(half, 64, 16)).whole is whole
+    assert whole.in_float32() is None and half.precision == "bfloat16"
+    assert half.in_float32().precision == "float32"
+    assert half.in_float32().network is half.network
+    assert windowed(half, 64, 16).in_float32().whole.precision == "float32"
+    assert windowed(whole, 64, 16).in_float32() is None
     guided = classifier_free(half, 2.0, 0)
-    assert in_float32(guided).name == guided.name and in_float32(guided) is not whole
-    stored = Prior(torch.nn.Conv2d(3, 3, 1).half(), dtype=torch.float16)
-    exact = in_float32(stored)
-    assert exact.dtype == torch.float32 and exact.network.weight.dtype == torch.float32
-    assert stored.network.weight.dtype == torch.float16
-    assert torch.equal(exact.network.weight.half(), stored.network.weight)
+    assert guided.in_float32().network is guided.network
+    grey = for_channels(accelerated(load_prior(), autocast=torch.bfloat16), 1)
+    assert grey.in_float32().channels == 1 and grey.in_float32().in_float32() is None
+    unsure = Prior(lambda x, t: x, precision="auto")
+    monkeypatch.setitem(unsure._fastest, "cpu", "bfloat16")
+    assert unsure.in_float32().precision == "float32"
+    monkeypatch.setitem(unsure._fastest, "cpu", "float32")
+    assert unsure.in_float32() is None

@@ -321,7 +321,20 @@ def for_channels(prior: Prior, channels: int) -> Prior:
     if prior.num_classes is not None:
         raise ValueError(f"{prior.name} is for colour pictures with a class, the picture is grey")
 
-    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-        return prior.denoise(x.expand(-1, 3, -1, -1), math.sqrt(3) * sigma).mean(1, keepdim=True)
+    return _Grey(prior)
 
-    return DenoiserPrior(denoise, (-1.0, 1.0), channels=1, name=f"{prior.name} (grey)")
+
+class _Grey(DenoiserPrior):
+    """A colour prior for grey pictures; see :func:`for_channels`."""
+
+    def __init__(self, prior: Prior) -> None:
+        self.colour = prior
+        super().__init__(self._denoise_grey, (-1.0, 1.0), channels=1, name=f"{prior.name} (grey)")
+
+    def _denoise_grey(self, x: Tensor, sigma: Tensor) -> Tensor:
+        x = x.expand(-1, 3, -1, -1)
+        return self.colour.denoise(x, math.sqrt(3) * sigma).mean(1, keepdim=True)
+
+    def in_float32(self, device: torch.device | str = "cpu") -> Prior | None:
+        exact = self.colour.in_float32(device)
+        return None if exact is None else _Grey(exact)

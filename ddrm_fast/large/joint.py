@@ -267,6 +267,10 @@ class _Windowed(Prior):
 
         return self.tiling.blend(x_t, evaluate)
 
+    def in_float32(self, device: torch.device | str = "cpu") -> Prior | None:
+        exact = self._inner().in_float32(device)
+        return None if exact is None else _Windowed(exact, self.tiling)
+
     @torch.no_grad()
     def denoise(self, x: Tensor, sigma: float | Tensor, labels: Tensor | None = None) -> Tensor:
         """See :meth:`Prior.denoise`."""

@@ -20,8 +20,9 @@ def accelerated(
 ) -> Prior:
     """The same prior with a faster network.
 
-    Half precision changes the picture a little; the others only rounding. The sampling state stays float32
-    in any case, and steps read a float16 or bfloat16 output in place.
+    Half precision changes the picture a little; one that ends in NaN or black is drawn again in float32, with
+    a warning. The other options change only rounding. The sampling state stays float32 in any case, and steps
+    read a float16 or bfloat16 output in place.
 
     Args:
         prior:

@@ -81,5 +81,4 @@ def classifier_free(prior: Prior, scale: float, null_label: int) -> Prior:
         with_label, without = out.chunk(2)
         return without + scale * (with_label - without)
 
-    exact = None if prior.float32 is None else classifier_free(prior.float32, scale, null_label)
-    return replace(prior, network=network, name=f"{prior.name}, guided {scale:g}", float32=exact)
+    return replace(prior, network=network, name=f"{prior.name}, guided {scale:g}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field
 
 import torch
@@ -102,6 +103,14 @@ class Prior:
         if device.type not in self._fastest:
             self._fastest[device.type] = fastest_precision(self, device)
         return self._fastest[device.type]
+
+    def in_float32(self, device: torch.device | str = "cpu") -> Prior | None:
+        """The same prior in float32 where it computes in half precision on this device; else None."""
+        if self.precision_on(device) == "float32":
+            return None
+        exact = copy(self)
+        exact.precision = "float32"
+        return exact
 
     def _cast(self, function: Callable[..., Tensor], x: Tensor, *others: Tensor) -> Tensor:
         dtype = DTYPES[self.precision_on(x.device)]
