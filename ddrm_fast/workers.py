@@ -171,7 +171,7 @@ class Pool:
                         if reference in self._starting:
                             del self._starting[reference]
                             deaths += 1
-                            if deaths > self.tries * self.layout.workers:
+                            if deaths >= self.tries * self.layout.workers:
                                 raise RuntimeError(f"workers cannot start: {reason}") from error
                             continue
                         _, index = working.pop(reference)

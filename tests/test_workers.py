@@ -11,9 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from ddrm_fast import workers
+from ddrm_fast import DDRM, Prior, workers
 from ddrm_fast.cli import main
 from ddrm_fast.io import Picture, write_picture
+from ddrm_fast.io.blocks import BlockPicture, write_blocks
+from ddrm_fast.large import Draw, InMemory, Memory, mask_shift, windows_of
+from ddrm_fast.large.draw import Drawer
+from ddrm_fast.large.mask_shift import on_workers
+from ddrm_fast.operators import Denoising
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install ddrm-fast[ray]")
 
@@ -103,10 +108,10 @@ def test_an_item_that_kills_every_worker_is_given_up(here):
     def make():
         return lambda item: os._exit(1) if item == 1 else item
 
-    with workers.Pool(make, ONE, tries=2) as pool:
+    with workers.Pool(make, ONE, tries=1) as pool:
         found = dict(pool.run(range(3)))
     lost = found.pop(1)
-    assert found == {0: 0, 2: 2} and lost.tries == 2 and "died" in lost.reason
+    assert found == {0: 0, 2: 2} and lost.tries == 1 and "died" in lost.reason
 
 
 def test_errors_of_workers_are_raised(here):
@@ -174,7 +179,12 @@ def test_a_killed_worker_loses_and_repeats_nothing(here, capsys, caplog):
 def test_a_full_disk_ends_the_run(here, capsys):
     folder(2)
     Path("file").write_text("in the way")
-    assert main(["restore", "in", *LINE, "--ray", "--out", "file/results", "--quiet"]) == 1
+    assert (
+        main(
+            ["restore", "in", *LINE, "--ray", "--workers", "1", "--out", "file/results", "--quiet"]
+        )
+        == 1
+    )
     lines = capsys.readouterr().err.strip().splitlines()
     assert lines[-1].endswith("cannot be written (Not a directory)")
 
@@ -209,3 +219,59 @@ def test_no_cluster_and_no_ray(monkeypatch):
 def _refuse(error, **settings):
     assert settings["address"] == "there:1"
     raise error
+
+
+def test_waves_of_one_picture_are_shared(here):
+    """The windows of a wave on two workers, one of which is killed: the bits of one process."""
+    marker = here / "killed"
+
+    def dying(x_t, t, labels=None):
+        if os.getpid() != driver and t[0] < 300 and not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return 0.3 * x_t
+
+    driver = os.getpid()
+    y = torch.rand(1, 3, 96, 120, generator=torch.Generator().manual_seed(4))
+    windows = windows_of((96, 120), 48, 24)
+    draw = Draw(
+        Prior(dying), DDRM(steps=3), torch.tensor([0.1], dtype=torch.float64), torch.tensor([5])
+    )
+    canvases, advanced = [torch.zeros(1, *y.shape) for _ in range(2)], []
+    degraded = InMemory(Denoising(), y)
+    for _ in mask_shift(degraded, Memory(canvases[0]), windows, draw, batch=2):
+        pass
+    with workers.Pool(partial(Drawer, draw), TWO) as pool:
+        spread = on_workers(pool, advanced.append)
+        shared = mask_shift(degraded, Memory(canvases[1]), windows, draw, batch=2, spread=spread)
+        assert [wave.number for wave in shared] == list(range(6))
+    assert marker.exists() and torch.equal(*canvases)
+    assert sum(advanced) == 96 * 120
+
+
+def test_windows_that_are_lost_are_named():
+    class Dead:
+        def run(self, batches):
+            yield 0, workers.Lost(3, "the machine is off")
+
+    windows = windows_of((96, 120), 48, 24)
+    draw = Draw(
+        Prior(lambda x, t: x), DDRM(), torch.tensor([0.1], dtype=torch.float64), torch.tensor([5])
+    )
+    shared = mask_shift(
+        InMemory(Denoising(), torch.rand(1, 3, 96, 120)), Memory(torch.zeros(1, 1, 3, 96, 120)),
+        windows, draw, spread=on_workers(Dead()),
+    )  # fmt: skip
+    with pytest.raises(RuntimeError, match="row 0, column 0 were lost with 3 workers .the machine"):
+        next(shared)
+
+
+def test_a_picture_on_disk_by_workers(here):
+    pytest.importorskip("zarr", reason="zarr is not installed: pip install ddrm-fast[large]")
+    x = torch.rand(3, 70, 90, generator=torch.Generator().manual_seed(2))
+    write_blocks("y.zarr", (3, 70, 90), "uint8", lambda t, l, h, w: x[:, t : t + h, l : l + w])
+    line = ["restore", "y.zarr", *LINE[:-2], "--window", "40", "--threads", "1", "--quiet"]
+    assert main([*line, "--out", "one.zarr"]) == 0
+    assert main([*line, "--out", "two.zarr", "--ray", "--workers", "2"]) == 0
+    one, two = (BlockPicture(name).read(0, 0, 70, 90) for name in ("one.zarr", "two.zarr"))
+    assert torch.equal(one, two)

@@ -171,14 +171,14 @@ def _without_edges(made: Degradation, factor: int) -> tuple[int, Degradation]:
     return margin, Degradation(made.task, parameters, made.arrays, shape)
 
 
-def _floor(bits: int) -> float:
+def noise_floor(bits: int) -> float:
     """Standard deviation of the rounding to so many bits."""
     return 1 / ((2**bits - 1) * math.sqrt(12))
 
 
 def _estimate(bits: int, y: Tensor, known: Tensor | None) -> float:
     """Noise level as the picture shows it, never below its rounding."""
-    return max(_floor(bits), metrics.estimate_noise(y, known))
+    return max(noise_floor(bits), metrics.estimate_noise(y, known))
 
 
 def _noise_of(
@@ -186,7 +186,7 @@ def _noise_of(
 ) -> tuple[float, str]:
     """Noise level of a picture file, never below its rounding, and where it comes from."""
     if sigma not in (None, "auto"):
-        return max(_floor(picture.bits), specs.noise_level("--sigma", sigma)), "given"
+        return max(noise_floor(picture.bits), specs.noise_level("--sigma", sigma)), "given"
     try:
         return _estimate(picture.bits, y, known), "estimated"
     except ValueError as error:

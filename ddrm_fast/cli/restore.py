@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import platform
 import sys
 import time
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-import ddrm_fast
-
 from ..io import Picture, check_writable, write_json
-from ..ops.dispatch import choose
 from ..restoration import Restoration
-from . import results, specs
+from . import on_disk, results, specs
 from .cluster import add_worker_options, share_out
 from .folder import Stages, work_through
 from .inputs import Input, find_inputs
@@ -96,6 +91,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         "--arrays", action="store_true", help="also write samples, mean and std as photo-arrays.npz"
     )
     add_sampling_options(parser, samples=4)
+    on_disk.add_disk_options(parser)
     add_worker_options(parser)
     parser.set_defaults(run=run)
 
@@ -106,6 +102,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.sigma not in (None, "auto"):
         specs.noise_level("--sigma", arguments.sigma)
     out = Path(arguments.out)
+    if arguments.ray is None and arguments.workers is not None:
+        raise ValueError("--workers: belongs to --ray, which is not given")
+    if arguments.ray is not None:
+        # a wrong option is said once, before workers start; all compute in what this machine chose
+        arguments.precision = read_drawing(arguments).prior.precision_on()
+    if on_disk.concerns(arguments):
+        return on_disk.run(arguments, options)
     inputs = find_inputs(arguments.inputs, out, measurements=True)
     if (
         len(inputs) > 1
@@ -116,10 +119,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"--task: is needed, none of the {len(inputs)} inputs is a measurement file"
         )
     if arguments.ray is not None:
-        read_drawing(arguments)  # a wrong option is said once, before workers start
         return share_out("restore", inputs, partial(stages, options, arguments), arguments)
-    if arguments.workers is not None:
-        raise ValueError("--workers: belongs to --ray, which is not given")
     with use_machine(arguments):
         return work_through("restore", inputs, stages(options, arguments), arguments.quiet)
 
@@ -198,14 +198,8 @@ def _write(work: _Work, arrays: bool) -> str:
         "sigma_y_from": job.sigma_from,
         **found,
         "seconds": round(work.seconds, 3),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "backend": choose("cpu", torch.float32).__name__.rpartition(".")[2],
+        **results.provenance(),
         "threads": work.threads,
-        "versions": {
-            "ddrm_fast": ddrm_fast.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
         "files": files,
     }
     write_json(f"{target}.json", record)

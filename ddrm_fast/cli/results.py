@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+import platform
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import torch
+
+import ddrm_fast
 
 from .. import metrics
 from ..io import OutputError, Panel, Picture, heat, sheet, write_atomically, write_picture
 from ..io.files import reason
+from ..ops.dispatch import choose
 from ..restoration import Restoration
 from .jobs import Job
 
@@ -41,7 +47,7 @@ def finished(record: dict | None, target: Path, parameters: dict) -> bool:
     """Whether a record is of these parameters and all its files are there."""
     if record is None or record.get("parameters") != json.loads(json.dumps(parameters)):
         return False
-    return all((target.parent / str(name)).is_file() for name in record["files"])
+    return all((target.parent / str(name)).exists() for name in record["files"])
 
 
 def clear(record: dict | None, target: Path) -> None:
@@ -56,6 +62,20 @@ def clear(record: dict | None, target: Path) -> None:
                 (target.parent / name).unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{path}: cannot be replaced ({reason(error)})") from error
+
+
+def provenance() -> dict:
+    """When and with what a result was made, for its record."""
+    return {
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "backend": choose("cpu", torch.float32).__name__.rpartition(".")[2],
+        "threads": torch.get_num_threads(),
+        "versions": {
+            "ddrm_fast": ddrm_fast.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    }
 
 
 def measure(job: Job, result: Restoration, truth: Picture | None) -> dict:

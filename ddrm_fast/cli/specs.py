@@ -102,13 +102,7 @@ def mask(option: str, text: str, size: tuple[int, int], seed: int | None) -> Ten
         drawn = torch.rand(size, generator=torch.Generator().manual_seed(seed))
         return (drawn >= share).to(torch.uint8)
     if kind == "box" and rest:
-        sides = [whole(f"{option} box", word, 0) for word in rest.split(",")]
-        top, left, tall, wide = sides if len(sides) == 4 else (0, 0, 0, 0)
-        if not (tall and wide) or top + tall > height or left + wide > width:
-            raise ValueError(
-                f"{option}: got {text!r}, expected box:TOP,LEFT,HEIGHT,WIDTH inside the picture of "
-                f"{height} x {width}"
-            )
+        top, left, tall, wide = box(option, text, size)
         known = torch.ones(size, dtype=torch.uint8)
         known[top : top + tall, left : left + wide] = 0
         return known
@@ -119,6 +113,18 @@ def mask(option: str, text: str, size: tuple[int, int], seed: int | None) -> Ten
             raise ValueError(f"{option} bayer: {error}") from None
     plane = _plane(option, text, size)
     return (plane >= 0.5).to(torch.uint8)
+
+
+def box(option: str, text: str, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The missing rectangle of box:TOP,LEFT,HEIGHT,WIDTH, inside a picture of (H, W)."""
+    sides = [whole(f"{option} box", word, 0) for word in text.partition(":")[2].split(",")]
+    top, left, tall, wide = sides if len(sides) == 4 else (0, 0, 0, 0)
+    if not (tall and wide) or top + tall > size[0] or left + wide > size[1]:
+        raise ValueError(
+            f"{option}: got {text!r}, expected box:TOP,LEFT,HEIGHT,WIDTH inside the picture of "
+            f"{size[0]} x {size[1]}"
+        )
+    return top, left, tall, wide
 
 
 def gain(option: str, text: str, size: tuple[int, int]) -> Tensor:

@@ -224,11 +224,11 @@ def task_options(arguments: argparse.Namespace) -> dict[str, str]:
             raise ValueError(
                 f"--{name}: task {arguments.task} does not take it; its parameters: {known}"
             )
-    _numbers(arguments.task, given)
+    parameters_of(arguments.task, given)
     return given
 
 
-def _numbers(name: str, options: dict[str, str]) -> dict:
+def parameters_of(name: str, options: dict[str, str]) -> dict:
     """The parameters that are numbers or words, checked."""
     values = dict(TASKS[name].defaults)
     if "factor" in options:
@@ -246,7 +246,7 @@ def multiples(name: str, options: dict[str, str], size: tuple[int, int]) -> tupl
     """The size (H, W) that a clean picture is padded to before it is degraded."""
     if name == "cs":
         return tuple(1 << (n - 1).bit_length() for n in size)
-    values = _numbers(name, options)
+    values = parameters_of(name, options)
     option = "block" if name == "blockcs" else "factor"
     step = values.get(option, 1)
     if step > 1 and step > max(size):
@@ -271,7 +271,7 @@ def degradation(
         crop: (H, W) of the picture itself where it is padded; masks have this size.
     """
     size = tuple(image_shape[1:])
-    values, arrays = _numbers(name, options), {}
+    values, arrays = parameters_of(name, options), {}
     if "mask" in options:
         mask = _mask(name, values, options["mask"], size, seed, crop or size)
         if mask.dim() == 3 and mask.shape[0] != image_shape[0]:

@@ -12,7 +12,9 @@ import logging
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -25,9 +27,10 @@ from ..operators import Denoising, Inpainting, Operator
 from ..operators.cuts import Box, Cuts
 from ..priors import Prior, load_prior
 from ..samplers import DDRM, Sampler, Travel
+from ..workers import Pool
 from .clock import Clock
-from .draw import Draw
-from .mask_shift import Spread, mask_shift
+from .draw import Draw, Drawer
+from .mask_shift import mask_shift, on_workers
 from .memory import cost_of_window, forget_peak, peak, resident
 from .progress import megapixels
 from .restore import GPU_BATCH, windows_for
@@ -35,7 +38,7 @@ from .waves import waves as waves_of
 from .work import Work
 
 _SAMPLED = 16  # blocks from which the noise level is estimated
-_SHARE_OF_BLOCKS = 16  # of the memory goes to decoded blocks: one part in so many
+CACHE_SHARE = 16  # of the memory goes to decoded blocks: one part in so many
 
 log = logging.getLogger(__name__)
 
@@ -221,6 +224,7 @@ def restore_on_disk(
     memory: int = 2**31,
     seed: int = 0,
     label: int | None = None,
+    guidance: Callable[[Tensor, Tensor, Tensor | None], Tensor] | None = None,
     clip_x0: bool = False,
     end_on_measurement: bool = False,
     travel: Travel | None = None,
@@ -228,7 +232,7 @@ def restore_on_disk(
     surveyed: Survey | None = None,
     parameters: dict | None = None,
     device: torch.device | str = "cpu",
-    spread: Callable[[Draw, Callable[[float], None]], Spread] | None = None,
+    workers: Callable[[Callable], AbstractContextManager[Pool]] | None = None,
     progress: bool | None = False,
 ) -> Report:
     """Restores a picture that does not fit into memory, by mask-shift restoration.
@@ -244,7 +248,7 @@ def restore_on_disk(
             Likewise: what is written when all is finished.
         degradation:
             Default: noise alone.
-        sigma_y, prior, sampler, clip_x0, end_on_measurement, travel:
+        sigma_y, prior, sampler, guidance, clip_x0, end_on_measurement, travel:
             As in :func:`ddrm_fast.restore`; ``label`` is the class, for networks that want one.
         window, stride, order, batch:
             As in :func:`restore_windows`.
@@ -262,9 +266,9 @@ def restore_on_disk(
             What else the picture depends on: a run with others starts over.
         device:
             Of the network and the windows.
-        spread:
-            ``(draw, after) -> `` who draws the batches of a wave, such as workers; ``after`` wants the pixels
-            that were finished.
+        workers:
+            ``make -> with workers(make) as pool``: a :class:`Pool` that draws the batches of every wave; what
+            its processes take of memory is not counted.
         progress:
             Show a progress bar: megapixels, their rate, the time left. None: only on a terminal.
 
@@ -284,7 +288,7 @@ def restore_on_disk(
     if memory < 1:
         raise ValueError(f"memory: expected bytes, got {memory}")
     if not isinstance(source, BlockPicture):
-        source = BlockPicture(source, max(1, memory // _SHARE_OF_BLOCKS))
+        source = BlockPicture(source, max(1, memory // CACHE_SHARE))
     surveyed = survey(source, keep_going) if surveyed is None else surveyed
     if source.lost and not degradation.takes_mask:
         raise ValueError(f"{surveyed.lost[0]}; this degradation has no place for missing pixels")
@@ -299,7 +303,7 @@ def restore_on_disk(
     check_labels(labels, 1, prior)
     draw = Draw(
         prior, sampler, noise_levels(sigma_y, 1), seeds(seed, 1), labels, travel, clip_x0,
-        end_on_measurement,
+        end_on_measurement, guidance,
     )  # fmt: skip
     target = Path(target)
     work = Work(
@@ -318,13 +322,16 @@ def restore_on_disk(
         batch = _batch(work, batch, prior, (channels, *windows.size), memory, device)
         resumed = work.finished
         done = sum(windows.new(k) for wave in waves[:resumed] for k in wave)
-        with megapixels(size[0] * size[1], progress) as bar:
+        with (
+            nullcontext() if workers is None else workers(partial(Drawer, draw)) as pool,
+            megapixels(size[0] * size[1], progress) as bar,
+        ):
             bar.initial = bar.n = done / 1e6
             restored = mask_shift(
                 clock.degraded(Blocks(source, degradation, device)), clock.canvas(OnDisk(work)),
                 windows, clock.draw(draw), batch=batch, waves=waves, first=resumed,
                 pad=torch.device(device).type == "cuda", after_step=bar.update,
-                spread=None if spread is None else spread(draw, bar.update),
+                spread=None if pool is None else on_workers(pool, bar.update),
             )  # fmt: skip
             for wave in restored:
                 with clock.of("canvas"):

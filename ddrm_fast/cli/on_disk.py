@@ -1,0 +1,285 @@
+"""`ddrm-fast restore BIG.zarr`: pictures larger than memory, from blocks on disk to blocks on disk."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .. import operators
+from ..io import check_writable, write_json
+from ..io.blocks import ZARR, BlockPicture, is_block_picture
+from ..large.memory import bytes_of
+from ..large.on_disk import CACHE_SHARE, Degradation, MaskRegion, restore_on_disk, survey
+from ..operators import Operator
+from ..operators.cuts import Box
+from . import cluster, results, specs
+from .folder import Stages, work_through
+from .inputs import Input
+from .jobs import noise_floor
+from .large import WINDOW, Large
+from .sampling import Drawing, for_channels, read_drawing, use_machine
+from .tasks import TASKS, parameters_of
+
+DEFAULT_MEMORY = "2GiB"
+_TASKS = ("noise", "inpaint", "sr", "color", "oldphoto", "blur")
+_BITS = {"uint8": 8, "uint16": 16, "float32": 16}
+_UNUSABLE = ("truth", "arrays")
+
+
+def add_disk_options(parser: argparse.ArgumentParser) -> None:
+    """Add what pictures larger than memory need."""
+    group = parser.add_argument_group(
+        "pictures larger than memory: .zarr, or .tif with --memory (pip install ddrm-fast[large])"
+    )
+    group.add_argument(
+        "--memory", metavar="SIZE",
+        help=f"work from disk to disk with so much memory, such as 1GiB ({DEFAULT_MEMORY}); an interrupted "
+        "run goes on where it was; --out names the result, .zarr or .tif, or a folder",
+    )  # fmt: skip
+    group.add_argument(
+        "--keep-going", action="store_true",
+        help="a damaged block of the input counts as missing pixels",
+    )  # fmt: skip
+
+
+def concerns(arguments: argparse.Namespace) -> bool:
+    """Whether the inputs are worked on from disk to disk.
+
+    Raises:
+        ValueError: Some are and others are not, or an option does not go with them.
+    """
+    chosen = [
+        path
+        for path in arguments.inputs
+        if Path(path).suffix.lower() == ZARR
+        or (arguments.memory is not None and is_block_picture(path))
+    ]
+    others = [path for path in arguments.inputs if path not in chosen]
+    if others and (chosen or arguments.memory is not None or arguments.keep_going):
+        raise ValueError(
+            f"{others[0]}: is restored in memory; --memory and --keep-going are for pictures on disk, .zarr "
+            "or .tif, which are worked on by themselves"
+        )
+    for name in _UNUSABLE if chosen else ():
+        if getattr(arguments, name):
+            raise ValueError(f"--{name}: is not for pictures on disk")
+    return bool(chosen)
+
+
+def run(arguments: argparse.Namespace, options: dict[str, str]) -> int:
+    """Restore; returns the exit status."""
+    if arguments.task is None:
+        raise ValueError(f"--task: is needed for pictures on disk; expected {', '.join(_TASKS)}")
+    if arguments.task not in _TASKS:
+        raise ValueError(
+            f"--task {arguments.task}: is not for pictures on disk; expected {', '.join(_TASKS)}"
+        )
+    if isinstance(arguments.samples, str) and specs.whole("--samples", arguments.samples) > 1:
+        raise ValueError(
+            "--samples: of a picture on disk one is drawn; another --seed gives another"
+        )
+    inputs = [Input(Path(path), Path(path).stem) for path in arguments.inputs]
+    if len(inputs) > 1 and is_block_picture(arguments.out):
+        raise ValueError(f"--out: {arguments.out} is for one input, expected a folder")
+    with use_machine(arguments):
+        drawing = read_drawing(arguments)
+        if drawing.large is not None and (drawing.large.method == "joint" or drawing.large.levels):
+            raise ValueError(
+                "--large joint, --levels: pictures on disk are restored by mask-shift, in one level"
+            )
+        work = Stages(
+            lambda item: item,
+            lambda item: _restore(item, options, arguments, replace(drawing, samples=1)),
+            str,
+        )
+        return work_through("restore", inputs, work, arguments.quiet)
+
+
+def _restore(
+    item: Input, options: dict[str, str], arguments: argparse.Namespace, drawing: Drawing
+) -> str:
+    """Restore one picture; what to print."""
+    memory = _bytes("--memory", arguments.memory or DEFAULT_MEMORY)
+    out = Path(arguments.out)
+    target = out if is_block_picture(out) else out / f"{item.name}{item.path.suffix.lower()}"
+    if target.resolve() == item.path.resolve():
+        raise ValueError(f"{target}: is the input itself; expected another --out")
+    picture = BlockPicture(item.path, max(1, memory // CACHE_SHARE))
+    made, record = degradation_of(arguments.task, options, picture)
+    known = made.mask if made.factor == 1 else None
+    wanted = arguments.sigma in (None, "auto")
+    found = survey(picture, arguments.keep_going, wanted, known)
+    floor = 0.0 if picture.dtype == "float32" else noise_floor(_BITS[picture.dtype])
+    level = found.noise if wanted else specs.noise_level("--sigma", arguments.sigma)
+    level = max(floor, level)
+    window, stride = _windows(drawing.large, made, picture)
+    parameters = {
+        "input_sha256": found.sha256,
+        "task": arguments.task,
+        "task_parameters": {**options, **record},
+        "sigma": arguments.sigma,
+        "window": window,
+        "stride": stride,
+        **drawing.settings(),
+    }
+    stem = target.with_suffix("")
+    earlier = results.earlier(stem)
+    if results.finished(earlier, stem, parameters):
+        return f"{item.path} -> {target}  is finished already"
+    if target.exists() and earlier is None:
+        raise ValueError(
+            f"{target}: is there and is no result of `ddrm-fast restore`; expected another --out"
+        )
+    check_writable(f"{stem}.json")
+    start = time.perf_counter()
+    channels = 3 if TASKS[arguments.task].grey else picture.channels
+    report = restore_on_disk(
+        picture,
+        target,
+        made,
+        level,
+        for_channels(drawing.prior, channels),
+        drawing.sampler,
+        window=window,
+        stride=stride,
+        memory=memory,
+        seed=drawing.seed,
+        label=drawing.classes.label,
+        guidance=drawing.classes.guidance,
+        clip_x0=drawing.clip_x0,
+        end_on_measurement=drawing.end_on_measurement,
+        travel=drawing.travel,
+        keep_going=arguments.keep_going,
+        surveyed=found,
+        parameters=parameters,
+        workers=None if arguments.ray is None else partial(cluster.pool, arguments),
+        progress=False if drawing.quiet else None,
+    )
+    seconds = time.perf_counter() - start
+    sigma_from = "estimated" if wanted else "given"
+    write_json(
+        f"{stem}.json",
+        {
+            "format": results.FORMAT,
+            "parameters": parameters,
+            "sigma_y": level,
+            "sigma_y_from": sigma_from,
+            "lost": list(report.lost),
+            "windows": report.windows,
+            "waves": report.waves,
+            "resumed_at_wave": report.resumed,
+            "megapixels": report.megapixels,
+            "seconds": report.seconds,
+            "peak_bytes": report.peak_bytes,
+            **results.provenance(),
+            "files": [target.name],
+        },
+    )
+    resumed = f", resumed at wave {report.resumed} of {report.waves}" if report.resumed else ""
+    lost = f", {len(report.lost)} blocks were missing" if report.lost else ""
+    return (
+        f"{item.path} -> {target}  noise {level:.4f} ({sigma_from}), {report.megapixels:.2f} megapixels, "
+        f"{seconds:.1f} s, peak memory {report.peak_bytes / 2**30:.2f} GiB{resumed}{lost}"
+    )
+
+
+def _windows(
+    large: Large | None, made: Degradation, picture: BlockPicture
+) -> tuple[int | tuple[int, int], int | None]:
+    """Window and stride: as asked for, else 256 pixels or the picture's sides, and half of that."""
+    if large is not None and large.window is not None:
+        return large.window, large.stride
+    most = max(made.factor, WINDOW - WINDOW % made.factor)
+    window = tuple(min(most, n * made.factor) for n in picture.size)
+    return window, None if large is None else large.stride
+
+
+def degradation_of(
+    task: str, options: dict[str, str], picture: BlockPicture
+) -> tuple[Degradation, dict]:
+    """What happened to a picture on disk, and what else defines it, for the record.
+
+    Raises:
+        ValueError: A mask or kernel does not fit, or cannot be read by blocks.
+    """
+    values = parameters_of(task, options)
+    factor = values.get("factor", 1)
+    weights = values.get("weights")
+    if TASKS[task].grey and picture.channels != 1:
+        raise ValueError(f"{picture.path}: has colours, task {task} on disk expects a grey picture")
+    if task == "blur":
+        kernel = specs.kernel("--kernel", options["kernel"])
+        if options.get("boundary") == "periodic":
+            raise ValueError("--boundary: pictures on disk are reflected at their edges")
+        operator = operators.Blur(kernel, "reflect")
+        return Degradation(lambda mask: operator, takes_mask=False), {}
+    mask, record = None, {}
+    if "mask" in options:
+        size = tuple(n * factor for n in picture.size)
+        mask, record = _mask(options["mask"], size, factor)
+    if task in ("noise", "inpaint"):
+        return Degradation(mask=mask), record
+    return Degradation(partial(_block_means, factor, weights), factor, mask), record
+
+
+def _block_means(factor: int, weights: tuple | None, mask: Tensor | None) -> Operator:
+    return operators.SuperResolution(factor, weights, mask)
+
+
+def _mask(text: str, size: tuple[int, int], factor: int) -> tuple[MaskRegion, dict]:
+    """A mask by region: a box, a colour filter, or a file in blocks; and its digest, where it is one."""
+    kind, _, rest = text.partition(":")
+    if kind == "box" and rest:
+        box = Box(*specs.box("--mask", text, size))
+        return partial(_outside, box), {}
+    if kind == "bayer" and rest:
+        specs.mask("--mask", text, (2, 2), None)  # says what is wrong with the pattern
+        return partial(_bayer, rest), {}
+    if kind == "random" and rest:
+        specs.mask("--mask", text, (2, 2), None)  # explains
+    if not is_block_picture(text):
+        raise ValueError(
+            f"--mask: got {text!r}; for pictures on disk expected a .zarr or .tif file (tiled), "
+            "box:TOP,LEFT,HEIGHT,WIDTH or bayer:RGGB"
+        )
+    file = BlockPicture(text)
+    small = tuple(n // factor for n in size)
+    if file.size not in (size, small):
+        raise ValueError(
+            f"--mask: {text} has {file.size[0]} x {file.size[1]} pixels (rows x columns), expected the "
+            f"picture's {size[0]} x {size[1]}"
+        )
+    shrink = factor if file.size != size else 1
+    return partial(_white, file, shrink), {"mask_sha256": survey(file).sha256}
+
+
+def _outside(box: Box, top: int, left: int, height: int, width: int) -> Tensor:
+    here = Box(top, left, height, width)
+    known, hole = torch.ones(1, height, width, dtype=torch.bool), box.meet(here)
+    if hole is not None:
+        known[:, *hole.inside(here)] = False
+    return known
+
+
+def _bayer(pattern: str, top: int, left: int, height: int, width: int) -> Tensor:
+    down, right = top % 2, left % 2
+    tile = operators.bayer_mask(height + 2, width + 2, pattern)[0] > 0
+    return tile[:, down : down + height, right : right + width]
+
+
+def _white(file: BlockPicture, shrink: int, top: int, left: int, height: int, width: int) -> Tensor:
+    x = file.read(*Box(top, left, height, width).shrunk(shrink)).mean(dim=0, keepdim=True) >= 0.5
+    return x.repeat_interleave(shrink, dim=1).repeat_interleave(shrink, dim=2)
+
+
+def _bytes(option: str, text: str) -> int:
+    try:
+        return bytes_of(text)
+    except ValueError as error:
+        raise ValueError(f"{option}: {error}") from None
