@@ -198,6 +198,7 @@ class _Batches(Sequence[Batch]):
     ) -> None:
         self.degraded, self.canvas, self.windows = degraded, canvas, windows
         self.chunks, self.most = chunks, most
+        self._fixed: dict[int, Known] = {}  # of the batches that are being drawn
 
     def __len__(self) -> int:
         return len(self.chunks)
@@ -221,7 +222,7 @@ class _Batches(Sequence[Batch]):
         items = [item for _, item in self._items(index)]
         cuts = cuts_of(items)
         operator, y = self.degraded.windows(cuts)
-        known = self._known(index)
+        self._fixed[index] = known = self._known(index)
         known = Known(known.mask.to(y.device), known.image.to(y))
         holds = self.degraded.holds(cuts, [item.sample for item in items])
         return Batch(items, operator, y, known if bool(known.mask.any()) else None, holds)
@@ -232,7 +233,7 @@ class _Batches(Sequence[Batch]):
 
     def paste(self, index: int, x: Tensor) -> None:
         """A drawn batch onto the canvas, known pixels as they are there."""
-        known = self._known(index)
+        known = self._fixed.pop(index)
         x = torch.where(known.mask, known.image, x.to(known.image))
         for (k, item), pixels in zip(
             self._items(index)[: len(self.chunks[index])], x, strict=False
