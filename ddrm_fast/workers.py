@@ -135,6 +135,23 @@ class Pool:
             _ray().kill(actor)
         self._idle, self._starting = [], {}
 
+    def start(self) -> None:
+        """Start all workers and wait until they are ready (:meth:`run` starts them as it needs them).
+
+        Raises:
+            RuntimeError: None can start.
+        """
+        self._start(self.layout.workers)
+        while self._starting:
+            ready, _ = _ray().wait(list(self._starting), timeout=_PATIENCE)
+            for reference in ready:
+                actor = self._starting.pop(reference)
+                try:
+                    _ray().get(reference)
+                except _ray().exceptions.RayError as error:
+                    raise RuntimeError(f"workers cannot start: {_reason(error)}") from error
+                self._idle.append(actor)
+
     def run(self, items: Sequence[Any]) -> Iterator[tuple[int, Any]]:
         """Work on all items, in any order.
 

@@ -14,7 +14,7 @@ from ..bench.network import NetworkProfile, report
 from ..bench.table import Table, markdown
 from ..io import check_writable, write_json
 from ..priors import load_prior
-from . import specs
+from . import bench_large, specs
 from .info import gather
 from .sampling import add_machine_options, use_machine
 
@@ -75,12 +75,20 @@ def add(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--out", metavar="DIR", help="write bench.json, and bench.png where matplotlib is installed"
     )
+    parser.add_argument(
+        "--large", metavar="MP,...", nargs="?", const="0.25,1",
+        help="large pictures instead, of so many megapixels (0.25,1): speed, peak memory and where the time "
+        "goes, whole, in tiles, window by window, from disk to disk; default prior unless --prior",
+    )  # fmt: skip
+    parser.add_argument("--steps", default=4, metavar="N", help="of --large, DDRM (4)")
     add_machine_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print; returns the exit status."""
+    if arguments.large is not None:
+        return _large(arguments)
     size = specs.whole("--size", arguments.size, 32)
     if size & (size - 1):
         raise ValueError(f"--size: got {size}, expected a power of two (Walsh-Hadamard needs it)")
@@ -165,6 +173,20 @@ def _networks(arguments: argparse.Namespace, size: int, repeats: int) -> int:
     if arguments.out is not None:
         write_json(Path(arguments.out) / "bench.json", {"machine": facts, "network": records})
     return 0
+
+
+def _large(arguments: argparse.Namespace) -> int:
+    """``--large``; returns the exit status."""
+    sizes = [specs.number("--large", text, 0.01, 1e4) for text in arguments.large.split(",")]
+    steps = specs.whole("--steps", arguments.steps)
+    out = None if arguments.out is None else Path(arguments.out)
+    if out is not None:
+        check_writable(out / "large.json")
+    with use_machine(arguments):
+        settings = {"steps": steps, "prior": arguments.prior or "default"}
+        chosen = bench_large.cases(sizes, threads=torch.get_num_threads(), **settings)
+        rows = bench_large.bench(chosen, gather(), out, quiet=arguments.quiet)
+    return 0 if rows else 1
 
 
 def _network(name: str, size: int) -> float:

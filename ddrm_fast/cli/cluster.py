@@ -70,7 +70,7 @@ def share_out(
     Args:
         make: Called once in each worker.
     """
-    with pool(arguments, partial(_attempts, make)) as crew:
+    with pool(arguments, partial(attempts, make)) as crew:
         with Tally(command, len(inputs), arguments.quiet) as tally:
             for index, found in crew.run(inputs):
                 if isinstance(found, workers.Lost):
@@ -80,7 +80,7 @@ def share_out(
     return tally.status()
 
 
-def _attempts(make: Callable[[], Stages]) -> Callable[[Input], Outcome]:
+def attempts(make: Callable[[], Stages]) -> Callable[[Input], Outcome]:
     """Works on one input after the other, all stages of it."""
     load, work, save = make()
     return lambda item: attempt(lambda: save(work(load(item))), item.path)

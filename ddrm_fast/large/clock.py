@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..operators import Operator
 from ..operators.cuts import Box, Cuts
+from ..priors import Prior
 from ..samplers import Hold
 from .draw import Draw
 from .mask_shift import Canvas, Degraded
@@ -39,7 +40,11 @@ class Clock:
 
     def draw(self, draw: Draw) -> Draw:
         """The same with calls of the network counted."""
-        prior = copy.copy(draw.prior)
+        return replace(draw, prior=self.prior(draw.prior))
+
+    def prior(self, prior: Prior) -> Prior:
+        """The same with calls of the network counted."""
+        prior = copy.copy(prior)
         network = prior.network
 
         def timed(x_t: Tensor, *conditions: Tensor) -> Tensor:
@@ -50,7 +55,7 @@ class Clock:
                 return out
 
         prior.network = timed
-        return replace(draw, prior=prior)
+        return prior
 
     def degraded(self, degraded: Degraded) -> Degraded:
         """The same with reading counted."""
