@@ -32,7 +32,7 @@ from ..operators import Operator
 from ..priors import Prior, load_prior
 from ..restoration import degrade, restore
 from ..samplers import DDRM
-from .errors import one_line
+from .errors import FAILURES, one_line
 
 METHODS = ("whole", "tiles", "mask-shift", "on disk")
 TASKS = ("denoising", "inpainting", "super-resolution x4", "colorization")
@@ -92,6 +92,8 @@ def measure(case: Case) -> dict:
 
 
 def _measure(case: Case) -> dict:
+    if torch.device(case.device).type == "cuda" and not torch.cuda.is_available():
+        raise RuntimeError("there is no GPU")
     torch.set_num_threads(case.threads)
     prior = _trivial() if case.prior == "trivial" else load_prior(case.prior)
     prior.precision = prior.precision_on(case.device)
@@ -317,7 +319,7 @@ def bench(
     for case in tqdm(chosen, unit="case", disable=True if quiet else None):
         try:
             rows.append(measure(case))
-        except (ImportError, MemoryError, RuntimeError, ValueError) as error:
+        except FAILURES as error:
             tqdm.write(f"left out: {case}: {one_line(error)}", file=sys.stderr)
             continue
         if out is not None:
