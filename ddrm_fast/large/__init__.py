@@ -3,12 +3,14 @@
 from .draw import Draw, Item
 from .joint import windowed
 from .mask_shift import Canvas, Degraded, InMemory, Memory, Wave, mask_shift
+from .on_disk import Degradation, restore_on_disk
 from .restore import restore_windows, windows_for
 from .waves import overlaps, pastes, waves
 from .windows import Windows, windows_of
 
 __all__ = [
     "Canvas",
+    "Degradation",
     "Degraded",
     "Draw",
     "InMemory",
@@ -19,6 +21,7 @@ __all__ = [
     "mask_shift",
     "overlaps",
     "pastes",
+    "restore_on_disk",
     "restore_windows",
     "waves",
     "windowed",
