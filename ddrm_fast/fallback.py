@@ -90,7 +90,9 @@ class FallingBack:
             try:
                 drawn.append(draw(part, self._in_tiles(prior) if self._tiled else prior))
                 work = work[len(part) :]
-            except torch.OutOfMemoryError as error:
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
                 reason = str(error) or "out of memory"
             if reason:  # outside the handler: the traceback holds what was allocated
                 if torch.cuda.is_available():
@@ -130,6 +132,13 @@ class FallingBack:
             except ValueError:
                 continue
         return None
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out, of a GPU or of the machine."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        "DefaultCPUAllocator: can't allocate memory" in str(error)
+    )
 
 
 def fits_black(y: Tensor, sigma_y: Tensor) -> list[bool]:

@@ -41,6 +41,31 @@ def test_smaller_batches_give_the_same_pictures():
     assert sizes[:2] == [7, 3] and set(sizes[2:]) == {1}  # what did not fit is not tried again
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to"),
+    ],
+)
+def test_memory_of_the_machine_counts_too(error):
+    def network(x_t, t):
+        if len(x_t) > 1:
+            raise error
+        return 0.3 * x_t
+
+    with pytest.warns(UserWarning, match="memory is not enough for 2 pictures at a time"):
+        restore_small(prior=Prior(network))
+
+
+def test_other_errors_of_a_network_pass():
+    def network(x_t, t):
+        raise RuntimeError("shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="^shapes cannot be multiplied"):
+        restore_small(prior=Prior(network))
+
+
 def test_one_picture_alone_goes_through_in_tiles():
     y, tried = torch.rand(2, 3, 200, 300), []
     expected = restore_small(y, prior=limited(100))
