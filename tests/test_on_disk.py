@@ -84,7 +84,13 @@ def test_as_in_memory(tmp_path, name):
 
 def test_settings_reach_the_loop(tmp_path):
     y = stored(tmp_path / "y.zarr")
-    more = {"travel": Travel(1, 2), "clip_x0": True, "end_on_measurement": True, "batch": 3}
+    more = {
+        "travel": Travel(1, 2),
+        "clip_x0": True,
+        "end_on_measurement": True,
+        "batch": 3,
+        "margin": 4,
+    }
     report = restore_on_disk(
         tmp_path / "y.zarr", tmp_path / "x.zarr", **{**RUN, "order": "columns", "seed": 5}, **more
     )

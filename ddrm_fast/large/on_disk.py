@@ -220,6 +220,7 @@ def restore_on_disk(
     window: int | tuple[int, int] = 256,
     stride: int | tuple[int, int] | None = None,
     order: str | Sequence[int] = "rows",
+    margin: int | None = None,
     batch: int | None = None,
     memory: int = 2**31,
     seed: int = 0,
@@ -250,7 +251,7 @@ def restore_on_disk(
             Default: noise alone.
         sigma_y, prior, sampler, guidance, clip_x0, end_on_measurement, travel:
             As in :func:`ddrm_fast.restore`; ``label`` is the class, for networks that want one.
-        window, stride, order, batch:
+        window, stride, order, margin, batch:
             As in :func:`restore_windows`.
         memory:
             Bytes that this process may take, network and libraries included: decides on the batch, and on
@@ -295,7 +296,7 @@ def restore_on_disk(
     operator = degradation.operator(None)
     shape = operator.image_shape(torch.empty(1, source.channels, *source.size, device="meta"))
     channels, *size = shape
-    windows = windows_for(operator, shape, window, stride, order)
+    windows = windows_for(operator, shape, window, stride, order, margin=margin)
     labels = None if label is None else torch.tensor([label])
     check_prior(prior, channels)
     check_sampler(sampler)
