@@ -221,7 +221,7 @@ def _on_disk(*setup) -> Callable[[], None]:
         report = restore_on_disk(
             folder / "y.zarr", folder / "x.zarr", made, SIGMA, prior, DDRM(case.steps),
             window=case.window, stride=case.stride, batch=case.batch, device=case.device,
-            memory=2**34,
+            memory=2**31,
         )  # fmt: skip
         clock.seconds |= {name: report.seconds[name] for name in clock.seconds}
 
