@@ -78,12 +78,13 @@ def connect(address: str = LOCAL, quiet: bool = False) -> Callable[[], None]:
     return ray.shutdown
 
 
-def layout(workers: int | None = None, threads: int | None = None) -> Layout:
+def layout(workers: int | None = None, threads: int | None = None, use_gpus: bool = True) -> Layout:
     """A worker per GPU where there are any, else at most eight per machine that share its cores.
 
     Args:
         workers: Number of workers, or None.
         threads: Threads of each, or None: its share of the cores.
+        use_gpus: False: workers of cores alone.
 
     Raises:
         ValueError: One worker would want more cores than any machine has.
@@ -93,7 +94,7 @@ def layout(workers: int | None = None, threads: int | None = None) -> Layout:
     gpus = sum(int(machine.get("GPU", 0)) for machine in machines)
     if threads is not None and threads > max(cores):
         raise ValueError(f"threads: got {threads}, the largest machine has {max(cores)} cores")
-    gpus = gpus if workers is None or workers <= gpus else 0
+    gpus = gpus if use_gpus and (workers is None or workers <= gpus) else 0
     if workers is None:
         each = threads or max(1, -(-max(cores) // _LARGEST_DEFAULT))
         workers = gpus or max(1, sum(count // each for count in cores))

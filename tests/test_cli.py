@@ -491,6 +491,8 @@ BAD_ARGUMENTS = [
     (["--task", "noise", "--prior", "foreign.safetensors"], "no network that is known here"),
     (["--task", "noise", "--prior", "broken.safetensors"], "not a readable"),
     (["--task", "noise", "--out", "taken"], "cannot be written"),
+    (["--task", "noise", "--device", "cuda:99"], "--device: got 'cuda:99' ("),
+    (["--task", "noise", "--device", "abacus"], "--device: got 'abacus' ("),
 ]
 
 

@@ -290,7 +290,7 @@ def test_sizes_of_memory():
 def test_the_cost_of_a_window_is_seen():
     """A network that takes 64 MB for a moment; the system tells so where it lets peaks begin anew."""
     held = Prior(lambda x, t: x + torch.ones(2**24).sum() * 0)
-    cost = memory.cost_of_window(held, (3, 16, 16), "cpu")
+    cost = memory.cost_of_window(held, (3, 16, 16))
     assert cost >= 12 * 4 * 3 * 256
     if memory.forget_peak():
         assert 0.9 * 2**26 < cost < 2 * 2**26

@@ -16,7 +16,7 @@ from ddrm_fast.cli import main
 from ddrm_fast.io import Picture, write_picture
 from ddrm_fast.io.blocks import BlockPicture, write_blocks
 from ddrm_fast.large import Draw, InMemory, Memory, mask_shift, windows_of
-from ddrm_fast.large.draw import Drawer
+from ddrm_fast.large.draw import drawer_of_worker
 from ddrm_fast.large.mask_shift import on_workers
 from ddrm_fast.operators import Denoising
 
@@ -241,7 +241,7 @@ def test_waves_of_one_picture_are_shared(here):
     degraded = InMemory(Denoising(), y)
     for _ in mask_shift(degraded, Memory(canvases[0]), windows, draw, batch=2):
         pass
-    with workers.Pool(partial(Drawer, draw), TWO) as pool:
+    with workers.Pool(partial(drawer_of_worker, draw), TWO) as pool:
         spread = on_workers(pool, advanced.append)
         shared = mask_shift(degraded, Memory(canvases[1]), windows, draw, batch=2, spread=spread)
         assert [wave.number for wave in shared] == list(range(6))

@@ -184,6 +184,7 @@ def _large(arguments: argparse.Namespace) -> int:
         check_writable(out / "large.json")
     with use_machine(arguments):
         settings = {"steps": steps, "prior": arguments.prior or "default"}
+        settings["device"] = arguments.device or "cpu"
         chosen = bench_large.cases(sizes, threads=torch.get_num_threads(), **settings)
         rows = bench_large.bench(chosen, gather(), out, quiet=arguments.quiet)
     return 0 if rows else 1

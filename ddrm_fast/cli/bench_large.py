@@ -24,7 +24,7 @@ from ..io import write_atomically, write_json
 from ..io.blocks import write_blocks
 from ..large import Draw, InMemory, Memory, mask_shift, waves, windowed, windows_for
 from ..large.clock import Clock
-from ..large.draw import Drawer
+from ..large.draw import drawer_of_worker
 from ..large.mask_shift import on_workers
 from ..large.memory import forget_peak, peak
 from ..large.on_disk import Degradation, restore_on_disk
@@ -96,7 +96,7 @@ def _measure(case: Case) -> dict:
     if torch.device(case.device).type == "cuda" and not torch.cuda.is_available():
         raise RuntimeError("there is no GPU")
     torch.set_num_threads(case.threads)
-    prior = _trivial() if case.prior == "trivial" else load_prior(case.prior)
+    prior = _trivial() if case.prior == "trivial" else load_prior(case.prior, None, case.device)
     prior.precision = prior.precision_on(case.device)
     operator = _operator(case.task, case.side)
     y = degrade(_picture(case.side), operator, SIGMA).to(case.device)
@@ -113,7 +113,7 @@ def _measure(case: Case) -> dict:
         run()
         seconds, used = time.perf_counter() - start, time.process_time() - used
     pixels = case.side**2 / 1e6
-    parts = {name: round(value, 4) for name, value in clock.seconds.items()}
+    parts = {name: round(value, 6) for name, value in clock.seconds.items()}
     return {
         **asdict(case),
         "side": case.side,
@@ -121,14 +121,14 @@ def _measure(case: Case) -> dict:
         "megapixels_per_second": pixels / seconds,
         "processor_seconds_per_megapixel": used / pixels,
         "peak_bytes": torch.cuda.max_memory_allocated() if gpu else peak(),
-        "seconds": {"all": round(seconds, 4), **parts, **_rest(seconds, parts)},
+        "seconds": {"all": round(seconds, 6), **parts, **_rest(seconds, parts)},
         "load": os.getloadavg()[0],
     }
 
 
 def _rest(seconds: float, parts: dict[str, float]) -> dict[str, float]:
     """What is left: the steps of the operators, and Python."""
-    return {"steps": round(seconds - sum(parts.values()), 4)}
+    return {"steps": round(seconds - sum(parts.values()), 6)}
 
 
 def _trivial() -> Prior:
@@ -203,7 +203,7 @@ def _workers(case: Case, draw: Draw, stack: ExitStack) -> workers.Pool | None:
         return None
     stack.callback(workers.connect(quiet=True))
     layout = workers.Layout(case.workers, max(1, case.threads // case.workers))
-    pool = stack.enter_context(workers.Pool(partial(Drawer, draw), layout))
+    pool = stack.enter_context(workers.Pool(partial(drawer_of_worker, draw), layout))
     pool.start()
     return pool
 

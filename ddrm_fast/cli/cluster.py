@@ -50,7 +50,7 @@ def pool(
         )
     disconnect = workers.connect(arguments.ray, arguments.quiet)
     try:
-        shared = workers.layout(count, threads)
+        shared = workers.layout(count, threads, arguments.device != "cpu")
         with workers.Pool(
             partial(_settle, str(Path.cwd()), arguments.backend, make), shared
         ) as found:

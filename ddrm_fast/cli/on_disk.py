@@ -88,14 +88,16 @@ def run(arguments: argparse.Namespace, options: dict[str, str]) -> int:
     if len(inputs) > 1 and is_block_picture(arguments.out):
         raise ValueError(f"--out: {arguments.out} is for one input, expected a folder")
     with use_machine(arguments):
-        drawing = read_drawing(arguments)
+        # workers put their copies of the network where they are
+        drawing = read_drawing(arguments, None if arguments.ray is None else "cpu")
+        drawing = replace(drawing.for_task(arguments.task), samples=1)
         if drawing.large is not None and (drawing.large.method == "joint" or drawing.large.levels):
             raise ValueError(
                 "--large joint, --levels: pictures on disk are restored by mask-shift, in one level"
             )
         work = Stages(
             lambda item: item,
-            lambda item: _restore(item, options, arguments, replace(drawing, samples=1)),
+            lambda item: _restore(item, options, arguments, drawing),
             str,
         )
         return work_through("restore", inputs, work, arguments.quiet)
@@ -158,6 +160,7 @@ def _restore(
         keep_going=arguments.keep_going,
         surveyed=found,
         parameters=parameters,
+        device=drawing.device,
         workers=None if arguments.ray is None else partial(cluster.pool, arguments),
         progress=False if drawing.quiet else None,
     )
@@ -177,7 +180,7 @@ def _restore(
             "megapixels": report.megapixels,
             "seconds": report.seconds,
             "peak_bytes": report.peak_bytes,
-            **results.provenance(),
+            **results.provenance(drawing.device),
             "files": [target.name],
         },
     )

@@ -106,7 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError("--workers: belongs to --ray, which is not given")
     if arguments.ray is not None:
         # a wrong option is said once, before workers start; all compute in what this machine chose
-        arguments.precision = read_drawing(arguments).prior.precision_on()
+        arguments.precision = read_drawing(arguments, "cpu").prior.precision_on()
     if on_disk.concerns(arguments):
         return on_disk.run(arguments, options)
     inputs = find_inputs(arguments.inputs, out, measurements=True)
@@ -198,7 +198,7 @@ def _write(work: _Work, arrays: bool) -> str:
         "sigma_y_from": job.sigma_from,
         **found,
         "seconds": round(work.seconds, 3),
-        **results.provenance(),
+        **results.provenance(work.drawing.device),
         "threads": work.threads,
         "files": files,
     }

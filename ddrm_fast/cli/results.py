@@ -64,11 +64,11 @@ def clear(record: dict | None, target: Path) -> None:
         raise OutputError(f"{path}: cannot be replaced ({reason(error)})") from error
 
 
-def provenance() -> dict:
+def provenance(device: str = "cpu") -> dict:
     """When and with what a result was made, for its record."""
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "backend": choose("cpu", torch.float32).__name__.rpartition(".")[2],
+        "backend": choose(torch.device(device).type, torch.float32).__name__.rpartition(".")[2],
         "threads": torch.get_num_threads(),
         "versions": {
             "ddrm_fast": ddrm_fast.__version__,

@@ -79,6 +79,9 @@ def add_sampling_options(parser: argparse.ArgumentParser, samples: int) -> None:
         help="of the network's arithmetic (auto: bfloat16 on processors with instructions for it, "
         "twice as fast there)",
     )  # fmt: skip
+    group.add_argument(
+        "--device", metavar="D", help="cpu, cuda, cuda:1, ... (a GPU where there is one)"
+    )
     add_machine_options(group)
     add_large_options(parser)
     group = parser.add_argument_group("classes, for priors that know them")
@@ -154,7 +157,7 @@ class Classes:
         return None if self.label is None else torch.full((batch,), self.label)
 
 
-def _classes(arguments: argparse.Namespace, prior: Prior) -> tuple[Classes, Prior]:
+def _classes(arguments: argparse.Namespace, prior: Prior, device: str) -> tuple[Classes, Prior]:
     """The class and its guidance; the prior is another one where it guides itself."""
     label, scale = arguments.label, 1.0
     if label is not None:
@@ -177,7 +180,7 @@ def _classes(arguments: argparse.Namespace, prior: Prior) -> tuple[Classes, Prio
         classifier = load_classifier(
             arguments.classifier, _config("--classifier-config", arguments.classifier_config)
         )
-        guidance = classifier_guidance(classifier, scale)
+        guidance = classifier_guidance(classifier.to(device), scale)
     if arguments.null_label is not None:
         prior = classifier_free(prior, scale, specs.whole("--null-label", arguments.null_label, 0))
     chosen = {
@@ -214,6 +217,7 @@ class Drawing:
         quiet: No progress bar.
         usual: No option chose the sampler or its steps, so that a task may.
         large: How large pictures are restored, or None.
+        device: Where the network is, and pictures are restored.
     """
 
     prior: Prior
@@ -229,6 +233,7 @@ class Drawing:
     classes: Classes
     usual: bool
     large: Large | None = None
+    device: str = "cpu"
 
     def for_task(self, name: str) -> Drawing:
         """With the sampler's settings that suit a task best, where no option says otherwise."""
@@ -249,18 +254,18 @@ class Drawing:
             "clip_x0": self.clip_x0,
             "prior": self.prior_name,
             "prior_sha256": self.prior_sha256,
-            "precision": self.prior.precision_on(),
+            "precision": self.prior.precision_on(self.device),
             **self.classes.settings,
         }
 
     def restore(
         self, y: Tensor, operator: Operator, sigma_y: float, channels: int
     ) -> restoration.Restoration:
-        """Restored pictures of so many channels."""
+        """Restored pictures of so many channels, in the memory of the machine."""
         prior = self.prior if self.large is None else self.large.prior(self.prior)
         draw = restoration.restore if self.large is None else self.large.restore
-        return draw(
-            y,
+        found = draw(
+            y.to(self.device),
             operator,
             sigma_y,
             for_channels(prior, channels),
@@ -274,10 +279,30 @@ class Drawing:
             travel=self.travel,
             progress=False if self.quiet else None,
         )
+        return restoration.Restoration(found.samples.cpu(), found.mean.cpu(), found.std.cpu())
 
 
-def read_drawing(arguments: argparse.Namespace) -> Drawing:
+def device_of(arguments: argparse.Namespace) -> str:
+    """The device that was asked for, or a GPU where there is one.
+
+    Raises:
+        ValueError: There is no such device.
+    """
+    if arguments.device is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=arguments.device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"--device: got {arguments.device!r} ({reason})") from None
+    return arguments.device
+
+
+def read_drawing(arguments: argparse.Namespace, device: str | None = None) -> Drawing:
     """Check the options and read the prior.
+
+    Args:
+        device: Where it goes, whatever the options say.
 
     Raises:
         ValueError, OSError, ImportError: An option or the prior is not what it should be.
@@ -285,10 +310,12 @@ def read_drawing(arguments: argparse.Namespace) -> Drawing:
     sampler, travel = _sampler(arguments), _travel(arguments)
     samples = specs.whole("--samples", arguments.samples)
     seed = specs.seed("--seed", arguments.seed)
-    prior = load_prior(arguments.prior, _config("--prior-config", arguments.prior_config))
+    device = device or device_of(arguments)
+    config = _config("--prior-config", arguments.prior_config)
+    prior = load_prior(arguments.prior, config, device)
     if arguments.precision is not None:
         prior.precision = arguments.precision
-    classes, prior = _classes(arguments, prior)
+    classes, prior = _classes(arguments, prior, device)
     planned(prior, sampler, travel)
     path = DEFAULT if arguments.prior == "default" else Path(arguments.prior)
     return Drawing(
@@ -305,6 +332,7 @@ def read_drawing(arguments: argparse.Namespace) -> Drawing:
         classes,
         arguments.sampler == "ddrm" and arguments.steps is None and arguments.eta is None,
         read_large(arguments),
+        device,
     )
 
 

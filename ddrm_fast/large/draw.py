@@ -142,6 +142,14 @@ class Batch:
     known: Known | None = None
     holds: Sequence[Hold] = ()
 
+    def to(self, device: torch.device | str) -> Batch:
+        """The same on another device."""
+        known = self.known
+        if known is not None:
+            known = Known(known.mask.to(device), known.image.to(device))
+        holds = [Hold(hold.operator, hold.measurement.to(device)) for hold in self.holds]
+        return Batch(self.items, self.operator, self.y.to(device), known, holds)
+
     def select(self, rows: Sequence[int]) -> Batch:
         """Some of the windows."""
         if list(rows) == list(range(len(self.items))):
@@ -156,11 +164,24 @@ class Batch:
         )
 
 
-class Drawer:
-    """Draws batches in this process; falls back where memory or half precision does not suffice."""
+def drawer_of_worker(draw: Draw) -> Callable[[Batch], Tensor]:
+    """What a worker draws with: on its GPU where it has one, from and to the machine's memory."""
+    drawer = Drawer(draw, "cuda" if torch.cuda.is_available() else None)
+    return lambda batch: drawer(batch).cpu()
 
-    def __init__(self, draw: Draw) -> None:
-        self.draw = draw
+
+class Drawer:
+    """Draws batches in this process; falls back where memory or half precision does not suffice.
+
+    Args:
+        draw: How.
+        device: Where network and windows go; None: they stay where they are.
+    """
+
+    def __init__(self, draw: Draw, device: torch.device | str | None = None) -> None:
+        self.draw, self.device = draw, device
+        if device is not None:
+            draw.prior.to(device)
         self._falling_back: FallingBack | None = None
 
     def __call__(self, batch: Batch, callback: Callable[[StepInfo], None] | None = None) -> Tensor:
@@ -170,6 +191,8 @@ class Drawer:
             FloatingPointError: the network made NaN or infinite pixels.
             torch.OutOfMemoryError: one window, with the network in tiles, does not fit.
         """
+        if self.device is not None:
+            batch = batch.to(self.device)
         if self._falling_back is None:
             box = batch.items[0].box
             self._falling_back = FallingBack(self.draw.prior, (box.height, box.width), black=0.0)

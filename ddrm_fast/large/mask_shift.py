@@ -259,7 +259,7 @@ def _here(windows: Windows, draw: Draw, after_step: Callable[[float], None] | No
 
 
 def on_workers(pool: Pool, after_step: Callable[[float], None] | None = None) -> Spread:
-    """Batches of a wave shared among workers, whose ``make`` is :class:`Drawer` of the same draw.
+    """Batches of a wave shared among workers, whose ``make`` is :func:`drawer_of_worker` of the same draw.
 
     Raises (the returned function):
         RuntimeError: a batch was lost with every worker that tried it.

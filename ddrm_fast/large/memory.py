@@ -58,8 +58,8 @@ def _field(name: str) -> int:
 
 
 @torch.no_grad()
-def cost_of_window(prior: Prior, shape: tuple[int, int, int], device: torch.device | str) -> int:
-    """Bytes that one more window of a batch takes, measured on one call of the network with zeros.
+def cost_of_window(prior: Prior, shape: tuple[int, int, int]) -> int:
+    """Bytes that one more window of a batch takes on the CPU, measured on a call of the network.
 
     Args:
         shape: (C, H, W) of a window.
@@ -67,15 +67,8 @@ def cost_of_window(prior: Prior, shape: tuple[int, int, int], device: torch.devi
     Returns:
         The call's peak, what its libraries keep included, and a dozen planes for the step around it.
     """
-    device = torch.device(device)
-    x = torch.zeros(1, *shape, device=device)
-    labels = None if prior.num_classes is None else torch.zeros(1, dtype=torch.int64, device=device)
-    before = resident()
-    if device.type == "cuda":
-        before = torch.cuda.memory_allocated(device)
-        torch.cuda.reset_peak_memory_stats(device)
-    elif not forget_peak():
-        before = peak()
-    prior(x, torch.full((1,), 500.0, device=device), labels)
-    most = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak()
-    return 12 * x.nbytes + most - before
+    x = torch.zeros(1, *shape)
+    labels = None if prior.num_classes is None else torch.zeros(1, dtype=torch.int64)
+    before = resident() if forget_peak() else peak()
+    prior(x, torch.full((1,), 500.0), labels)
+    return 12 * x.nbytes + peak() - before

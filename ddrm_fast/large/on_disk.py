@@ -12,7 +12,7 @@ import logging
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from ..priors import Prior, load_prior
 from ..samplers import DDRM, Sampler, Travel
 from ..workers import Pool
 from .clock import Clock
-from .draw import Draw, Drawer
+from .draw import Draw, drawer_of_worker
 from .mask_shift import mask_shift, on_workers
 from .memory import cost_of_window, forget_peak, peak, resident
 from .progress import megapixels
@@ -318,21 +318,21 @@ def restore_on_disk(
         },
     )  # fmt: skip
     try:
-        waves, clock = waves_of(windows), Clock()
-        before = peak()
-        batch = _batch(work, batch, prior, (channels, *windows.size), memory, device)
-        resumed = work.finished
-        done = sum(windows.new(k) for wave in waves[:resumed] for k in wave)
-        with (
-            nullcontext() if workers is None else workers(partial(Drawer, draw)) as pool,
-            megapixels(size[0] * size[1], progress) as bar,
-        ):
+        with ExitStack() as stack:
+            pool = None
+            if workers is not None:
+                pool = stack.enter_context(workers(partial(drawer_of_worker, draw)))
+            on_gpu = torch.device(device).type == "cuda" if pool is None else pool.layout.gpus > 0
+            before = peak()
+            batch = _batch(work, batch, prior, (channels, *windows.size), memory, on_gpu)
+            waves, clock, resumed = waves_of(windows), Clock(), work.finished
+            done = sum(windows.new(k) for wave in waves[:resumed] for k in wave)
+            bar = stack.enter_context(megapixels(size[0] * size[1], progress))
             bar.initial = bar.n = done / 1e6
             restored = mask_shift(
                 clock.degraded(Blocks(source, degradation, device)), clock.canvas(OnDisk(work)),
-                windows, clock.draw(draw), batch=batch, waves=waves, first=resumed,
-                pad=torch.device(device).type == "cuda", after_step=bar.update,
-                spread=None if pool is None else on_workers(pool, bar.update),
+                windows, clock.draw(draw), batch=batch, waves=waves, first=resumed, pad=on_gpu,
+                after_step=bar.update, spread=pool and on_workers(pool, bar.update),
             )  # fmt: skip
             for wave in restored:
                 with clock.of("canvas"):
@@ -357,19 +357,15 @@ def _batch(
     prior: Prior,
     window: tuple[int, int, int],
     memory: int,
-    device: torch.device | str,
+    on_gpu: bool,
 ) -> int:
     """Windows that run together: what was asked for, what an earlier part of the run had, or what fits."""
     if wanted is not None and (not isinstance(wanted, int) or wanted < 1):
         raise ValueError(f"batch: expected an integer >= 1, got {wanted!r}")
-    on_gpu = torch.device(device).type == "cuda"
-    cost = cost_of_window(prior, window, device)
-    taken, limit = resident(), memory
-    if on_gpu:
-        taken, limit = 0, torch.cuda.mem_get_info(device)[0]
-    batch = wanted or work.notes.get("batch") or max(1, min(GPU_BATCH, (limit - taken) // cost))
-    batch = batch if wanted or on_gpu else 1  # on a CPU more at once is no faster
-    if taken + batch * cost > limit and not on_gpu:
+    # more than fits is found as it is drawn on a GPU; on a CPU more at once is no faster
+    batch = wanted or work.notes.get("batch") or (GPU_BATCH if on_gpu else 1)
+    cost, taken = 0 if on_gpu else cost_of_window(prior, window), resident()
+    if taken + batch * cost > memory:
         raise ValueError(
             f"memory: {batch} windows of {window[1]} x {window[2]} take {batch * cost / 2**20:.0f} MiB, and "
             f"{taken / 2**20:.0f} MiB are taken; expected {(taken + batch * cost) / 2**30:.2f} GiB or "
