@@ -1,9 +1,9 @@
 """A folder by one worker, by two, and by one process on both cores: ``python benchmarks/workers.py``.
 
 Each of them restores the same pictures with the default prior, in alternation; the start of Ray and of its
-workers is timed by itself. On a machine where others work too, the wall clock says little: so the processor time
-of each worker is kept as well, from which follows what a core for each would give. Stores all of it and the
-machine's load in ``benchmarks/results/workers.json``.
+workers is timed by itself. Where others use the machine too, the wall clock says little: so the processor
+time of each worker is kept as well, from which follows what a core for each would give. Stores all of it and
+the machine's load in ``benchmarks/results/workers.json``.
 """
 
 import argparse
