@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from functools import partial
@@ -189,6 +191,22 @@ def test_a_full_disk_ends_the_run(here, capsys):
     assert lines[-1].endswith("cannot be written (Not a directory)")
 
 
+def test_a_running_cluster_by_its_address(here):
+    """Another process joins it; the cluster goes on when that process has ended."""
+    folder(2)
+    address = ray.get_runtime_context().gcs_address
+    line = [sys.executable, "-m", "ddrm_fast.cli", "restore", "in", *LINE, "--threads", "1"]
+    found = subprocess.run(
+        [*line, "--out", "two", "--ray", address, "--workers", "1"],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.count(" -> two/") == 2
+    assert main([*line[3:], "--out", "one", "--quiet"]) == 0
+    assert pictures("one") == pictures("two") and len(pictures("one")) == 10
+    assert ray.is_initialized() and ray.cluster_resources()["CPU"] == 2
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -211,7 +229,7 @@ def test_no_cluster_and_no_ray(monkeypatch):
         patch.setattr(ray, "init", partial(_refuse, ConnectionError("nobody listens\nat all")))
         with pytest.raises(ConnectionError, match=r"^no Ray .* at 'there:1' \(nobody listens\)$"):
             workers.connect("there:1")
-    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ImportError, match=r"pip install ddrm-fast\[ray\]"):
         workers.connect()
 

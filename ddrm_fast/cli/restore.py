@@ -46,6 +46,10 @@ examples:
 
     ddrm-fast restore small/ --task sr --factor 4 --sigma 5/255 --out large --ray --workers 4 --threads 2
 
+  A picture larger than memory, from disk to disk; the same line again after an interruption:
+
+    ddrm-fast restore BIG.zarr --task noise --out RESTORED.zarr --memory 1GiB
+
   A measurement file of `ddrm-fast degrade`, which knows its task, and the clean picture to compare:
 
     ddrm-fast restore degraded/photo.npz --truth photo.jpg --samples 8
