@@ -8,11 +8,13 @@ the same pool.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -71,7 +73,10 @@ def connect(address: str = LOCAL, quiet: bool = False) -> Callable[[], None]:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         settings |= {"include_dashboard": False, "object_store_memory": _OBJECTS}
     try:
-        ray.init(address=address, **settings)
+        # Workers look for modules where Ray was started before anywhere else. A folder with a copy of the
+        # sources would give them another package than this one, without its compiled kernels.
+        with contextlib.chdir(Path(__file__).parents[1]):
+            ray.init(address=address, **settings)
     except (ConnectionError, ValueError, RuntimeError) as error:
         first = str(error).strip().partition("\n")[0]
         raise ConnectionError(f"no Ray cluster can be joined at {address!r} ({first})") from error

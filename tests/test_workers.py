@@ -1,5 +1,6 @@
 """Ray workers: the same files as one process, and nothing lost or repeated when one is killed."""
 
+import contextlib
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import ddrm_fast
 from ddrm_fast import DDRM, Prior, workers
 from ddrm_fast.cli import main
 from ddrm_fast.io import Picture, write_picture
@@ -43,10 +45,11 @@ LINE = [
 def session():
     """A cluster of two cores on this machine."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    ray.init(
-        address="local", num_cpus=2, num_gpus=0, include_dashboard=False, object_store_memory=10**8,
-        log_to_driver=False, logging_level="ERROR",
-    )  # fmt: skip
+    with contextlib.chdir(Path(ddrm_fast.__file__).parents[1]):  # as workers.connect does
+        ray.init(
+            address="local", num_cpus=2, num_gpus=0, include_dashboard=False,
+            object_store_memory=10**8, log_to_driver=False, logging_level="ERROR",
+        )  # fmt: skip
     yield
     ray.shutdown()
 
@@ -81,6 +84,25 @@ def worker_processes():
         except OSError:
             continue
     return found
+
+
+def test_workers_have_the_package_of_the_driver(here):
+    """Also where the working folder holds another one of that name."""
+    os.mkdir("ddrm_fast")
+    Path("ddrm_fast/__init__.py").write_text("raise ImportError('another package')")
+    program = """
+import ddrm_fast
+from ddrm_fast import workers
+disconnect = workers.connect(quiet=True)
+with workers.Pool(lambda: lambda item: ddrm_fast.__file__, workers.Layout(1, 1)) as pool:
+    assert dict(pool.run([0])) == {0: ddrm_fast.__file__}
+disconnect()
+"""
+    environment = os.environ | {"PYTHONPATH": str(Path(ddrm_fast.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_worker_that_dies_is_replaced(here, caplog):
