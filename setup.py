@@ -29,6 +29,8 @@ class CMakeBuild(build_ext):
         build.mkdir(parents=True, exist_ok=True)
         configure = [
             "cmake",
+            # an earlier build's cache names the ninja of an environment that is gone
+            "--fresh",
             "-G",
             "Ninja",
             "-S",
