@@ -28,7 +28,7 @@ def tasks(n: int) -> dict[str, tuple[operators.Operator, float]]:
         "super-resolution x4": (operators.SuperResolution(4), 0.05),
         "half of the pixels": (operators.Inpainting(half), 0.01),
         "motion blur": (operators.Blur(operators.motion_kernel(17, angle=30)), 0.01),
-        "compressed sensing": (operators.BlockCS(block=32, ratio=4), 0.01),
+        "compressed sensing": (operators.BlockCS(block=16, ratio=4), 0.01),
     }
 
 

@@ -38,7 +38,7 @@ TASKS = [
     ("motion blur", operators.Blur(operators.motion_kernel(17, angle=30)), 0.01, DDRM()),
     (
         "compressed sensing, a quarter",
-        operators.BlockCS(block=32, ratio=4),
+        operators.BlockCS(block=16, ratio=4),
         0.01,
         DDRM(steps=100, eta=1.0),
     ),
