@@ -14,7 +14,7 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton is imported
 
 sys.path.insert(0, str(Path(__file__).parent))  # for helpers, with --import-mode=importlib
-pytest.register_assert_rewrite("conformance", "tolerances")
+pytest.register_assert_rewrite("cli_cases", "conformance", "tolerances")
 
 import interpreter  # noqa: E402
 from conformance import in_use, variants  # noqa: E402
@@ -81,3 +81,10 @@ def device(request):
     """The device of a backend that is in use for the whole test."""
     with in_use(request.param) as device:
         yield device
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty current folder, so that tests name files as people do."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from test_cli import here, picture, scene  # noqa: F401  (here is a fixture)
+from cli_cases import picture, scene
 
 from ddrm_fast.cli import large, main
 from ddrm_fast.io import Picture, read_picture, write_picture

@@ -9,8 +9,8 @@ import time
 
 import pytest
 import torch
+from cli_cases import fails
 from test_blocks import damage
-from test_cli import fails
 from test_on_disk import SIZE, stored, whole
 
 from ddrm_fast import DDRM, operators
