@@ -206,7 +206,7 @@ class BlockCS(Operator):
         like = x_next if x_t is None else x_t
         if like is None:
             raise ValueError("x_next: has to be given where x_t and out are None")
-        nowhere = torch.zeros_like(u.s)
+        nowhere = self._constant("nowhere", torch.zeros(1, 1, 1, 1, dtype=torch.float64), u.u)
         change, table = torch.empty_like(like), rows.table
         ops.pointwise_step(x_t, out, u.u, u.s, table, step, noise, x_next=change)
         x_next = ops.pointwise_step(
