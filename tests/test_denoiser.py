@@ -4,6 +4,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from ddrm_fast.priors import denoiser
 from ddrm_fast.priors.denoiser import Denoiser, DenoiserConfig, load_denoiser, save_metadata
 
 TINY = DenoiserConfig(channels=(4, 6), blocks=1, embedding=8)
@@ -52,6 +53,51 @@ def test_memory_layout_does_not_matter():
     sigma = torch.tensor([0.3])
     flipped = x.to(memory_format=torch.channels_last)
     assert torch.allclose(model(x, sigma), model(flipped, sigma), atol=1e-5)
+
+
+SHAPES = [
+    DenoiserConfig(channels=(4, 6, 8), blocks=(1, 2, 1), embedding=8),
+    DenoiserConfig(channels=(4, 6), blocks=2, embedding=8),
+    DenoiserConfig(channels=(4,), blocks=2, embedding=8),
+]
+
+
+@pytest.mark.parametrize("side", [12, 16, 30])
+@pytest.mark.parametrize("config", SHAPES, ids=lambda config: f"{len(config.channels)} scales")
+def test_stages_in_tiles_give_the_whole(config, side, monkeypatch):
+    """Also where the last tiles are of another size, and where the picture has to be padded."""
+    model, x = trained(config), torch.randn(2, 3, 131, 94)
+    for layer in model.modules():  # fresh blocks are too near to zero to reach far
+        if isinstance(layer, torch.nn.Conv2d):
+            torch.nn.init.normal_(layer.weight, std=0.2)
+    sigma = torch.tensor([0.3, 4.0])
+    monkeypatch.setattr(denoiser, "TILE", 10_000)
+    whole = model(x, sigma)
+    monkeypatch.setattr(denoiser, "TILE", side)
+    assert torch.allclose(model(x, sigma), whole, rtol=1e-5, atol=1e-5 * whole.abs().max())
+
+
+def test_a_stage_reaches_no_less_than_its_tiles_assume(monkeypatch):
+    model, x = trained(SHAPES[0]), torch.randn(1, 3, 96, 96)
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            torch.nn.init.normal_(layer.weight, std=0.2)
+    whole = model(x, torch.tensor([0.3]))
+    monkeypatch.setattr(denoiser, "TILE", 16)
+    monkeypatch.setattr(denoiser._Blocks, "reach", property(lambda blocks: 2 * len(blocks) - 2))
+    assert not torch.allclose(model(x, torch.tensor([0.3])), whole, rtol=1e-3, atol=1e-3)
+
+
+def test_gradients_reach_a_large_picture_whole(monkeypatch):
+    model = trained()
+    picture = torch.randn(1, 3, 40, 40)
+    slopes = []
+    for side in (4, 10_000):
+        monkeypatch.setattr(denoiser, "TILE", side)
+        x = picture.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(model(x, torch.tensor([0.3])).square().sum(), x)
+        slopes.append(slope)
+    assert torch.allclose(*slopes, rtol=1e-5, atol=1e-6)
 
 
 def test_float64_in_float64_out():

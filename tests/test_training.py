@@ -88,6 +88,14 @@ def test_training_lowers_the_loss(tmp_path):
     assert after < 0.85 * before
 
 
+@pytest.mark.parametrize(("floor", "shares"), [(0.0, (1, 1)), (0.1, (1 / 0.2, 1 / 1.1))])
+def test_what_a_crop_counts(floor, shares):
+    trainer = training.Trainer(replace(TINY, log_floor=floor), source())
+    losses = torch.tensor([0.1, 1.0], requires_grad=True)
+    (slopes,) = torch.autograd.grad(trainer.aim(losses), losses)
+    assert torch.allclose(slopes, torch.tensor(shares) / 2)
+
+
 def test_another_configuration_is_refused_with_the_difference(tmp_path):
     run(tmp_path, stop_at=1)
     with pytest.raises(training.ConfigMismatch, match=r"batch: 4, checkpoint has 2") as error:
@@ -250,6 +258,8 @@ def test_pictures_of_other_depths_and_channels_are_read_as_they_look(tmp_path):
         (["--dead-leaves", "2"], "--dead-leaves: got 2.0, expected 0 to 1"),
         (["--learning-rate", "-1"], "--learning-rate: got -1.0, expected a positive number"),
         (["--patch", "20"], "--patch: got 20, expected a multiple of 16"),
+        (["--smooth", "2"], "--smooth: got 2.0, expected 0 to 1"),
+        (["--log-floor", "-1"], "--log-floor: got -1.0, expected 0 or more"),
         (["--batch", "0"], "--batch: got 0, expected at least 1"),
         (["--checkpoint-minutes", "-1"], "--checkpoint-minutes: got -1.0"),
         (["--threads", "0"], "--threads: got 0"),
@@ -334,6 +344,7 @@ def test_crop_config_refusals():
         {"batch": 0},
         {"leaves_share": 2.0},
         {"learning_rate": 0.0},
+        {"log_floor": -1.0},
         {"decay_steps": 7},
         {"precision": "int8"},
         {"crops": CropConfig(patch=18)},
@@ -357,12 +368,18 @@ def test_command_line(tmp_path, capsys):
         "--threads",
         "1",
         "--share-cpu",
+        "--smooth",
+        "0.5",
+        "--log-floor",
+        "0.01",
     ]
     start = ["train", "--dead-leaves", "1", "--leaves-count", "2", "--steps", "4", *tiny]
     assert main([*start, "--out", out]) == 0
     assert main(["train", "--out", out, "--resume", "--final-decay", "2", "--quiet"]) == 0
     state = training.read_checkpoint(tmp_path / "run" / training.CHECKPOINT)
     assert state["step"] == 6
+    config = training.config_from_json(state["config"])
+    assert (config.crops.smooth_share, config.log_floor) == (0.5, 0.01)
     assert main(["train", "--out", out, "--resume", "--batch", "3", "--quiet"]) == 1
     assert "batch: 3, checkpoint has 2" in capsys.readouterr().err
     weights = str(tmp_path / "run" / training.WEIGHTS)

@@ -78,6 +78,15 @@ def add(commands: argparse._SubParsersAction) -> None:
     what.add_argument("--patch", type=int, metavar="PIXELS", help="side of a crop (64)")
     what.add_argument("--learning-rate", type=float, metavar="RATE", help="peak rate (4e-4)")
     what.add_argument("--channels", metavar="C,C,...", help="width of each scale (48,64,128,256)")
+    what.add_argument(
+        "--smooth", type=float, metavar="SHARE",
+        help="share of crops that are magnified, 0 to 1 (0.25): cameras show smooth things too",
+    )  # fmt: skip
+    what.add_argument(
+        "--log-floor", type=float, metavar="F",
+        help="above 0: the mean of log(error + F) is minimised, so that smooth crops count as much "
+        "as rough ones (0; 0.003 is a good value)",
+    )  # fmt: skip
     what.add_argument("--precision", choices=["auto", "bfloat16", "float32"], help="(auto)")
     what.add_argument("--seed", type=int, metavar="N", help="seed of everything (0)")
     how = parser.add_argument_group("how it runs")
@@ -111,6 +120,8 @@ _OPTIONS = {
     "crops.patch": "--patch",
     "learning_rate": "--learning-rate",
     "channels": "--channels",
+    "log_floor": "--log-floor",
+    "smooth_share": "--smooth",
     "seed": "--seed",
     "final_decay": "--final-decay",
 }
@@ -184,6 +195,7 @@ def configure(base: TrainingConfig, arguments: argparse.Namespace) -> TrainingCo
         "decay_steps": arguments.decay_steps,
         "batch": arguments.batch,
         "learning_rate": arguments.learning_rate,
+        "log_floor": arguments.log_floor,
         "precision": arguments.precision,
         "seed": arguments.seed,
     }
@@ -192,8 +204,10 @@ def configure(base: TrainingConfig, arguments: argparse.Namespace) -> TrainingCo
         changes["precision"] = best_precision()
     if arguments.steps is not None and arguments.decay_steps is None and not arguments.resume:
         changes["decay_steps"] = arguments.steps * 3 // 8
-    if arguments.patch is not None:
-        changes["crops"] = replace(base.crops, patch=arguments.patch)
+    crops = {"patch": arguments.patch, "smooth_share": arguments.smooth}
+    crops = {name: value for name, value in crops.items() if value is not None}
+    if crops:
+        changes["crops"] = replace(base.crops, **crops)
     if arguments.channels is not None:
         try:
             channels = tuple(int(width) for width in arguments.channels.split(","))

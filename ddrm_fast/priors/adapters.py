@@ -47,6 +47,11 @@ class DenoiserPrior(Prior):
         self._levels = torch.stack((abar.rsqrt(), ((1 - abar) / abar).sqrt()), dim=1).float()
 
     def _restore(self, x: Tensor, sigma: Tensor) -> Tensor:
+        if (self._half, self._middle) == (
+            1,
+            0,
+        ):  # nothing to convert, and no copies of large pictures
+            return self.denoiser(x, sigma)
         scaled = self.denoiser(x * self._half + self._middle, sigma * self._half)
         return (scaled - self._middle) / self._half
 

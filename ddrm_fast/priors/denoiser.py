@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,9 +19,13 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from .stages import Box, in_tiles
+
 FORMAT = "ddrm_fast.denoiser/1"
 SIGMA_MIN = 0.002
 SIGMA_MAX = 160.0
+#: side of the tiles of a stage on a CPU, in places of the finest scale (twice as many pixels)
+TILE = 384
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,11 @@ class ResidualBlock(nn.Module):
 
 
 class _Blocks(nn.ModuleList):
+    @property
+    def reach(self) -> int:
+        """How many places away an input may be that an output depends on."""
+        return 2 * len(self)
+
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         for block in self:
             x = block(x, embedding)
@@ -141,20 +151,58 @@ class _Backbone(nn.Module):
         nn.init.zeros_(self.tail.weight)
         nn.init.zeros_(self.tail.bias)
 
-    def forward(self, x: Tensor, noise_level: Tensor) -> Tensor:
+    def forward(self, x: Tensor, noise_level: Tensor, scales: tuple[Tensor, ...]) -> Tensor:
+        """c_skip x + c_out F(c_in x) for `scales` = (c_in, c_skip, c_out); x and the result are float32."""
+        c_in, c_skip, c_out = scales
+        embedding = self._embedding(noise_level)
+        learning = torch.is_grad_enabled() and (x.requires_grad or self.head.weight.requires_grad)
+        whole = learning or torch.compiler.is_compiling()  # which would unroll the tiles
+        side = TILE if x.device.type == "cpu" and not whole else None
+
+        def stage(scale: int, reach: int, compute: Callable[[Box], list[Tensor]]) -> list[Tensor]:
+            size = (x.shape[-2] >> scale + 1, x.shape[-1] >> scale + 1)
+            return in_tiles(size, side and side >> scale // 2, reach, compute)
+
+        def enter(part: Tensor) -> Tensor:
+            blocks = F.pixel_unshuffle((part * c_in).to(self.head.weight.dtype), 2)
+            return self.head(blocks.contiguous(memory_format=torch.channels_last))
+
+        def leave(h: Tensor, part: Tensor) -> Tensor:
+            return part * c_skip + F.pixel_shuffle(self.tail(h), 2).float() * c_out
+
+        def descend(scale: int, source: Tensor) -> list[Tensor]:
+            def compute(box: Box) -> list[Tensor]:
+                h = box.of(source)
+                h = self.down[scale](h if scale else enter(h), embedding)
+                return [h, self.shrink[scale](h)]
+
+            return stage(scale, self.down[scale].reach + (not scale), compute)
+
+        def ascend(scale: int, coarse: Tensor, skip: Tensor) -> Tensor:
+            def compute(box: Box) -> list[Tensor]:
+                h = self.grow[scale](box.of(coarse)) + box.of(skip)
+                h = self.up[scale](h, embedding)
+                return [h if scale else leave(h, box.of(x))]
+
+            return stage(scale, self.up[scale].reach + (not scale), compute)[0]
+
+        last = len(self.down)
+        if last == 0:
+            return leave(self.middle(enter(x), embedding), x)
+        h, skips = x, []
+        for scale in range(last):
+            skip, h = descend(scale, h)
+            skips.append(skip)
+        source = h
+        (h,) = stage(last, self.middle.reach, lambda box: [self.middle(box.of(source), embedding)])
+        for scale in reversed(range(last)):
+            h = ascend(scale, h, skips.pop())
+        return h
+
+    def _embedding(self, noise_level: Tensor) -> Tensor:
         phase = noise_level.float()[:, None] * self.frequencies.float()[None]
         features = torch.cat([phase.cos(), phase.sin()], dim=1)
-        embedding = self.embed(features.to(self.head.weight.dtype))
-        h = self.head(F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last))
-        skips = []
-        for blocks, shrink in zip(self.down, self.shrink, strict=True):
-            h = blocks(h, embedding)
-            skips.append(h)
-            h = shrink(h)
-        h = self.middle(h, embedding)
-        for index in reversed(range(len(skips))):
-            h = self.up[index](self.grow[index](h) + skips[index], embedding)
-        return F.pixel_shuffle(self.tail(h), 2)
+        return self.embed(features.to(self.head.weight.dtype))
 
 
 def _pad(x: Tensor, multiple: int) -> Tensor:
@@ -215,11 +263,9 @@ class Denoiser(nn.Module):
         s = level[:, None, None, None]
         data = self.config.sigma_data
         variance = s.square() + data**2
-        inner = _pad(noisy * variance.rsqrt(), self.config.multiple)
-        inner = inner.to(self.net.head.weight.dtype)
-        out = self.net(inner, level.log())[..., :height, :width].float()
-        estimate = noisy * (data**2 / variance) + out * (s * data * variance.rsqrt())
-        return estimate.to(x.dtype)
+        scales = (variance.rsqrt(), data**2 / variance, s * data * variance.rsqrt())
+        estimate = self.net(_pad(noisy, self.config.multiple), level.log(), scales)
+        return estimate[..., :height, :width].to(x.dtype)
 
     @staticmethod
     def _check(x: Tensor, sigma: Tensor) -> None:

@@ -67,6 +67,10 @@ class TrainingConfig:
         sigma_median: Median of the log-normal part of the noise levels ...
         sigma_spread: ... and its standard deviation in natural logarithms.
         sigma_uniform: Share of noise levels drawn log-uniformly from 0.002 to 160 instead.
+        log_floor: 0 adds up the errors of the crops, which leaves the smooth ones next to no say.
+            Above 0 adds up log(error + log_floor), so that a crop counts by the share of its error
+            that goes away. An error of a whole crop is nearly a function of the noisy crop alone,
+            and weights that are one leave the minimum, the posterior mean, where it is.
         precision: Arithmetic of the network: "bfloat16" or "float32".
         seed: Seed of weights, pictures, crops and noise, 0 or more.
         start_from: SHA-256 of the weights that the run starts from; empty for random ones.
@@ -88,6 +92,7 @@ class TrainingConfig:
     sigma_median: float = 0.2
     sigma_spread: float = 1.2
     sigma_uniform: float = 0.2
+    log_floor: float = 0.0
     precision: str = "float32"
     seed: int = 0
     start_from: str = ""
@@ -102,6 +107,8 @@ class TrainingConfig:
         for name in ("learning_rate", "clip", "sigma_median", "sigma_spread"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected a positive number")
+        if not self.log_floor >= 0:
+            raise ValueError(f"log_floor: got {self.log_floor}, expected 0 or more")
         for name in ("leaves_share", "sigma_uniform", "ema"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected 0 to 1")
@@ -226,13 +233,18 @@ class Trainer:
         weight = (sigma.square() + data**2) / (sigma * data).square()
         return weight * (estimate - clean).square().mean(dim=(1, 2, 3))
 
+    def aim(self, losses: Tensor) -> Tensor:
+        """What a step lowers, from the loss of each crop; see `TrainingConfig.log_floor`."""
+        floor = self.config.log_floor
+        return ((losses + floor).log() if floor > 0 else losses).mean()
+
     def advance(self, batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Take one step. Returns the loss of each crop (B,) and its noise level (B,)."""
         config = self.config
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate_at(config, self.step)
         losses = self.loss(*batch)
-        losses.mean().backward()
+        self.aim(losses).backward()
         torch.nn.utils.clip_grad_norm_(self.parameters, config.clip)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
