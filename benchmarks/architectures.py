@@ -6,7 +6,8 @@
 A network is CHANNELS[:BLOCKS[:EMBEDDING]], see ddrm_fast.priors.denoiser.DenoiserConfig. Each trains alone,
 one after the other, with the recipe of `ddrm-fast train`: a constant learning rate for five eighths of the
 time, then as many steps as fit into the rest, with a falling rate. The learning rate, the crops and their
-order are those of every other network. Other work on the machine makes the comparison worthless.
+order are those of every other network. Time is processor time of all threads together, which other work on
+the machine changes little, as long as threads that wait do not spin: OMP_WAIT_POLICY=passive.
 
 Reported: PSNR of denoising whole pictures that were not trained on. Networks that are in the result file
 already are not trained again.
@@ -19,7 +20,6 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -29,8 +29,9 @@ from ddrm_fast import metrics, ops
 from ddrm_fast.cli import specs
 from ddrm_fast.cli.errors import FAILURES, one_line
 from ddrm_fast.io import write_json
+from ddrm_fast.priors.batches import batches
 from ddrm_fast.priors.denoiser import Denoiser, DenoiserConfig
-from ddrm_fast.priors.pictures import CropSource, load_folders
+from ddrm_fast.priors.pictures import CropConfig, CropSource, load_folders
 from ddrm_fast.priors.runs import refuse_differences
 from ddrm_fast.priors.training import (
     Trainer,
@@ -74,29 +75,22 @@ def train_for(config: TrainingConfig, source: CropSource, seconds: float) -> tup
 
     Args:
         config: The run; its steps and decay_steps do not count.
-        seconds: Wall-clock time, > 0.
+        seconds: Processor time of all threads, > 0.
 
     Returns:
         The trainer, and the seconds that it really took.
     """
     trainer = Trainer(replace(config, steps=sys.maxsize, decay_steps=0), source)
-    start = time.monotonic()
-    with ThreadPoolExecutor(1) as loader:
-        upcoming = loader.submit(trainer.prepare, trainer.step)
-
-        def advance() -> None:
-            nonlocal upcoming
-            batch = upcoming.result()
-            upcoming = loader.submit(trainer.prepare, trainer.step + 1)
-            trainer.advance(batch)
-
-        while trainer.step == 0 or time.monotonic() - start < (1 - DECAY) * seconds:
-            advance()
-        falling = max(1, round(trainer.step * DECAY / (1 - DECAY)))
-        trainer.config = with_final_decay(trainer.config, trainer.step, falling)
-        for _ in range(falling):
-            advance()
-    return trainer, time.monotonic() - start
+    start = time.process_time()
+    crops = batches(trainer.config, source, 0, sys.maxsize, 0, pin=False)
+    while trainer.step == 0 or time.process_time() - start < (1 - DECAY) * seconds:
+        trainer.advance(next(crops))
+    falling = max(1, round(trainer.step * DECAY / (1 - DECAY)))
+    trainer.config = with_final_decay(trainer.config, trainer.step, falling)
+    for _ in range(falling):
+        trainer.advance(next(crops))
+    crops.close()
+    return trainer, time.process_time() - start
 
 
 @torch.no_grad()
@@ -172,11 +166,15 @@ def run(words: Sequence[str] | None = None) -> int:
         "networks", nargs="+", metavar="NETWORK", help="CHANNELS[:BLOCKS[:EMBEDDING]]"
     )
     parser.add_argument("--test", required=True, metavar="DIR", help="pictures never trained on")
-    parser.add_argument("--seconds", required=True, help="of training, for each network")
+    parser.add_argument(
+        "--seconds", required=True, help="of the processor for training, for each network"
+    )
     parser.add_argument("--dead-leaves", default=0.45, help="share of dead leaves (0.45)")
     parser.add_argument("--leaves-count", default=600, help="pictures of leaves (600)")
     parser.add_argument("--batch", default=16, help="crops per step (16)")
     parser.add_argument("--learning-rate", default=4e-4, help="peak rate (4e-4)")
+    parser.add_argument("--log-floor", default=0.003, help="see ddrm-fast train (0.003)")
+    parser.add_argument("--smooth", default=0.4, help="share of magnified crops (0.4)")
     parser.add_argument("--patch", default=64, help="side of a crop (64)")
     parser.add_argument("--threads", help="CPU threads (all)")
     parser.add_argument("--out", type=Path, default=Path("architectures.json"))
@@ -190,9 +188,12 @@ def run(words: Sequence[str] | None = None) -> int:
         leaves_count=specs.whole("--leaves-count", arguments.leaves_count, 0),
         batch=specs.whole("--batch", arguments.batch),
         learning_rate=specs.number("--learning-rate", arguments.learning_rate, 0),
+        log_floor=specs.number("--log-floor", arguments.log_floor, 0),
         precision=best_precision(),
     )
-    base = replace(base, crops=replace(base.crops, patch=specs.whole("--patch", arguments.patch)))
+    patch, smooth = specs.whole("--patch", arguments.patch), arguments.smooth
+    crops = CropConfig(patch=patch, smooth_share=specs.number("--smooth", smooth, 0, 1))
+    base = replace(base, crops=crops)
     configs = {text: replace(base, model=model) for text, model in models.items()}
     unseen = load_folders([arguments.test], 1)
     pictures = [torch.from_numpy(x.copy()).permute(2, 0, 1).float() / 255 for x in unseen]

@@ -1,6 +1,6 @@
 """Denoising quality of the default prior against non-local means.
 
-PSNR at noise levels 15, 25, 50 and 100 of 255, on a folder of pictures. Non-local means (Buades,
+PSNR at noise levels 5 to 200 of 255, on a folder of pictures. Non-local means (Buades,
 Coll and Morel, 2005; scikit-image's implementation) is told the true noise level and gets, for
 every noise level, the filter strength h that is best on average over the pictures.
 
@@ -22,8 +22,8 @@ from skimage.restoration import denoise_nl_means
 
 from ddrm_fast.priors.denoiser import load_denoiser
 
-LEVELS = (15, 25, 50, 100)
-STRENGTHS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.95, 1.1, 1.3)
+LEVELS = (5, 15, 25, 50, 100, 200)
+STRENGTHS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.95, 1.1, 1.3, 1.6, 2.0)
 SKIMAGE = ("astronaut", "chelsea", "coffee", "rocket")
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from ddrm_fast.cli import main
 from ddrm_fast.priors import runs, training
+from ddrm_fast.priors.batches import batches, draw_batch
 from ddrm_fast.priors.cpu_share import CpuShare
 from ddrm_fast.priors.dead_leaves import DeadLeavesConfig
 from ddrm_fast.priors.denoiser import DenoiserConfig, load_denoiser
@@ -73,6 +74,22 @@ def test_resumed_run_equals_uninterrupted_run_bit_for_bit(tmp_path, precision):
     assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
 
 
+@pytest.mark.parametrize("processes", [0, 2])
+def test_batches_made_ahead_are_those_of_their_steps(processes):
+    crops = source()
+    made = list(batches(TINY, crops, 2, 6, processes, pin=False))
+    assert len(made) == 4
+    for step, batch in enumerate(made, 2):
+        for one, other in zip(batch, draw_batch(TINY, crops, step), strict=True):
+            assert torch.equal(one, other)
+
+
+def test_processes_that_make_batches_change_nothing(tmp_path):
+    alone, helped = run(tmp_path / "alone"), run(tmp_path / "helped", loaders=2)
+    for one, other in zip(tensors(alone), tensors(helped), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_training_lowers_the_loss(tmp_path):
     config = replace(TINY, steps=120, batch=8, learning_rate=5e-3, decay_steps=0, leaves_share=1.0)
     crops = CropSource(pack([]), make_leaves(0, 3, config.leaves), 1.0, config.crops, 0)
@@ -82,7 +99,7 @@ def test_training_lowers_the_loss(tmp_path):
         config, crops, tmp_path, progress=False, on_step=lambda *values: seen.append(values)
     )
     assert [step for step, _ in seen] == list(range(1, 121))
-    batch = fresh.prepare(1000)
+    batch = draw_batch(config, crops, 1000)
     with torch.no_grad():
         before, after = (float(t.loss(*batch).median()) for t in (fresh, trained))
     assert after < 0.85 * before
@@ -133,7 +150,7 @@ def full_disk(*_):
 def test_full_disk_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
     trainer = run(tmp_path, stop_at=2)
     files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    trainer.advance(trainer.prepare(trainer.step))
+    trainer.advance(draw_batch(trainer.config, trainer.source, trainer.step))
     monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(OSError, match="No space left"):
         training.write_checkpoint(trainer, tmp_path / training.CHECKPOINT)
@@ -196,10 +213,10 @@ def test_learning_rate():
 
 
 def test_noise_levels_and_noise_depend_on_the_step_alone():
-    trainer = training.Trainer(replace(TINY, batch=64), source())
-    clean, noise, sigma = trainer.prepare(5)
-    trainer.prepare(6)
-    for one, other in zip((clean, noise, sigma), trainer.prepare(5), strict=True):
+    config, crops = replace(TINY, batch=64), source()
+    clean, noise, sigma = draw_batch(config, crops, 5)
+    draw_batch(config, crops, 6)
+    for one, other in zip((clean, noise, sigma), draw_batch(config, crops, 5), strict=True):
         assert torch.equal(one, other)
     assert clean.shape == noise.shape == (64, 3, 16, 16) and clean.abs().max() <= 1
     assert sigma.min() >= 0.002 and sigma.max() <= 160 and sigma.max() > 20
@@ -263,6 +280,8 @@ def test_pictures_of_other_depths_and_channels_are_read_as_they_look(tmp_path):
         (["--batch", "0"], "--batch: got 0, expected at least 1"),
         (["--checkpoint-minutes", "-1"], "--checkpoint-minutes: got -1.0"),
         (["--threads", "0"], "--threads: got 0"),
+        (["--loaders", "-1"], "--loaders: got -1"),
+        (["--device", "nowhere"], "--device: got 'nowhere'"),
         (["--final-decay", "3"], "--final-decay: got 3 for a new run"),
         (["--out", "taken/run"], "cannot be written"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,10 @@ example:
   A new run, with other pictures, from weights that exist:
 
     ddrm-fast train other/ --out runs/other --start-from runs/prior/denoiser.safetensors
+
+  On a GPU, with larger batches (checkpoints go on anywhere):
+
+    ddrm-fast train photos/ --out runs/gpu --device cuda --batch 256 --learning-rate 1e-3
 
   Without any photograph:
 
@@ -90,7 +95,12 @@ def add(commands: argparse._SubParsersAction) -> None:
     what.add_argument("--precision", choices=["auto", "bfloat16", "float32"], help="(auto)")
     what.add_argument("--seed", type=int, metavar="N", help="seed of everything (0)")
     how = parser.add_argument_group("how it runs")
+    how.add_argument("--device", metavar="D", help="cpu, cuda, ... (a GPU where there is one)")
     how.add_argument("--threads", type=int, metavar="N", help="CPU threads (all)")
+    how.add_argument(
+        "--loaders", type=int, metavar="N",
+        help="processes that make batches ahead (0 on a CPU, else all cores but one)",
+    )  # fmt: skip
     how.add_argument(
         "--share-cpu", action="store_true", help="use fewer threads while other programs are busy"
     )
@@ -140,10 +150,16 @@ def _train(arguments: argparse.Namespace) -> int:
     from ..priors import training
     from ..priors.denoiser import load_denoiser
     from ..priors.load import DEFAULT
+    from .sampling import device_of
 
     minutes = specs.number("--checkpoint-minutes", arguments.checkpoint_minutes, 0)
     if arguments.threads is not None:
         torch.set_num_threads(specs.threads("--threads", arguments.threads))
+    device = device_of(arguments)
+    loaders = arguments.loaders
+    if loaders is None:
+        loaders = 0 if device == "cpu" else max(1, (os.cpu_count() or 2) - 1)
+    specs.whole("--loaders", loaders, 0)
     start_from = None
     if arguments.resume:
         if arguments.start_from is not None:
@@ -152,14 +168,14 @@ def _train(arguments: argparse.Namespace) -> int:
         base = training.config_from_json(state["config"])
     else:
         training.check_new(arguments.out, arguments.final_decay)
-        base = training.TrainingConfig(precision=training.best_precision())
+        base = training.TrainingConfig(precision=training.best_precision(device))
         if arguments.start_from is not None:
             if arguments.channels is not None:
                 raise ValueError("--channels: got it with --start-from, whose network is kept")
             path = DEFAULT if arguments.start_from == "default" else arguments.start_from
             start_from = load_denoiser(path)
             base = replace(base, model=start_from.config, start_from=start_from.sha256)
-    config = configure(base, arguments)
+    config = configure(base, arguments, device)
     check_writable(
         Path(arguments.out) / training.CHECKPOINT
     )  # before minutes of reading and drawing
@@ -173,6 +189,8 @@ def _train(arguments: argparse.Namespace) -> int:
         resume=arguments.resume,
         final_decay=arguments.final_decay,
         checkpoint_minutes=minutes,
+        device=device,
+        loaders=loaders,
         share_cpu=arguments.share_cpu,
         progress=not arguments.quiet,
     )
@@ -183,7 +201,7 @@ def _train(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def configure(base: TrainingConfig, arguments: argparse.Namespace) -> TrainingConfig:
+def configure(base: TrainingConfig, arguments: argparse.Namespace, device: str) -> TrainingConfig:
     """`base` with the options that were given on the command line."""
     from ..priors.denoiser import DenoiserConfig
     from ..priors.training import best_precision
@@ -201,7 +219,7 @@ def configure(base: TrainingConfig, arguments: argparse.Namespace) -> TrainingCo
     }
     changes = {name: value for name, value in changes.items() if value is not None}
     if changes.get("precision") == "auto":
-        changes["precision"] = best_precision()
+        changes["precision"] = best_precision(device)
     if arguments.steps is not None and arguments.decay_steps is None and not arguments.resume:
         changes["decay_steps"] = arguments.steps * 3 // 8
     crops = {"patch": arguments.patch, "smooth_share": arguments.smooth}

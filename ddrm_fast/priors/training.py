@@ -13,19 +13,18 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from .batches import batches
 from .cpu_share import CpuShare
 from .dead_leaves import DeadLeavesConfig
-from .denoiser import SIGMA_MAX, SIGMA_MIN, Denoiser, DenoiserConfig, save_metadata
+from .denoiser import Denoiser, DenoiserConfig, save_metadata
 from .pictures import CropConfig, CropSource, load_folders
 from .runs import (
     ConfigMismatch,
@@ -125,8 +124,10 @@ class TrainingConfig:
             )
 
 
-def best_precision() -> str:
-    """`"bfloat16"` where this CPU multiplies bfloat16 in hardware, else `"float32"`."""
+def best_precision(device: str | torch.device = "cpu") -> str:
+    """`"bfloat16"` where the device multiplies bfloat16 in hardware, else `"float32"`."""
+    if torch.device(device).type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
     supported = supported or getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
     return "bfloat16" if supported else "float32"
@@ -168,18 +169,22 @@ def with_final_decay(config: TrainingConfig, step: int, decay_steps: int) -> Tra
 class Trainer:
     """Weights, running mean and optimiser of a run, and one step of it."""
 
-    def __init__(self, config: TrainingConfig, source: CropSource) -> None:
+    def __init__(
+        self, config: TrainingConfig, source: CropSource, device: str | torch.device = "cpu"
+    ) -> None:
         """Start at step 0 with fresh weights.
 
         Args:
             config: The run.
             source: Where the crops come from.
+            device: Where the network learns. It is no part of the run: a checkpoint goes on anywhere.
         """
         self.config, self.source, self.step = config, source, 0
+        self.device = torch.device(device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.model = Denoiser(config.model)
-        self.model = self.model.to(memory_format=torch.channels_last).train()
+        self.model = self.model.to(self.device, memory_format=torch.channels_last).train()
         self.parameters = list(self.model.parameters())
         self.ema = [parameter.detach().clone() for parameter in self.parameters]
         self.optimiser = torch.optim.AdamW(
@@ -201,34 +206,15 @@ class Trainer:
         self.model.load_state_dict(weights.state_dict())
         self.ema = [parameter.detach().clone() for parameter in self.parameters]
 
-    def prepare(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Clean crops (B, 3, patch, patch) in [-1, 1], noise of that shape, levels (B,)."""
-        config = self.config
-        pixels = torch.from_numpy(self.source.batch(step, config.batch))
-        clean = (pixels.float() / 127.5 - 1).permute(0, 3, 1, 2)
-        words = np.random.SeedSequence([config.seed, step, 1]).generate_state(1, np.uint64)
-        generator = torch.Generator().manual_seed(int(words[0] >> np.uint64(1)))
-        # Stratified: one level from each of B equal slices of the distribution.
-        slices = torch.arange(config.batch, dtype=torch.float64)
-        u = (slices + torch.rand(config.batch, generator=generator, dtype=torch.float64)) / len(
-            slices
-        )
-        share = config.sigma_uniform
-        wide = torch.exp(
-            math.log(SIGMA_MIN) + (u / max(share, 1e-9)) * math.log(SIGMA_MAX / SIGMA_MIN)
-        )
-        quantile = ((u - share) / max(1 - share, 1e-9)).clamp(1e-6, 1 - 1e-6)
-        normal = math.sqrt(2) * torch.erfinv(2 * quantile - 1)
-        narrow = torch.exp(math.log(config.sigma_median) + config.sigma_spread * normal)
-        sigma = torch.where(u < share, wide, narrow).clamp(SIGMA_MIN, SIGMA_MAX).float()
-        noise = torch.randn(pixels.shape, generator=generator).permute(0, 3, 1, 2)
-        return clean, noise, sigma
-
     def loss(self, clean: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
         """Weighted squared error of each crop (B,): that of the raw network at unit variance."""
+        clean, noise, sigma = (
+            value.to(self.device, non_blocking=True) for value in (clean, noise, sigma)
+        )
+        half = self.config.precision == "bfloat16"
         s = sigma[:, None, None, None]
         data = self.config.model.sigma_data
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
             estimate = self.model(clean + s * noise, sigma)
         weight = (sigma.square() + data**2) / (sigma * data).square()
         return weight * (estimate - clean).square().mean(dim=(1, 2, 3))
@@ -291,7 +277,7 @@ class Trainer:
             )
         self.model.load_state_dict(state["model"])
         self.ema = [
-            state["ema"][name].clone(memory_format=torch.preserve_format)
+            state["ema"][name].to(self.device, copy=True, memory_format=torch.preserve_format)
             for name, _ in self.model.named_parameters()
         ]
         self.optimiser.load_state_dict(state["optimiser"])
@@ -433,6 +419,8 @@ def train(
     final_decay: int | None = None,
     stop_at: int | None = None,
     checkpoint_minutes: float = 10.0,
+    device: str | torch.device = "cpu",
+    loaders: int = 0,
     share_cpu: bool = False,
     progress: bool = True,
     on_step: Callable[[int, float], None] | None = None,
@@ -452,6 +440,9 @@ def train(
         stop_at: Stop, with a checkpoint, before this step; the schedule is still that of the
             whole run.
         checkpoint_minutes: Minutes between checkpoints, each with an export.
+        device: Where the network learns.
+        loaders: Processes that make batches ahead, for a network that learns faster than one thread
+            makes them; 0: one thread. The batches are the same.
         share_cpu: Use fewer threads while other programs are busy. The number of threads changes
             sums in their last bits, so such a run repeats closely, not bit for bit.
         progress: Show a progress bar on standard error.
@@ -469,7 +460,9 @@ def train(
     """
     out = Path(out)
     checkpoint = out / CHECKPOINT
-    trainer = Trainer(config, source)
+    if loaders < 0:
+        raise ValueError(f"loaders: got {loaders}, expected 0 or more")
+    trainer = Trainer(config, source, device)
     if resume:
         trainer.restore(read_checkpoint(checkpoint), final_decay)
     else:
@@ -482,9 +475,9 @@ def train(
     threads = torch.get_num_threads()
     share = CpuShare(threads) if share_cpu else None
     try:
-        with stop_signal() as stopped, ThreadPoolExecutor(1) as loader:
+        with stop_signal() as stopped:
             seconds = checkpoint_minutes * 60
-            _loop(trainer, end, out, seconds, share, progress, on_step, stopped, loader)
+            _loop(trainer, end, out, seconds, share, progress, on_step, stopped, loaders)
     finally:
         torch.set_num_threads(threads)
     write_checkpoint(trainer, checkpoint)
@@ -501,16 +494,16 @@ def _loop(
     progress: bool,
     on_step: Callable[[int, float], None] | None,
     stopped: threading.Event,
-    loader: ThreadPoolExecutor,
+    loaders: int,
 ) -> None:
     report = _Report(trainer.step, end, trainer.config.batch, out / LOG, progress)
     saved = time.monotonic()
-    upcoming = loader.submit(trainer.prepare, trainer.step)
+    pin = trainer.device.type == "cuda"
+    source = batches(trainer.config, trainer.source, trainer.step, end, loaders, pin)
     try:
-        while trainer.step < end and not stopped.is_set():
-            batch = upcoming.result()
-            if trainer.step + 1 < end:
-                upcoming = loader.submit(trainer.prepare, trainer.step + 1)
+        for batch in source:
+            if stopped.is_set():
+                break
             if share is not None and share.threads() != torch.get_num_threads():
                 torch.set_num_threads(share.threads())
             losses, sigma = trainer.advance(batch)
@@ -528,6 +521,7 @@ def _loop(
                     logger.warning("no checkpoint at step %d: %s", trainer.step, error)
                 saved = time.monotonic()
     finally:
+        source.close()
         report.close()
 
 
@@ -548,7 +542,7 @@ class _Report:
         self.count += 1
         self.total += float(losses.mean())
         band = (sigma > 0.1) & (sigma < 0.8)
-        self.useful += losses[band].tolist()
+        self.useful += losses.cpu()[band].tolist()
         self.bar.update(1)
         now = time.monotonic()
         if now - self.shown >= 2:
