@@ -77,6 +77,14 @@ def test_stages_in_tiles_give_the_whole(config, side, monkeypatch):
     assert torch.allclose(model(x, sigma), whole, rtol=1e-5, atol=1e-5 * whole.abs().max())
 
 
+def test_a_batch_in_parts_is_the_batch(monkeypatch):
+    model, x = trained(), torch.randn(5, 3, 20, 14)
+    sigma = torch.tensor([0.01, 0.5, 40.0, 2.0, 0.1])
+    whole = model(x, sigma)
+    monkeypatch.setattr(denoiser, "TILE", 14)  # two of them at a time
+    assert torch.allclose(model(x, sigma), whole, rtol=1e-5, atol=1e-5)
+
+
 def test_a_stage_reaches_no_less_than_its_tiles_assume(monkeypatch):
     model, x = trained(SHAPES[0]), torch.randn(1, 3, 96, 96)
     for layer in model.modules():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -153,11 +153,20 @@ class _Backbone(nn.Module):
 
     def forward(self, x: Tensor, noise_level: Tensor, scales: tuple[Tensor, ...]) -> Tensor:
         """c_skip x + c_out F(c_in x) for `scales` = (c_in, c_skip, c_out); x and the result are float32."""
-        c_in, c_skip, c_out = scales
-        embedding = self._embedding(noise_level)
         learning = torch.is_grad_enabled() and (x.requires_grad or self.head.weight.requires_grad)
         whole = learning or torch.compiler.is_compiling()  # which would unroll the tiles
-        side = TILE if x.device.type == "cpu" and not whole else None
+        if whole or x.device.type != "cpu":
+            return self._stages(x, noise_level, scales, None)
+        together = max(1, 4 * TILE**2 // (x.shape[-2] * x.shape[-1]))  # pictures that are one tile
+        parts = zip(*(value.split(together) for value in (x, noise_level, *scales)), strict=True)
+        done = [self._stages(part, level, rest, TILE) for part, level, *rest in parts]
+        return done[0] if len(done) == 1 else torch.cat(done)
+
+    def _stages(
+        self, x: Tensor, noise_level: Tensor, scales: Sequence[Tensor], side: int | None
+    ) -> Tensor:
+        c_in, c_skip, c_out = scales
+        embedding = self._embedding(noise_level)
 
         def stage(scale: int, reach: int, compute: Callable[[Box], list[Tensor]]) -> list[Tensor]:
             size = (x.shape[-2] >> scale + 1, x.shape[-1] >> scale + 1)
