@@ -276,6 +276,7 @@ def test_pictures_of_other_depths_and_channels_are_read_as_they_look(tmp_path):
         (["--learning-rate", "-1"], "--learning-rate: got -1.0, expected a positive number"),
         (["--patch", "20"], "--patch: got 20, expected a multiple of 16"),
         (["--smooth", "2"], "--smooth: got 2.0, expected 0 to 1"),
+        (["--magnify", "0.5"], "--magnify: got 0.5, expected at least 1"),
         (["--log-floor", "-1"], "--log-floor: got -1.0, expected 0 or more"),
         (["--batch", "0"], "--batch: got 0, expected at least 1"),
         (["--checkpoint-minutes", "-1"], "--checkpoint-minutes: got -1.0"),
@@ -389,6 +390,8 @@ def test_command_line(tmp_path, capsys):
         "--share-cpu",
         "--smooth",
         "0.5",
+        "--magnify",
+        "9",
         "--log-floor",
         "0.01",
     ]
@@ -398,7 +401,8 @@ def test_command_line(tmp_path, capsys):
     state = training.read_checkpoint(tmp_path / "run" / training.CHECKPOINT)
     assert state["step"] == 6
     config = training.config_from_json(state["config"])
-    assert (config.crops.smooth_share, config.log_floor) == (0.5, 0.01)
+    crops = config.crops
+    assert (crops.smooth_share, crops.smooth_high, config.log_floor) == (0.5, 9.0, 0.01)
     assert main(["train", "--out", out, "--resume", "--batch", "3", "--quiet"]) == 1
     assert "batch: 3, checkpoint has 2" in capsys.readouterr().err
     weights = str(tmp_path / "run" / training.WEIGHTS)

@@ -87,6 +87,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         "--smooth", type=float, metavar="SHARE",
         help="share of crops that are magnified, 0 to 1 (0.25): cameras show smooth things too",
     )  # fmt: skip
+    what.add_argument("--magnify", type=float, metavar="FACTOR", help="by up to this (6)")
     what.add_argument(
         "--log-floor", type=float, metavar="F",
         help="above 0: the mean of log(error + F) is minimised, so that smooth crops count as much "
@@ -132,6 +133,7 @@ _OPTIONS = {
     "channels": "--channels",
     "log_floor": "--log-floor",
     "smooth_share": "--smooth",
+    "smooth_high": "--magnify",
     "seed": "--seed",
     "final_decay": "--final-decay",
 }
@@ -222,7 +224,11 @@ def configure(base: TrainingConfig, arguments: argparse.Namespace, device: str) 
         changes["precision"] = best_precision(device)
     if arguments.steps is not None and arguments.decay_steps is None and not arguments.resume:
         changes["decay_steps"] = arguments.steps * 3 // 8
-    crops = {"patch": arguments.patch, "smooth_share": arguments.smooth}
+    crops = {
+        "patch": arguments.patch,
+        "smooth_share": arguments.smooth,
+        "smooth_high": arguments.magnify,
+    }
     crops = {name: value for name, value in crops.items() if value is not None}
     if crops:
         changes["crops"] = replace(base.crops, **crops)

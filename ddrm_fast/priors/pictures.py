@@ -172,7 +172,7 @@ class CropConfig:
         smooth_share: Share of crops that are then magnified, so that the network also meets what
             a camera shows out of focus and at full resolution, 0 to 1.
         smooth_high: Largest factor of that, at least 1; the factor is drawn log-uniformly from 1,
-            and what is magnified has 8 x 8 pixels or more.
+            and what is magnified has 3 x 3 pixels or more.
     """
 
     patch: int = 64
@@ -265,7 +265,7 @@ class CropSource:
         patch = config.patch
         if rng.random() < config.smooth_share:
             factor = np.exp(rng.uniform(0, np.log(config.smooth_high)))
-            patch = max(8, round(patch / factor))
+            patch = max(3, round(patch / factor))
         side = min(round(patch / scale), *picture.shape[:2])
         top = int(rng.integers(picture.shape[0] - side + 1))
         left = int(rng.integers(picture.shape[1] - side + 1))
