@@ -1,28 +1,34 @@
 """Proves and measures the GPU kernels in one call: ``python benchmarks/gpu.py`` (``make gpu``).
 
-In the Python that runs it, which needs a CUDA build of PyTorch, pytest and scipy, and to build
-setuptools, pybind11, CMake and Ninja; nvcc; no network. Under eight minutes:
+In the Python that runs it, which needs a CUDA build of PyTorch, tqdm, pytest, scipy, pybind11, CMake and
+Ninja; nvcc and a C++ compiler; no network, and no installation. Under eight minutes:
 
 1. build: the package with CUDA kernels for this GPU alone, into ``build/gpu/site``;
-2. tests: the conformance matrix and the GPU's own tests, on every GPU backend;
-3. sanitizer: memcheck and racecheck on small pictures;
-4. bench: figures of everything whose tests are green;
-5. plot.
+2. at the same time: the conformance matrix on every GPU backend, in shares; the GPU's own tests;
+   memcheck and racecheck on small pictures; torch.compile of what the kernels are compared with, into
+   its cache;
+3. bench: figures of everything whose tests are green, with nothing else on the GPU;
+4. plots.
 
 A stage that fails or runs out of time is recorded, and the next one runs. Results lie in
-``benchmarks/results/``: ``gpu.json`` (stages and figures), ``gpu.md``, ``gpu.png``, ``gpu.log``.
+``benchmarks/results/`` and are written after every stage: ``gpu.json`` (stages and figures), ``gpu.md``,
+``gpu.png``, ``gpu-roofline.png``, ``gpu.log``.
 """
 
 import argparse
+import contextlib
+import importlib.util
 import json
 import os
-import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from xml.etree import ElementTree
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -32,53 +38,103 @@ OPERATIONS = (
     "known_step", "fwht_step", "fwht", "dct2", "predict_x0", "normal",
 )  # fmt: skip
 BACKENDS = ("cuda", "triton")
-# seconds that each stage may take; what one leaves over serves the next
-SECONDS = {"build": 120, "tests": 150, "sanitizer": 60, "bench": 120, "plot": 20}
+# tests whose names say no operation, by file
+FILES = {
+    "pointwise": ("pointwise_step",), "block": ("block_step", "block_measure", "block_lift"),
+    "spectral": ("spectral_step",), "alias": ("alias_step",), "known": ("known_step",),
+    "fwht_step": ("fwht_step",), "fwht": ("fwht",), "dct": ("dct2",), "predict_x0": ("predict_x0",),
+    "normal": ("normal",),
+}  # fmt: skip
+MODULES = ("torch", "numpy", "tqdm", "safetensors", "PIL", "pytest", "scipy", "pybind11")
+PROGRAMS = ("cmake", "ninja", "nvcc", "c++")
+# seconds that each stage may take at most, and those that are kept back for the stages behind it
+SECONDS = {"build": 150, "tests": 170, "bench": 200, "plot": 30}
+KEPT = {"build": 230, "tests": 130, "bench": 15, "plot": 0}
 
 
 class Stages:
-    """Runs stages as processes of their own and keeps what became of them."""
+    """Runs stages as processes of their own and keeps what became of them, on disk as well.
+
+    Args:
+        results:
+            Folder of ``gpu.json`` and ``gpu.log``.
+        seconds:
+            For everything.
+    """
 
     def __init__(self, results: Path, seconds: float) -> None:
-        self.results, self.record = results, {}
+        self.results, self.record, self.facts = results, {}, {}
         self.end, self.log = time.monotonic() + seconds, results / "gpu.log"
         self.log.write_text("")
+        self._lock = threading.Lock()
 
-    def run(self, name: str, command: list, seconds: float, **environment: str) -> bool:
-        """True if the command succeeded in time."""
-        allowed = min(seconds, self.end - time.monotonic())
+    def left(self) -> float:
+        return self.end - time.monotonic()
+
+    def run(
+        self, name: str, command: list, seconds: float, kept: float = 0, **environment: str
+    ) -> bool:
+        """True if the command succeeded within ``seconds``, with ``kept`` left over for what follows."""
+        allowed = min(seconds, self.left() - kept)
         start, stage = time.monotonic(), {"command": " ".join(map(str, command))}
         if allowed < 5:
             stage["outcome"] = "left out: the time was over"
         else:
             stage["outcome"] = self._outcome(name, command, allowed, environment)
         stage["seconds"] = round(time.monotonic() - start, 1)
-        self.record[name] = stage
-        print(f"{name}: {stage['outcome']} ({stage['seconds']} s)", flush=True)
+        self.note(name, **stage)
         return stage["outcome"] == "passed"
 
     def _outcome(self, name, command, allowed, environment) -> str:
-        with self.log.open("a") as log:
-            log.write(f"\n== {name}: {' '.join(map(str, command))}\n")
-            log.flush()
-            try:
-                done = subprocess.run(
+        output = self.results / f".{name.replace(' ', '-').replace('/', '-')}.log"
+        try:
+            with output.open("w") as log:
+                process = subprocess.Popen(
                     [str(word) for word in command],
                     cwd=ROOT,
                     env={**os.environ, **environment},
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    timeout=allowed,
+                    start_new_session=True,
                 )
-            except subprocess.TimeoutExpired:
-                return f"stopped after {allowed:.0f} s"
-            except OSError as error:
-                return f"could not start: {error}"
-        return "passed" if done.returncode == 0 else f"failed with status {done.returncode}"
+                try:
+                    status = process.wait(allowed)
+                except subprocess.TimeoutExpired:
+                    status = None
+                # what it started goes with it: a process that stays would disturb the figures
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        except OSError as error:
+            return f"could not start: {error}"
+        finally:
+            with self._lock, self.log.open("a") as log:
+                log.write(f"\n== {name}: {' '.join(map(str, command))}\n")
+                log.write(output.read_text(errors="replace"))
+            output.unlink()
+        if status is None:
+            return f"stopped after {allowed:.0f} s"
+        return "passed" if status == 0 else f"failed with status {status}"
 
-    def note(self, name: str, outcome: str) -> None:
-        self.record[name] = {"outcome": outcome}
-        print(f"{name}: {outcome}", flush=True)
+    def note(self, name: str, outcome: str, **more) -> None:
+        seconds = f" ({more['seconds']} s)" if "seconds" in more else ""
+        print(f"{name}: {outcome}{seconds}", flush=True)
+        with self._lock:
+            self.record[name] = {"outcome": outcome, **more}
+        self.write()
+
+    def write(self, **facts) -> None:
+        """Stores what is known so far."""
+        with self._lock:
+            self.facts.update(facts)
+            text = json.dumps({"stages": self.record, **self.facts}, indent=1)
+            (self.results / "gpu.json").write_text(text + "\n")
+
+
+def lacking() -> list[str]:
+    """What this Python and this machine have not and the stages need."""
+    modules = [name for name in MODULES if importlib.util.find_spec(name) is None]
+    return modules + [name for name in PROGRAMS if shutil.which(name) is None]
 
 
 def capability() -> str | None:
@@ -88,70 +144,146 @@ def capability() -> str | None:
     return done.stdout.strip() or None
 
 
-def build(stages: Stages, architecture: str) -> dict[str, str]:
-    """Environment of the later stages: the built package, or what is installed already."""
+def build(stages: Stages, architecture: str) -> bool:
+    """The package in ``SITE``, by CMake alone: nothing is installed.
+
+    Args:
+        architecture:
+            Compute capability, "90".
+    """
     shutil.rmtree(SITE, ignore_errors=True)
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-build-isolation"]
-    command += ["--no-deps", "--no-index", "--target", SITE, ROOT]
-    built = stages.run(
-        "build",
-        command,
-        SECONDS["build"],
-        DDRM_FAST_CUDA="on",
-        DDRM_FAST_CUDA_ARCHITECTURES=architecture,
+    ignored = shutil.ignore_patterns("__pycache__", "*.so", "triton_kernels")
+    shutil.copytree(ROOT / "ddrm_fast", SITE / "ddrm_fast", ignore=ignored)
+    shutil.copytree(ROOT / "triton_kernels", SITE / "ddrm_fast" / "triton_kernels", ignore=ignored)
+    code = "import pybind11; print(pybind11.get_cmake_dir())"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    folder = SITE.parent / "cmake"
+    configure = ["cmake", "--fresh", "-G", "Ninja", "-S", ROOT, "-B", folder]
+    configure += ["-DCMAKE_BUILD_TYPE=Release", f"-DPython_EXECUTABLE={sys.executable}"]
+    configure += [f"-DCMAKE_LIBRARY_OUTPUT_DIRECTORY={SITE / 'ddrm_fast'}"]
+    configure += [f"-Dpybind11_DIR={found.stdout.strip()}", "-DDDRM_FAST_CUDA=on"]
+    configure += [f"-DDDRM_FAST_CUDA_ARCHITECTURES={architecture}"]
+    kept = KEPT["build"]
+    return stages.run("configure", configure, 60, kept) and stages.run(
+        "build", ["cmake", "--build", folder], SECONDS["build"], kept
     )
-    search = os.environ.get("PYTHONPATH")
-    return {"PYTHONPATH": os.pathsep.join(filter(None, [str(SITE) if built else "", search]))}
 
 
-def tests(stages: Stages, environment: dict[str, str]) -> set[str]:
-    """Runs the tests; returns what is wrong, as "operation backend"."""
-    report = stages.results / "gpu-tests.xml"
-    report.unlink(missing_ok=True)
-    files = [*sorted((ROOT / "tests").glob("test_conformance_*.py"))]
-    files += [ROOT / "tests" / "test_gpu.py", ROOT / "tests" / "test_capture.py"]
-    chosen = "cuda-cuda or triton-cuda or test_gpu or test_capture"
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files]
-    command += ["-k", chosen, f"--junitxml={report}"]
-    passed = stages.run("tests", command, SECONDS["tests"], **environment)
-    if not report.is_file():
-        stages.record["tests"]["red"] = "no report: nothing is known to be right"
-        return set() if passed else {f"{o} {b}" for o in OPERATIONS for b in BACKENDS}
-    counts, red = read_report(report)
-    stages.record["tests"].update(counts, red=sorted(red))
+def tests(stages: Stages, environment: dict[str, str], shares: int) -> set[str]:
+    """Tests, sanitizer and compilations at the same time; returns what is wrong ("operation backend")."""
+    pytest = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    pytest += ["-p", "gpu_shard", "-W", "ignore::DeprecationWarning"]
+    matrix = [*sorted((ROOT / "tests").glob("test_conformance_*.py"))]
+    own = [ROOT / "tests" / "test_gpu.py", ROOT / "tests" / "test_capture.py"]
+    extra = {**environment, "DDRM_FAST_TRITON_ALL": "1"}
+    limits = (SECONDS["tests"], KEPT["tests"])
+
+    def results(name: str) -> Path:
+        return stages.results / f".{name.replace(' ', '-')}.jsonl"
+
+    jobs = {f"matrix {k} of {shares}": (f"{k}/{shares}", matrix) for k in range(1, shares + 1)}
+    jobs["tests of the GPU"] = "1/1", own
+    work = []
+    for name, (share, files) in jobs.items():
+        results(name).unlink(missing_ok=True)
+        command = [*pytest, *files, "--share", share, "--results", results(name)]
+        command += ["-k", "cuda-cuda or triton-cuda"] if files is matrix else []
+        work.append((name, command, extra))
+    work += sanitizers(stages, environment)
+    compile_ahead = [sys.executable, HERE / "gpu_bench.py", "--ahead"]
+    work.append(("compile ahead", compile_ahead, environment))
+    with ThreadPoolExecutor(len(work)) as pool:
+        for name, command, variables in work:
+            pool.submit(stages.run, name, command, *limits, **variables)
+    lines = []
+    for name in jobs:
+        if results(name).is_file():
+            lines += results(name).read_text().splitlines()
+            results(name).unlink()
+    counts, red = read_results(lines)
+    stages.write(tests={**counts, "red": sorted(red)})
     return red
 
 
-def read_report(report: Path) -> tuple[dict[str, int], set[str]]:
-    """Numbers of tests, and the pairs "operation backend" that have a red conformance test."""
-    counts, red = {"tests": 0, "failed": 0, "skipped": 0}, set()
-    for case in ElementTree.parse(report).iter("testcase"):
-        counts["tests"] += 1
-        counts["skipped"] += case.find("skipped") is not None
-        if case.find("failure") is None and case.find("error") is None:
+def read_results(lines: list[str]) -> tuple[dict, set[str]]:
+    """Numbers of tests, and the pairs "operation backend" that have no speed.
+
+    Those are the ones that have a red test, and those of which no test came to an end. A red test that
+    names no operation is listed and makes none of them wrong.
+    """
+    chosen, outcomes, failed = 0, Counter(), []
+    green, red = set(), set()
+    for line in lines:
+        result = json.loads(line)
+        chosen += result.get("chosen", 0)
+        if "test" not in result:
             continue
-        counts["failed"] += 1
-        words = re.split(r"[\[\]-]", case.get("name", ""))
-        named = [o for o in OPERATIONS if o in words[0]] or OPERATIONS
-        # "cuda-cuda" and "triton-cuda": backend and device
-        backend = "triton" if "triton" in words[1:] else "cuda"
-        red |= {f"{operation} {backend}" for operation in named}
-    return counts, red
+        outcomes[result["outcome"]] += 1
+        pairs = named_by(result["test"])
+        if result["outcome"] == "failed":
+            failed.append(result["test"])
+            red |= pairs
+        elif result["outcome"] == "passed":
+            green |= pairs
+    unknown = {f"{o} {b}" for o in OPERATIONS for b in BACKENDS} - green
+    counts = {"chosen": chosen, **{k: outcomes[k] for k in ("passed", "failed", "skipped")}}
+    return {**counts, "failures": failed[:50], "untested": sorted(unknown - red)}, red | unknown
 
 
-def sanitizer(stages: Stages, environment: dict[str, str]) -> None:
+def named_by(test: str) -> set[str]:
+    """The pairs "operation backend" that a test speaks of."""
+    file, _, name = test.rpartition("/")[2].partition("::")
+    words = name.replace("[", "-").replace("]", "-").split("-")
+    named = [o for o in OPERATIONS if o in words or any(o in w for w in words[:1])]
+    if "fwht_step" in named and "fwht" not in words:
+        named.remove("fwht")
+    part = file.removeprefix("test_conformance_").removesuffix(".py")
+    operations = named or FILES.get(part, ())
+    backends = [backend for backend in BACKENDS if backend in words]
+    return {f"{operation} {backend}" for operation in operations for backend in backends[-1:]}
+
+
+def sanitizers(stages: Stages, environment: dict[str, str]) -> list[tuple]:
+    """Commands of compute-sanitizer; where it is not installed, that is said."""
     places = [shutil.which("compute-sanitizer"), "/usr/local/cuda/bin/compute-sanitizer"]
     program = next((place for place in places if place and Path(place).is_file()), None)
+    # every tensor an allocation of its own: what lies behind its end is no one's
+    variables = {**environment, "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
+    work = []
     for tool in ("memcheck", "racecheck"):
         if program is None:
             stages.note(f"sanitizer {tool}", "left out: compute-sanitizer is not installed")
             continue
-        command = [program, "--tool", tool, "--error-exitcode", "9", sys.executable]
-        command += [HERE / "gpu_small.py"]
-        # every tensor an allocation of its own: what lies behind its end is no one's
-        extra = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
-        seconds = SECONDS["sanitizer"] / 2
-        stages.run(f"sanitizer {tool}", command, seconds, **environment, **extra)
+        # (PyTorch asks the driver for what it may not have: no errors of kernels)
+        command = [program, "--tool", tool, "--report-api-errors", "no", "--error-exitcode", "9"]
+        command += [sys.executable, HERE / "gpu_small.py"]
+        work.append((f"sanitizer {tool}", command, variables))
+    return work
+
+
+def bench(stages: Stages, environment: dict[str, str], red: set[str], rehearse: bool) -> None:
+    figures, reds = (stages.results / f".{name}.json" for name in ("figures", "red"))
+    figures.unlink(missing_ok=True)
+    reds.write_text(json.dumps(sorted(red)))
+    seconds = min(SECONDS["bench"], stages.left() - KEPT["bench"])
+    command = [sys.executable, HERE / "gpu_bench.py", "--out", figures, "--red", reds]
+    command += ["--seconds", str(int(seconds - 15))]
+    command += ["--rehearse", "--no-compile"] if rehearse else []
+    stages.run("bench", command, seconds, KEPT["bench"], **environment)
+    if figures.is_file():
+        stages.write(**json.loads(figures.read_text()))
+        plot = [sys.executable, HERE / "gpu_plot.py", stages.results / "gpu.json"]
+        stages.run("plot", plot, SECONDS["plot"], **environment)
+    for leftover in (figures, reds):
+        leftover.unlink(missing_ok=True)
+
+
+def commit() -> str:
+    try:
+        command = ["git", "rev-parse", "--short", "HEAD"]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    except OSError:
+        return ""
 
 
 def main() -> int:
@@ -161,46 +293,41 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=465.0, help="for everything (465)")
     parser.add_argument("--results", type=Path, default=HERE / "results")
     parser.add_argument(
+        "--shares",
+        type=int,
+        default=max(1, min(10, (os.cpu_count() or 2) - 4)),
+        help="of the conformance matrix, tested at the same time (four fewer than there are "
+        "processors, 1 to 10)",
+    )
+    parser.add_argument(
         "--rehearse",
         action="store_true",
-        help="without a GPU, build and tests: shows the script works",
+        help="without a GPU: every stage that can run without one, on tiny pictures",
     )
     options = parser.parse_args()
     options.results.mkdir(parents=True, exist_ok=True)
+    # programs that came with this Python, and the toolkit's own place
+    found = [str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/local/cuda/bin"]
+    os.environ["PATH"] = os.pathsep.join(found)
     stages = Stages(options.results, options.seconds)
-    environment, red = {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}, set()
-    if not options.rehearse:
-        architecture = capability()
-        if architecture is None:
-            print("PyTorch sees no GPU here; `--rehearse` runs the script without one")
-            return 1
-        environment = build(stages, architecture)
-        red = tests(stages, environment)
-        sanitizer(stages, environment)
-    figures = options.results / "gpu-bench.json"
-    figures.unlink(missing_ok=True)
-    reds = options.results / "gpu-red.json"
-    reds.write_text(json.dumps(sorted(red)))
-    seconds = SECONDS["bench"] + max(0.0, stages.end - time.monotonic() - 140)
-    command = [sys.executable, HERE / "gpu_bench.py", "--out", figures, "--red", reds]
-    command += ["--seconds", str(int(seconds - 15))]
-    command += ["--rehearse", "--no-compare"] if options.rehearse else []
-    stages.run("bench", command, seconds, **environment)
-
-    record = json.loads(figures.read_text()) if figures.is_file() else None
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
-    )
-    result = {"commit": commit.stdout.strip(), "stages": stages.record, **(record or {})}
-    path = options.results / "gpu.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    if record is not None:
-        plot = [sys.executable, HERE / "gpu_plot.py", path]
-        stages.run("plot", plot, SECONDS["plot"], **environment)
-        path.write_text(json.dumps(result, indent=1) + "\n")
-    for leftover in (figures, reds):
-        leftover.unlink(missing_ok=True)
-    good = all(stage["outcome"] in ("passed",) for stage in stages.record.values())
+    stages.write(commit=commit())
+    missing = lacking()
+    if missing:
+        print(
+            f"not here: {', '.join(missing)}. Bring them along as wheels: `pip download` where there "
+            "is a network, `pip install --no-index --find-links FOLDER` here."
+        )
+        return 1
+    architecture = "90" if options.rehearse else capability()
+    if architecture is None:
+        print("PyTorch sees no GPU here; `--rehearse` runs the script without one")
+        return 1
+    built = build(stages, architecture)
+    search = [str(SITE) if built else "", str(HERE), os.environ.get("PYTHONPATH", "")]
+    environment = {"PYTHONPATH": os.pathsep.join(filter(None, search))}
+    red = tests(stages, environment, options.shares)
+    bench(stages, environment, set() if options.rehearse else red, options.rehearse)
+    good = all(stage["outcome"] == "passed" for stage in stages.record.values())
     print(f"results in {options.results}" + ("" if good else "; not every stage passed"))
     return 0 if good else 1
 

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from .. import operators, ops
 from ..ops import Noise, dct, reference
+from . import flops
+from .compiled import compiled
 from .steps import OPERATORS, rows, step_function
 from .timing import Run
 
@@ -30,6 +32,8 @@ class Case:
             The call; a backend is chosen around it.
         bytes:
             What it has to read and write at least.
+        flops:
+            Floating-point operations, see :mod:`.flops`.
         others:
             What it is compared with, by name.
         target:
@@ -40,6 +44,7 @@ class Case:
     name: str
     run: Run
     bytes: int
+    flops: float
     others: dict[str, Run] = field(default_factory=dict)
     target: str | None = None
 
@@ -94,25 +99,20 @@ def _size(*tensors: Tensor | None) -> int:
 
 
 def _against_reference(
-    step: Callable[[Tensor | None], None], x: Tensor, given: Tensor, compare: Collection[str]
+    step: Callable[[Tensor], None], z: Tensor, given: bool, compare: Collection[str]
 ) -> dict[str, Run]:
-    """The reference in eager PyTorch and compiled, with noise given and with ``torch.randn``."""
+    """The reference in eager PyTorch and compiled; the noise ``z`` given, or made by ``torch.randn``."""
 
-    def with_given() -> None:
-        step(given)
+    return _against(lambda: step(z if given else torch.randn_like(z)), compare)
 
-    def with_randn() -> None:
-        step(torch.randn_like(x))
 
+def _against(run: Run, compare: Collection[str]) -> dict[str, Run]:
+    """A call of the reference in eager PyTorch and compiled."""
     others: dict[str, Run] = {}
     if "eager" in compare:
-        others |= {"eager, noise given": with_given, "eager, randn": with_randn}
+        others["eager"] = run
     if "compiled" in compare:
-        compiled = torch.compile(step)
-        others |= {
-            "compiled, noise given": lambda: compiled(given),
-            "compiled, randn": lambda: compiled(torch.randn_like(x)),
-        }
+        others["compiled"] = compiled(run)
     return others
 
 
@@ -145,10 +145,10 @@ def _pointwise(shape, device, compare: Collection[str]) -> Iterator[Case]:
                     )
 
                 moved = _size(i.x_t, i.out, u, s, i.x_next, i.z if given else None)
-                compared = compare and not given and dtype == torch.float32 and kind != "gain"
-                others = _against_reference(eager, i.x_t, i.z, compare) if compared else {}
+                others = _against_reference(eager, i.z, given, compare)
                 name = f"{kind}, {str(dtype).removeprefix('torch.')} output, {tag}"
-                yield Case("pointwise_step", name, run, moved, others, "85 % of copy")
+                count = i.x_t.numel() * flops.pointwise(kind != "gain", noise=not given)
+                yield Case("pointwise_step", name, run, moved, count, others, "85 % of copy")
 
 
 def _blocks(shape, device, compare: Collection[str]) -> Iterator[Case]:
@@ -183,11 +183,11 @@ def _blocks(shape, device, compare: Collection[str]) -> Iterator[Case]:
                 i.x_t, i.out, u, s, w, m, r, i.table, i.step, i.noise(False), x_next=i.x_next
             )
 
-        compared = compare and kind in ("colorization", "super-resolution x4")
-        others = _against_reference(eager, i.x_t, i.z, compare) if compared else {}
+        others = _against_reference(eager, i.z, False, compare)
         moved = _size(i.x_t, i.out, u, m, i.x_next)
+        count = i.x_t.numel() * flops.block(r * r * (1 if w is None else channels))
         target = "85 % of copy" if r in (1, 2, 4, 8, 16) else None
-        yield Case("block_step", f"{kind}, noise inside", run, moved, others, target)
+        yield Case("block_step", f"{kind}, noise inside", run, moved, count, others, target)
 
         if m is None and r in (1, 4):
             x = i.x_t
@@ -198,8 +198,20 @@ def _blocks(shape, device, compare: Collection[str]) -> Iterator[Case]:
             def lift(u=u, s=s, w=w, r=r):
                 return ops.block_lift(u, s, w, None, r, channels)
 
-            yield Case("block_measure", kind, measure, _size(x, u))
-            yield Case("block_lift", kind, lift, _size(x, u))
+            c, spread = torch.empty_like(u), i.x_next
+
+            def eager_measure(c=c, x=x, s=s, w=w, r=r):
+                reference.block_measure(c, x, s, w, None, r)
+
+            def eager_lift(spread=spread, u=u, s=s, w=w, r=r):
+                reference.block_lift(spread, u, s, w, None, r)
+
+            for operation, call, plain, count in (
+                ("block_measure", measure, eager_measure, 2 * x.numel()),
+                ("block_lift", lift, eager_lift, x.numel()),
+            ):
+                others = _against(plain, compare)
+                yield Case(operation, kind, call, _size(x, u), count, others)
 
 
 def _spectra(shape, device, compare: Collection[str]) -> Iterator[Case]:
@@ -219,10 +231,11 @@ def _spectra(shape, device, compare: Collection[str]) -> Iterator[Case]:
                 i.x_t, i.out, u, s, i.table, i.step, noise, width, x_next=i.x_next
             )
 
-        others = _against_reference(eager, i.x_t, i.z, compare) if compare and given else {}
+        others = _against_reference(eager, i.z, given, compare)
         moved = _size(i.x_t, i.out, u, s, i.x_next, i.z if given else None)
+        count = i.x_t.numel() * flops.spectral(noise=not given)
         tag = "noise given" if given else "noise inside"
-        yield Case("spectral_step", tag, run, moved, others, "85 % of copy")
+        yield Case("spectral_step", tag, run, moved, count, others, "85 % of copy")
 
     r = 4
     blur = operators.BlurDecimate(operators.gaussian_kernel(2.0), r)
@@ -235,17 +248,28 @@ def _spectra(shape, device, compare: Collection[str]) -> Iterator[Case]:
             i.noise(False), r, width, x_next=i.x_next,
         )  # fmt: skip
 
+    def eager_alias(z):
+        reference.alias_step(
+            i.x_next, i.x_t, i.out, measured.u, measured.kernel, measured.s, i.table, i.step,
+            i.keys, z, r, width,
+        )  # fmt: skip
+
     moved = _size(i.x_t, i.out, measured.u, measured.kernel, measured.s, i.x_next)
-    yield Case("alias_step", f"blur + decimation x{r}, noise inside", alias, moved)
+    count = i.x_t.numel() * flops.alias(r * r)
+    others = _against_reference(eager_alias, i.z, False, compare)
+    name = f"blur + decimation x{r}, noise inside"
+    yield Case("alias_step", name, alias, moved, count, others, "85 % of copy")
 
 
-def _transforms(sizes: Sizes, shape, device) -> Iterator[Case]:
+def _transforms(sizes: Sizes, shape, device, compare: Collection[str]) -> Iterator[Case]:
     x = torch.empty(shape, device=device).normal_()
     y = torch.empty_like(x)
     name = f"{shape[2]} x {shape[3]}"
-    yield Case(
-        "fwht", name, lambda: ops.fwht(x, out=y), _size(x, y), target="2.2 copies at 1024 x 1024"
-    )
+    length = shape[2] * shape[3]
+    count = x.numel() * flops.fwht(length)
+    target = "2.2 copies at 1024 x 1024"
+    others = _against(lambda: reference.fwht(y, x), compare)
+    yield Case("fwht", name, lambda: ops.fwht(x, out=y), _size(x, y), count, others, target)
 
     i = Inputs.make(shape, device)
     u = torch.randn_like(i.x_t)
@@ -259,7 +283,13 @@ def _transforms(sizes: Sizes, shape, device) -> Iterator[Case]:
         return ops.pointwise_step(i.x_t, y, u, s, i.table, i.step, i.noise(False), x_next=i.x_next)
 
     moved = _size(i.x_t, i.out, u, s, i.x_next)
-    yield Case("fwht_step", f"{name}, noise inside", fused, moved, {"two operations": apart})
+    count += x.numel() * flops.pointwise(shared_s=True)
+    def eager(z):
+        reference.fwht(y, i.out)
+        reference.pointwise_step(i.x_next, None, i.x_t, y, u, s, i.table, i.step, i.keys, z)
+
+    others = {"two operations": apart, **_against_reference(eager, i.z, False, compare)}
+    yield Case("fwht_step", f"{name}, noise inside", fused, moved, count, others)
 
     def fourier():
         return torch.fft.irfft2(torch.fft.rfft2(x), s=shape[2:])
@@ -270,36 +300,52 @@ def _transforms(sizes: Sizes, shape, device) -> Iterator[Case]:
         f"there and back, {name}",
         lambda: dct.inverse(dct.forward(x)),
         12 * _size(x),
+        2 * x.numel() * flops.cosine(length),
         others,
     )
     side = 2 ** (sizes.long_bits // 2)
     plane = torch.empty(1, 1, side, 2**sizes.long_bits // side, device=device).normal_()
     target = torch.empty_like(plane)
-    moved = _size(plane, target)
-    yield Case("fwht", f"2^{sizes.long_bits}", lambda: ops.fwht(plane, out=target), moved)
+    moved, count = _size(plane, target), plane.numel() * flops.fwht(2**sizes.long_bits)
+    yield Case("fwht", f"2^{sizes.long_bits}", lambda: ops.fwht(plane, out=target), moved, count)
 
 
-def _others(shape, device) -> Iterator[Case]:
+def _others(shape, device, compare: Collection[str]) -> Iterator[Case]:
     i = Inputs.make(shape, device)
     channels, height, width = shape[1:]
+
+    def eager_x0():
+        reference.predict_x0(i.x_next, i.x_t, i.out, i.table, i.step)
+
     yield Case(
         "predict_x0",
         "free",
         lambda: ops.predict_x0(i.x_t, i.out, i.table, i.step),
         _size(i.x_t, i.out, i.x_next),
+        3 * i.x_t.numel(),
+        _against(eager_x0, compare),
     )
     known = torch.ones(1, 1, height, width, dtype=torch.bool, device=device)
+
+    def eager_known(z):
+        reference.known_step(
+            i.x_next, i.x_t, i.out, i.z, known, i.table, i.step, i.keys, z
+        )  # fmt: skip
+
     yield Case(
         "known_step",
         "all known",
         lambda: ops.known_step(i.x_next, i.x_t, i.out, i.z, known, i.table, i.step, i.noise(False)),
         _size(i.x_t, i.out, i.z, i.x_next, i.x_next),
+        flops.known() * i.x_t.numel(),
+        _against_reference(eager_known, i.z, False, compare),
     )
     yield Case(
         "normal",
         "float32",
         lambda: ops.normal(i.keys, channels, height, width),
         _size(i.x_t),
+        flops.NORMAL * i.x_t.numel(),
         {"torch.randn": lambda: torch.randn(shape, device=device)},
     )
 
@@ -309,15 +355,15 @@ def kernel_cases(sizes: Sizes, device: str, compare: Collection[str]) -> Iterato
 
     Args:
         compare:
-            "eager" and "compiled": the reference is timed so beside some of the kernels (compiling
-            takes longer than everything else).
+            "eager" and "compiled": how the reference is timed beside the steps (compiling takes longer
+            than everything else).
     """
     shape = (sizes.batch, 3, sizes.side, sizes.side)
     yield from _pointwise(shape, device, compare)
     yield from _blocks(shape, device, compare)
     yield from _spectra(shape, device, compare)
-    yield from _transforms(sizes, shape, device)
-    yield from _others(shape, device)
+    yield from _transforms(sizes, shape, device, compare)
+    yield from _others(shape, device, compare)
 
 
 def blur_case(sizes: Sizes, device: str) -> Case:
@@ -331,4 +377,7 @@ def blur_case(sizes: Sizes, device: str) -> Case:
 
     spectrum = 8 * sizes.batch * 3 * sizes.side * (sizes.side // 2 + 1)
     others = {"rfft2 + irfft2": transforms}
-    return Case("spectral_step", "whole FFT blur step", run, 4 * spectrum, others, "1.7 transforms")
+    count = flops.step(OPERATORS["blur (FFT)"](sizes.side), shape)
+    return Case(
+        "spectral_step", "whole FFT blur step", run, 4 * spectrum, count, others, "1.7 transforms"
+    )

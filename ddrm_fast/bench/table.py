@@ -10,6 +10,8 @@ import torch
 from .. import ops
 from ..ops import dispatch, triton_available
 from ..priors.schedule import Schedule, pairs
+from . import flops
+from .compiled import compiled
 from .kernels import Case, Sizes, kernel_cases
 from .published import PublishedStep
 from .steps import MIDDLE, OPERATORS, SIGMA_Y, STEPS, StepInputs, disagreement, moved_bytes
@@ -29,8 +31,8 @@ class Table:
         rounds:
             Times of each call.
         rows:
-            One for each case: operation, shape, dtype, bytes, ``backends`` with the times of each, and
-            ``others`` with those of what it is compared with.
+            One for each case: operation, shape, dtype, bytes, flops, ``backends`` with the times of each,
+            and ``others`` with those of what it is compared with.
         skipped:
             What was left out, and why.
     """
@@ -69,20 +71,32 @@ class Table:
         return found
 
     def steps(
-        self, names: Iterable[str], backends: Collection[str], shape: tuple[int, ...]
+        self,
+        names: Iterable[str],
+        backends: Collection[str],
+        shape: tuple[int, ...],
+        compare: Collection[str] = ("eager", "published"),
     ) -> None:
-        """A DDRM step of each operator: every backend, eager PyTorch, the published operations."""
+        """A DDRM step of each operator on every backend.
+
+        Args:
+            compare:
+                "eager" and "compiled": the reference; "published": the sequence of operations of the
+                published program.
+        """
         for name in names:
             try:
-                self._step(name, backends, shape)
+                self._step(name, backends, shape, compare)
             except (RuntimeError, ValueError, MemoryError) as error:
                 self.skip(f"{name} on {self.device}", f"{type(error).__name__}: {error}"[:300])
 
-    def _step(self, name: str, backends: Collection[str], shape: tuple[int, ...]) -> None:
+    def _step(
+        self, name: str, backends: Collection[str], shape: tuple[int, ...], compare: Collection[str]
+    ) -> None:
         row = {"operation": f"{name} step", "shape": list(shape), "dtype": "float32"}
         row.update(backends={}, others={})
         inputs = StepInputs.make(OPERATORS[name](shape[-1]), shape, self.device)
-        row["bytes"] = moved_bytes(inputs)
+        row["bytes"], row["flops"] = moved_bytes(inputs), flops.step(inputs.operator, shape)
         copy, copied = _copy(inputs.x_t)
         for backend in backends:
             with ops.use_backend(backend):
@@ -97,9 +111,17 @@ class Table:
                     self.clock, inputs.run, row["bytes"], copy, copied, self.rounds
                 )
         if row["backends"]:
-            for other, run in _others(inputs, shape).items():
-                row["others"][other] = self._seconds(run)
             self.rows.append(row)
+            self._compare(row, step_comparisons(inputs, shape, compare))
+
+    def _compare(self, row: dict, others: dict[str, Run]) -> None:
+        """Times what a row is compared with; what cannot run is noted and the rest stays."""
+        for other, run in others.items():
+            try:
+                row["others"][other] = self._seconds(run)
+            except Exception as error:  # a compiler's errors are of any kind
+                why = f"{type(error).__name__}: {error}"[:300]
+                self.skip(f"{row['operation']} on {self.device}, {other}", why)
 
     def _seconds(self, run: Run) -> dict[str, float]:
         run()
@@ -121,14 +143,15 @@ class Table:
     ) -> None:
         halves = [name for name in ("float16", "bfloat16") if name in case.name]
         row = {"operation": f"{case.operation}: {case.name}", "shape": shape}
-        row.update(dtype=halves[0] if halves else "float32", bytes=case.bytes, backends={})
+        row.update(dtype=halves[0] if halves else "float32", bytes=case.bytes)
+        row.update(flops=case.flops, backends={}, others={})
         for backend in backends:
             with ops.use_backend(backend):
                 row["backends"][backend] = against_copy(
                     self.clock, case.run, case.bytes, copy, copied, self.rounds
                 )
-        row["others"] = {other: self._seconds(run) for other, run in case.others.items()}
         self.rows.append(row)
+        self._compare(row, case.others)
 
 
 def _copy(x: torch.Tensor) -> tuple[Run, int]:
@@ -137,33 +160,50 @@ def _copy(x: torch.Tensor) -> tuple[Run, int]:
     return lambda: target.copy_(source), 2 * x.numel() * x.element_size()
 
 
-def _others(inputs: StepInputs, shape: tuple[int, ...]) -> dict[str, Run]:
-    """What a step is compared with; noise by ``torch.randn`` in both."""
+def step_comparisons(
+    inputs: StepInputs, shape: tuple[int, ...], compare: Collection[str]
+) -> dict[str, Run]:
+    """What a step is compared with, by name; noise by ``torch.randn`` in all of them."""
     x_t, out = inputs.x_t, inputs.out
+
+    def step() -> None:
+        inputs.run(torch.randn_like(x_t))
 
     def eager() -> None:
         with ops.use_backend("reference"):
-            inputs.run(torch.randn_like(x_t))
+            step()
 
+    others: dict[str, Run] = {}
+    if "eager" in compare:
+        others["eager"] = eager
+    if "compiled" in compare:
+        inputs.start()
+        others["compiled"] = compiled(step)
+    if "published" in compare:
+        others["published"] = _published(inputs, shape)
+    return others
+
+
+def _published(inputs: StepInputs, shape: tuple[int, ...]) -> Run:
     schedule = Schedule.linear()
     t, t_next = pairs(schedule.steps(STEPS))[MIDDLE - 1]
     published = PublishedStep(
         inputs.operator,
-        inputs.operator.H(x_t),
+        inputs.operator.H(inputs.x_t),
         tuple(shape[1:]),
         SIGMA_Y,
         schedule.abar(t),
         schedule.abar(t_next),
     )
-    return {"eager": eager, "published": lambda: published(x_t, out)}
+    return lambda: published(inputs.x_t, inputs.out)
 
 
 def markdown(rows: list[dict]) -> str:
     """The table as people read it; speed-ups are how many times longer the others take."""
-    heads = ("operation", "shape", "dtype", "backend", "time", "GB/s", "of copy")
+    heads = ("operation", "shape", "dtype", "backend", "time", "GB/s", "of copy", "flop/byte")
     others = list(dict.fromkeys(other for row in rows for other in row["others"]))
     lines = [" | ".join(("", *heads, *(f"x {other}" for other in others), "")).strip()]
-    lines.append("|---|---|---|---" + "|---:" * (3 + len(others)) + "|")
+    lines.append("|---|---|---|---" + "|---:" * (4 + len(others)) + "|")
     for row in rows:
         shape = " x ".join(map(str, row["shape"]))
         for backend, figures in row["backends"].items():
@@ -171,6 +211,7 @@ def markdown(rows: list[dict]) -> str:
             cells = [row["operation"], shape, row["dtype"], backend, f"{1e3 * seconds:.3f} ms"]
             cells += [f"{figures['gigabytes_per_second']:.1f}"]
             cells += [f"{100 * figures['part_of_copy']['p50']:.0f} %"]
+            cells += [f"{row['flops'] / row['bytes']:.1f}"]
             for other in others:
                 times = row["others"].get(other)
                 cells.append("" if times is None else f"{times['p50'] / seconds:.1f}")
