@@ -47,7 +47,9 @@ FILES = {
 }  # fmt: skip
 MODULES = ("torch", "numpy", "tqdm", "safetensors", "PIL", "pytest", "scipy", "pybind11")
 PROGRAMS = ("cmake", "ninja", "nvcc", "c++")
-# seconds that each stage may take at most, and those that are kept back for the stages behind it
+# seconds that each stage may take at most, and those that are kept back for the stages behind it, where
+# there are TOTAL in all; in proportion where there are more or fewer
+TOTAL = 465.0
 SECONDS = {"build": 150, "tests": 170, "bench": 200, "plot": 30}
 KEPT = {"build": 230, "tests": 130, "bench": 15, "plot": 0}
 
@@ -60,10 +62,12 @@ class Stages:
             Folder of ``gpu.json`` and ``gpu.log``.
         seconds:
             For everything.
+        scale:
+            What the limits of the stages are multiplied by.
     """
 
-    def __init__(self, results: Path, seconds: float) -> None:
-        self.results, self.record, self.facts = results, {}, {}
+    def __init__(self, results: Path, seconds: float, scale: float = 1.0) -> None:
+        self.results, self.scale, self.record, self.facts = results, scale, {}, {}
         self.end, self.log = time.monotonic() + seconds, results / "gpu.log"
         self.log.write_text("")
         self._lock = threading.Lock()
@@ -75,7 +79,7 @@ class Stages:
         self, name: str, command: list, seconds: float, kept: float = 0, **environment: str
     ) -> bool:
         """True if the command succeeded within ``seconds``, with ``kept`` left over for what follows."""
-        allowed = min(seconds, self.left() - kept)
+        allowed = min(self.scale * seconds, self.left() - self.scale * kept)
         start, stage = time.monotonic(), {"command": " ".join(map(str, command))}
         if allowed < 5:
             stage["outcome"] = "left out: the time was over"
@@ -169,7 +173,9 @@ def build(stages: Stages, architecture: str) -> bool:
     )
 
 
-def tests(stages: Stages, environment: dict[str, str], shares: int) -> set[str]:
+def tests(
+    stages: Stages, environment: dict[str, str], shares: int, rehearse: bool = False
+) -> set[str]:
     """Tests, sanitizer and compilations at the same time; returns what is wrong ("operation backend")."""
     pytest = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     pytest += ["-p", "gpu_shard", "-W", "ignore::DeprecationWarning"]
@@ -187,11 +193,12 @@ def tests(stages: Stages, environment: dict[str, str], shares: int) -> set[str]:
     for name, (share, files) in jobs.items():
         results(name).unlink(missing_ok=True)
         command = [*pytest, *files, "--share", share, "--results", results(name)]
-        command += ["-k", "cuda-cuda or triton-cuda"] if files is matrix else []
+        chosen = "cpp-portable" if rehearse else "cuda-cuda or triton-cuda"
+        command += ["-k", chosen] if files is matrix else []
         work.append((name, command, extra))
     work += sanitizers(stages, environment)
-    compile_ahead = [sys.executable, HERE / "gpu_bench.py", "--ahead"]
-    work.append(("compile ahead", compile_ahead, environment))
+    ahead = [sys.executable, HERE / "gpu_bench.py", "--ahead", *["--rehearse"] * rehearse]
+    work.append(("compile ahead", ahead, environment))
     with ThreadPoolExecutor(len(work)) as pool:
         for name, command, variables in work:
             pool.submit(stages.run, name, command, *limits, **variables)
@@ -233,7 +240,7 @@ def read_results(lines: list[str]) -> tuple[dict, set[str]]:
 def named_by(test: str) -> set[str]:
     """The pairs "operation backend" that a test speaks of."""
     file, _, name = test.rpartition("/")[2].partition("::")
-    words = name.replace("[", "-").replace("]", "-").split("-")
+    words = name.replace("[", "-").replace("]", "-").replace("idct2", "dct2").split("-")
     named = [o for o in OPERATIONS if o in words or any(o in w for w in words[:1])]
     if "fwht_step" in named and "fwht" not in words:
         named.remove("fwht")
@@ -265,10 +272,10 @@ def bench(stages: Stages, environment: dict[str, str], red: set[str], rehearse: 
     figures, reds = (stages.results / f".{name}.json" for name in ("figures", "red"))
     figures.unlink(missing_ok=True)
     reds.write_text(json.dumps(sorted(red)))
-    seconds = min(SECONDS["bench"], stages.left() - KEPT["bench"])
+    seconds = min(SECONDS["bench"], stages.left() / stages.scale - KEPT["bench"])
     command = [sys.executable, HERE / "gpu_bench.py", "--out", figures, "--red", reds]
-    command += ["--seconds", str(int(seconds - 15))]
-    command += ["--rehearse", "--no-compile"] if rehearse else []
+    command += ["--seconds", str(int(stages.scale * (seconds - 15)))]
+    command += ["--rehearse"] if rehearse else []
     stages.run("bench", command, seconds, KEPT["bench"], **environment)
     if figures.is_file():
         stages.write(**json.loads(figures.read_text()))
@@ -290,7 +297,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], epilog="example: python benchmarks/gpu.py"
     )
-    parser.add_argument("--seconds", type=float, default=465.0, help="for everything (465)")
+    parser.add_argument("--seconds", type=float, default=TOTAL, help="for everything (465)")
     parser.add_argument("--results", type=Path, default=HERE / "results")
     parser.add_argument(
         "--shares",
@@ -309,7 +316,7 @@ def main() -> int:
     # programs that came with this Python, and the toolkit's own place
     found = [str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/local/cuda/bin"]
     os.environ["PATH"] = os.pathsep.join(found)
-    stages = Stages(options.results, options.seconds)
+    stages = Stages(options.results, options.seconds, options.seconds / TOTAL)
     stages.write(commit=commit())
     missing = lacking()
     if missing:
@@ -325,7 +332,7 @@ def main() -> int:
     built = build(stages, architecture)
     search = [str(SITE) if built else "", str(HERE), os.environ.get("PYTHONPATH", "")]
     environment = {"PYTHONPATH": os.pathsep.join(filter(None, search))}
-    red = tests(stages, environment, options.shares)
+    red = tests(stages, environment, options.shares, options.rehearse)
     bench(stages, environment, set() if options.rehearse else red, options.rehearse)
     good = all(stage["outcome"] == "passed" for stage in stages.record.values())
     print(f"results in {options.results}" + ("" if good else "; not every stage passed"))

@@ -5,6 +5,9 @@ second and as a part of what the copy reaches in the same run. What is read or w
 any cache. An operation whose conformance tests are red is left out, with that as the reason; a case
 that fails is recorded with its error and the next one runs.
 
+Everything but what has to be compiled is timed first, so that a compiler which takes long costs no figure
+of a kernel. ``--ahead`` compiles what will be compared with, into the compiler's cache, and times nothing.
+
 ``--rehearse`` runs everything on the CPU with tiny pictures: it shows that the script works, and its
 figures mean nothing.
 """
@@ -14,10 +17,12 @@ import gc
 import json
 import time
 import traceback
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from gpu_verdicts import verdicts
 
 from ddrm_fast import DDRM, Prior, operators, ops, restore
 from ddrm_fast.bench import (
@@ -25,15 +30,18 @@ from ddrm_fast.bench import (
     OPERATORS,
     TINY,
     Case,
+    Ceilings,
     Clock,
     Sizes,
+    StepInputs,
     against_copy,
     blur_case,
     kernel_cases,
     quantiles,
     rows,
 )
-from ddrm_fast.bench.table import Table
+from ddrm_fast.bench.table import Table, step_comparisons
+from ddrm_fast.bench.timing import Run
 from ddrm_fast.ops import Noise
 from ddrm_fast.samplers import capture
 
@@ -69,44 +77,57 @@ class Bench:
         if time.monotonic() > self.until:
             return self.skip(name, "the time was over")
         row = {"operation": case.operation, "case": case.name, "bytes": case.bytes}
-        row.update(target=case.target, backends={}, others={})
+        row.update(flops=case.flops, target=case.target, backends={}, others={})
         for backend in self.backends:
             if f"{case.operation} {backend}" in self.red:
                 self.skip(f"{name} on {backend}", "its conformance tests are red")
                 continue
-            with ops.use_backend(backend):
-                row["backends"][backend] = against_copy(
-                    self.clock, case.run, case.bytes, copy, copy_bytes, self.rounds
-                )
-        for other, run in case.others.items():
             try:
-                for _ in range(3):
-                    run()
-                row["others"][other] = quantiles([self.clock.time(run) for _ in range(7)])
+                with ops.use_backend(backend):
+                    row["backends"][backend] = against_copy(
+                        self.clock, case.run, case.bytes, copy, copy_bytes, self.rounds
+                    )
             except Exception as error:
-                self.skip(f"{name}, {other}", f"{type(error).__name__}: {error}"[:300])
+                self.skip(f"{name} on {backend}", _said(error))
         self.table.append(row)
+        for other, run in case.others.items():
+            self.compare(row, name, other, run)
+
+    def compare(self, row: dict, name: str, other: str, run: Run) -> None:
+        """Times what a row is compared with."""
+        if time.monotonic() > self.until:
+            return self.skip(f"{name}, {other}", "the time was over")
+        try:
+            for _ in range(3):
+                run()
+            row["others"][other] = quantiles([self.clock.time(run) for _ in range(7)])
+        except Exception as error:
+            self.skip(f"{name}, {other}", _said(error))
 
     def guarded(self, name: str, work: Callable[[], object]) -> None:
         """Runs a part; its failure is recorded and the next part runs."""
         try:
             work()
         except Exception as error:
-            self.skip(name, f"{type(error).__name__}: {error}"[:300])
+            self.skip(name, _said(error))
             traceback.print_exc()
         gc.collect()
         if self.device == "cuda":
             torch.cuda.empty_cache()
 
 
-def kernels(bench: Bench, sizes: Sizes, compare: Collection[str]) -> None:
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:300]
+
+
+def kernels(bench: Bench, sizes: Sizes) -> None:
     """Every fused operation, and the FFT blur step against its bare transforms."""
     source = torch.empty(sizes.batch, 3, sizes.side, sizes.side, device=bench.device).normal_()
     target = torch.empty_like(source)
     moved = 2 * source.numel() * source.element_size()
 
     def run_all() -> None:
-        for case in kernel_cases(sizes, bench.device, compare):
+        for case in kernel_cases(sizes, bench.device, ("eager",)):
             bench.guarded(
                 f"{case.operation}: {case.name}",
                 lambda case=case: bench.case(case, lambda: target.copy_(source), moved),
@@ -192,6 +213,39 @@ def operator_steps(bench: Bench, sizes: Sizes) -> list[dict]:
     return table.rows
 
 
+def compilations(sizes: Sizes, device: str) -> Iterator[tuple[str, str, Run]]:
+    """Operation, case and the compiled reference of every row, in turn; steps of operators first.
+
+    The strings are those of the rows.
+    """
+    shape = (sizes.batch, 3, sizes.side, sizes.side)
+    for name in OPERATORS:
+        inputs = StepInputs.make(OPERATORS[name](sizes.side), shape, device)
+        yield f"{name} step", "", step_comparisons(inputs, shape, ("compiled",))["compiled"]
+    for case in kernel_cases(sizes, device, ("compiled",)):
+        if "compiled" in case.others:
+            yield case.operation, case.name, case.others["compiled"]
+
+
+def compare_compiled(bench: Bench, sizes: Sizes, steps: list[dict]) -> None:
+    """Adds the compiled reference to the rows that there are."""
+    rows = {(row["operation"], row.get("case", "")): row for row in [*steps, *bench.table]}
+    for operation, case, run in compilations(sizes, bench.device):
+        row, name = rows.get((operation, case)), f"{operation}: {case}".removesuffix(": ")
+        if row is not None:
+            bench.compare(row, name, "compiled", run)
+
+
+def compile_ahead(sizes: Sizes, device: str) -> None:
+    """Fills the compiler's cache; what cannot be compiled is said when it is to be timed."""
+    for operation, case, run in compilations(sizes, device):
+        try:
+            run()
+            print(f"compiled: {operation} {case}", flush=True)
+        except Exception as error:
+            print(f"not compiled: {operation} {case}: {_said(error)}", flush=True)
+
+
 def loop_with_graph(bench: Bench, side: int) -> list[dict]:
     """A whole restoration of a small picture, with and without the captured loop."""
     if bench.device == "cpu":
@@ -230,15 +284,20 @@ def machine(device: str) -> dict:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", required=True, type=Path, help="JSON file to write")
+    parser.add_argument("--out", type=Path, help="JSON file to write")
+    parser.add_argument("--ahead", action="store_true", help="compile and time nothing")
     parser.add_argument("--red", type=Path, help='JSON list of "operation backend" that are wrong')
     parser.add_argument("--seconds", type=float, default=110.0, help="no case begins after these")
-    parser.add_argument("--no-compare", action="store_true", help="leave the reference out")
+    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
     parser.add_argument("--rehearse", action="store_true", help="tiny pictures on the CPU")
     options = parser.parse_args()
     device = "cpu" if options.rehearse else "cuda"
     sizes = TINY if options.rehearse else LARGE
     names = ("cpp",) if options.rehearse else ("cuda", "triton")
+    if options.ahead:
+        return compile_ahead(sizes, device) or 0
+    if options.out is None:
+        parser.error("--out: has to be given")
     reasons = ops.backends()
     backends = [name for name in names if reasons[name] is None]
     red = set(json.loads(options.red.read_text())) if options.red else set()
@@ -255,14 +314,20 @@ def main() -> int:
 
     write()
     small, whole = (16, 64) if options.rehearse else (256, sizes.whole_side)
+    part("ceilings", lambda: asdict(Ceilings.measure(device, small=options.rehearse)))
     part("step_overhead", lambda: step_overhead(bench, small, 50))
     part("captured_loop", lambda: loop_with_graph(bench, small))
     part("whole_steps", lambda: whole_steps(bench, whole))
-    part(
-        "kernels",
-        lambda: kernels(bench, sizes, () if options.no_compare else ("eager", "compiled")),
-    )
     part("operator_steps", lambda: operator_steps(bench, sizes))
+    part("kernels", lambda: kernels(bench, sizes))
+    if options.no_compile:
+        bench.skip("compiled references", "--no-compile leaves them out")
+    else:
+        steps = record.get("operator_steps") or []
+        part("compiled", lambda: compare_compiled(bench, sizes, steps))
+    part("verdicts", lambda: verdicts(record))
+    for line in record.get("verdicts") or []:
+        print(f"{line['what']}: {line['measured']}, asked for {line['asked']}")
     for row in bench.table:
         speeds = {n: f"{b['part_of_copy']['p50']:.2f} of copy" for n, b in row["backends"].items()}
         print(f"{row['operation']:16}{row['case']:48}{speeds}")

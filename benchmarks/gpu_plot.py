@@ -1,12 +1,13 @@
 """Draws the stored figures of a GPU: ``python benchmarks/gpu_plot.py FILE``.
 
-A roofline of bytes a second beside what a copy reaches, and a table in Markdown.
+Bars of bytes a second beside what a copy reaches, a roofline, and tables in Markdown.
 """
 
 import argparse
 import json
 from pathlib import Path
 
+from ddrm_fast.bench import Ceilings, roofline
 from ddrm_fast.bench.table import markdown as markdown_of_steps
 
 
@@ -17,8 +18,18 @@ def markdown(record: dict) -> str:
         f"{machine.get('gpu', machine['device'])}, PyTorch {machine['torch']}"
         + (" (a rehearsal on the CPU: these figures mean nothing)" if record["rehearsal"] else ""),
         "",
-        "| operation | case | backend | time | GB/s | of copy | p20 - p80 | time of others | target |",
-        "|---|---|---|---:|---:|---:|---:|---|---|",
+    ]
+    if record.get("verdicts"):
+        lines += ["| what | asked | measured (the worst) | rows |", "|---|---|---|---:|"]
+        lines += [
+            f"| {line['what']} | {line['asked']} | {line['measured']} | {line['rows']} |"
+            for line in record["verdicts"]
+        ]
+    lines += [
+        "",
+        "| operation | case | backend | time | GB/s | of copy | p20 - p80 | flop/byte | GFLOP/s "
+        "| time of others | target |",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|---|---|",
     ]
     for row in record["table"]:
         for backend, figures in row["backends"].items():
@@ -29,9 +40,18 @@ def markdown(record: dict) -> str:
             lines.append(
                 f"| {row['operation']} | {row['case']} | {backend} | {1e3 * seconds:.3f} ms "
                 f"| {figures['gigabytes_per_second']:.0f} | {100 * part['p50']:.0f} % "
-                f"| {100 * part['p20']:.0f} - {100 * part['p80']:.0f} | {against} "
+                f"| {100 * part['p20']:.0f} - {100 * part['p80']:.0f} "
+                f"| {row['flops'] / row['bytes']:.1f} | {row['flops'] / seconds / 1e9:.0f} | {against} "
                 f"| {row['target'] or ''} |"
             )
+    if record.get("ceilings"):
+        found = Ceilings(**record["ceilings"])
+        lines += [
+            "",
+            f"A copy reached {found.bytes_per_second / 1e9:.0f} GB/s, a float32 matrix product "
+            f"{found.flops_per_second / 1e9:.0f} GFLOP/s: up to {found.ridge:.1f} operations a byte "
+            "memory is the limit.",
+        ]
     if record.get("operator_steps"):
         lines += ["", markdown_of_steps(record["operator_steps"])]
     for row in record.get("step_overhead") or []:
@@ -87,7 +107,13 @@ def main() -> int:
     options = parser.parse_args()
     record = json.loads(options.file.read_text())
     options.file.with_suffix(".md").write_text(markdown(record))
-    if not plot(record, options.file.with_suffix(".png")):
+    drawn = plot(record, options.file.with_suffix(".png"))
+    if record.get("ceilings"):
+        path = options.file.with_name(options.file.stem + "-roofline.png")
+        rows = [*record["table"], *(record.get("operator_steps") or [])]
+        title = record["machine"].get("gpu", record["machine"]["device"])
+        drawn &= roofline.draw(path, rows, Ceilings(**record["ceilings"]), title)
+    if not drawn:
         print("no plot: matplotlib is not installed, or nothing was measured")
     return 0
 

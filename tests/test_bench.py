@@ -60,7 +60,7 @@ def test_a_table_of_this_machine():
     text = markdown(table.rows)
     heads, _, line = text.splitlines()[:3]
     assert heads.startswith(
-        "| operation | shape | dtype | backend | time | GB/s | of copy | x eager"
+        "| operation | shape | dtype | backend | time | GB/s | of copy | flop/byte | x eager"
     )
     assert line.startswith("| denoising step | 1 x 3 x 32 x 32 | float32 | cpp | ")
     assert all(row.count("|") == heads.count("|") for row in text.splitlines())

@@ -1,7 +1,9 @@
 """What is timed, by `ddrm-fast bench` and by the scripts of benchmarks/: one registry for all of them."""
 
+from . import flops, roofline
 from .kernels import LARGE, TINY, Case, Sizes, blur_case, kernel_cases
 from .published import PublishedStep
+from .roofline import Ceilings
 from .steps import (
     OPERATORS,
     StepInputs,
@@ -18,6 +20,7 @@ __all__ = [
     "OPERATORS",
     "TINY",
     "Case",
+    "Ceilings",
     "Clock",
     "PublishedStep",
     "Sizes",
@@ -25,10 +28,12 @@ __all__ = [
     "against_copy",
     "blur_case",
     "disagreement",
+    "flops",
     "kernel_cases",
     "moved_bytes",
     "quantiles",
     "random_mask",
+    "roofline",
     "rows",
     "step_function",
 ]

@@ -52,9 +52,7 @@ def _inverse(c: Tensor) -> Tensor:
     return x
 
 
-def compiled(
-    function: Callable[[], object], backend: str = "inductor"
-) -> Callable[[], object]:
+def compiled(function: Callable[[], object], backend: str = "inductor") -> Callable[[], object]:
     """``function`` as one graph (``fullgraph``), its operations those of the reference.
 
     It is compiled when it is first called, anew for each function: what was compiled before it counts for

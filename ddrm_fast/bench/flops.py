@@ -50,7 +50,7 @@ def spectral(noise: bool = True) -> float:
 
 
 def block(group: int) -> float:
-    """A pixel of ``block_step`` in groups of so many: null part 5, three sums 6, its share of the change 2."""
+    """A pixel of ``block_step``, groups of so many: null part 5, three sums 6, share of the change 2."""
     return PREDICT + 5 + NORMAL + 6 + 2 + (WEIGHTS + 16) / group
 
 

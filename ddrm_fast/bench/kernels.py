@@ -284,6 +284,7 @@ def _transforms(sizes: Sizes, shape, device, compare: Collection[str]) -> Iterat
 
     moved = _size(i.x_t, i.out, u, s, i.x_next)
     count += x.numel() * flops.pointwise(shared_s=True)
+
     def eager(z):
         reference.fwht(y, i.out)
         reference.pointwise_step(i.x_next, None, i.x_t, y, u, s, i.table, i.step, i.keys, z)

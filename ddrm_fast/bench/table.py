@@ -164,10 +164,9 @@ def step_comparisons(
     inputs: StepInputs, shape: tuple[int, ...], compare: Collection[str]
 ) -> dict[str, Run]:
     """What a step is compared with, by name; noise by ``torch.randn`` in all of them."""
-    x_t, out = inputs.x_t, inputs.out
 
     def step() -> None:
-        inputs.run(torch.randn_like(x_t))
+        inputs.run(torch.randn_like(inputs.x_t))
 
     def eager() -> None:
         with ops.use_backend("reference"):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import statistics
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from ..bench import OPERATORS, Clock, Sizes
+from ..bench import OPERATORS, Ceilings, Clock, Sizes, roofline
 from ..bench.network import NetworkProfile, report
 from ..bench.table import Table, markdown
 from ..io import check_writable, write_json
@@ -35,9 +36,11 @@ examples:
 GB/s counts what a step has to move at least: the state and the network's output read, the new state
 written, its noise made on the way, and what defines the measurement. "of copy" holds that against a
 copy, timed in turn. Operators that work on coefficients also do one forward and one inverse transform,
-which is not counted. "x eager", "x compiled" and "x published" say how many times longer plain PyTorch
-takes (the reference, eager and under torch.compile, noise by torch.randn) and the sequence of operations
-of the published program.
+which is not counted. "flop/byte": floating-point operations, transforms included, for each of these
+bytes (counted from the formulas, ddrm_fast/bench/flops.py); the roofline that --out draws holds them
+against a copy and a matrix product of the same run. "x eager", "x compiled" and "x published" say how
+many times longer plain PyTorch takes (the reference, eager and under torch.compile, noise by
+torch.randn) and the sequence of operations of the published program.
 """
 
 
@@ -64,7 +67,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         "--compiled", action="store_true",
-        help="with --operations: also the reference under torch.compile (takes minutes)",
+        help="also the reference under torch.compile (takes minutes)",
     )  # fmt: skip
     parser.add_argument(
         "--network", action="store_true",
@@ -73,7 +76,9 @@ def add(commands: argparse._SubParsersAction) -> None:
     )  # fmt: skip
     parser.add_argument("--prior", metavar="PRIOR", help="also time a call of this network")
     parser.add_argument(
-        "--out", metavar="DIR", help="write bench.json, and bench.png where matplotlib is installed"
+        "--out",
+        metavar="DIR",
+        help="write bench.json and, where matplotlib is installed, bench.png and a roofline of each device",
     )
     parser.add_argument(
         "--large", metavar="MP,...", nargs="?", const="0.25,1",
@@ -92,8 +97,6 @@ def run(arguments: argparse.Namespace) -> int:
     size = specs.whole("--size", arguments.size, 32)
     if size & (size - 1):
         raise ValueError(f"--size: got {size}, expected a power of two (Walsh-Hadamard needs it)")
-    if arguments.compiled and not (arguments.operations or arguments.network):
-        raise ValueError("--compiled: belongs to --operations or --network")
     batch = specs.whole("--batch", arguments.batch)
     repeats = specs.whole("--repeats", arguments.repeats)
     names = [name for name in OPERATORS if arguments.only in name]
@@ -110,6 +113,9 @@ def run(arguments: argparse.Namespace) -> int:
             for device in _devices(arguments.device)
         ]
         network = None if arguments.prior is None else _network(arguments.prior, size)
+        ceilings = {}
+        if arguments.out is not None:
+            ceilings = {table.device: Ceilings.measure(table.device) for table in tables}
     skipped = [entry for table in tables for entry in table.skipped]
     if arguments.device is None and not torch.cuda.is_available():
         skipped.append({"what": "device cuda", "why": "PyTorch sees no GPU here"})
@@ -128,9 +134,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out is not None:
         out = Path(arguments.out)
         record = {"machine": facts, "size": size, "batch": batch, "table": rows}
+        record["ceilings"] = {device: asdict(found) for device, found in ceilings.items()}
         write_json(out / "bench.json", {**record, "skipped": skipped, "network_seconds": network})
-        if not _plot(out / "bench.png", rows, size):
-            print("no plot: matplotlib is not installed")
+        drawn = _plot(out / "bench.png", rows, size)
+        for table in tables:
+            path, title = out / f"roofline-{table.device}.png", f"{table.device}, {size} x {size}"
+            drawn &= roofline.draw(path, table.rows, ceilings[table.device], title)
+        if not drawn:
+            print("no plot: matplotlib is not installed, or nothing was measured")
     return 0 if rows else 1
 
 
@@ -150,11 +161,11 @@ def _measure(
     if not backends:
         return table
     bar = tqdm(names, unit="operator", disable=True if arguments.quiet else None)
-    table.steps(bar, backends, shape)
+    compare = ("eager", "compiled") if arguments.compiled else ("eager",)
+    table.steps(bar, backends, shape, (*compare, "published"))
     if arguments.operations:
         bits = 2 * (shape[-1].bit_length() - 1)
         sizes = Sizes(batch=shape[0], side=shape[-1], long_bits=bits, whole_side=shape[-1])
-        compare = ("eager", "compiled") if arguments.compiled else ("eager",)
         table.kernels(sizes, backends, compare)
     return table
 
