@@ -125,6 +125,19 @@ def test_passes_of_the_fwht():
     ]
 
 
+def test_passes_of_the_fwht_with_a_step():
+    """A step holds more numbers for each of the transform's: smaller tiles, a second pass from 2^13 on."""
+    fwht = _module("fwht")
+    for bits in range(5, 30):
+        plan = fwht.passes(2**bits, 2**bits, with_step=True)
+        assert sum(part.bits for part in plan) == bits
+        assert len(plan) == (1 if bits <= 12 else 2 if bits <= 22 else 3)
+        assert [part.step for part in plan] == [False] * (len(plan) - 1) + [True]
+        last = plan[-1]
+        assert last.numbers <= 4096 and last.constants["num_warps"] == max(1, last.numbers // 128)
+        assert last.inner <= 128
+
+
 def _without_numbers(x):
     return x.to("meta") if isinstance(x, torch.Tensor) else x
 

@@ -7,7 +7,14 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .launch import TRANSFORM_STEP_TILE, TRANSFORM_TILE, launch, power_of_two, warps
+from .launch import (
+    TRANSFORM_STEP_TILE,
+    TRANSFORM_STEP_WARPS,
+    TRANSFORM_TILE,
+    launch,
+    power_of_two,
+    warps,
+)
 from .tiles import load_output
 
 
@@ -41,27 +48,30 @@ def first_number(program, stride, SPAN: tl.constexpr, INNER: tl.constexpr, NUMBE
 
 @triton.jit
 def places(i, stride, INNER: tl.constexpr):
-    """Distance of numbers ``i`` of a tile from its first: runs of INNER neighbours, ``stride`` apart."""
-    if INNER == 1:
-        at = i.to(tl.int64)
-    else:
-        at = (i // INNER).to(tl.int64) * stride + i % INNER
-    return at
+    """Distance of numbers ``i`` of a tile from its first: runs of INNER neighbours, ``stride`` apart.
+
+    Below 2^31, since a tile lies in a plane: 32 bits, and half the registers for addresses.
+    """
+    return i if INNER == 1 else i // INNER * stride + i % INNER
 
 
 @triton.jit
-def load_numbers(x, start, at, total, length, channels, x_b, x_c, OUTPUT: tl.constexpr):
+def load_numbers(
+    x, start, at, total, length, channels, x_b, x_c, OUTPUT: tl.constexpr, ALIGNED: tl.constexpr
+):
     """Numbers ``at`` of a tile: of planes one behind the other, or of a network's output in place.
 
-    A tile of an OUTPUT lies in one plane; its batch and channel strides are x_b and x_c.
+    A tile of an OUTPUT lies in one plane; its batch and channel strides are x_b and x_c. ALIGNED: they
+    are multiples of 16.
     """
-    inside = start + at < total
     if OUTPUT:
         plane = start // length
         begin = plane // channels * x_b + plane % channels * x_c + start % length
-        v = load_output(x, begin + at, inside)
+        if ALIGNED:
+            begin = tl.multiple_of(begin, 16)
+        v = load_output(x + begin, at, start + at < total)
     else:
-        v = tl.load(x + (start + at), inside, 0.0)
+        v = tl.load(x + start + at, start + at < total, 0.0)
     return v
 
 
@@ -69,6 +79,7 @@ def load_numbers(x, start, at, total, length, channels, x_b, x_c, OUTPUT: tl.con
 def fwht_kernel(
     y, x, total, stride, scale, length, channels, x_b, x_c,
     BITS: tl.constexpr, INNER: tl.constexpr, OUTER: tl.constexpr, OUTPUT: tl.constexpr,
+    ALIGNED: tl.constexpr,
 ):  # fmt: skip
     """Levels of the transform y = (H_2 x ... x H_2) x scale, H_2 = [[1, 1], [1, -1]].
 
@@ -80,10 +91,10 @@ def fwht_kernel(
     NUMBERS: tl.constexpr = OUTER * SPAN * INNER
     start = first_number(tl.program_id(0).to(tl.int64), stride, SPAN, INNER, NUMBERS)
     at = places(tl.arange(0, NUMBERS), stride, INNER)
-    v = load_numbers(x, start, at, total, length, channels, x_b, x_c, OUTPUT)
+    v = load_numbers(x, start, at, total, length, channels, x_b, x_c, OUTPUT, ALIGNED)
     v = levels(v, BITS, INNER, NUMBERS)
     tl.debug_barrier()  # in place: every number is read before the first is overwritten
-    tl.store(y + (start + at), v * scale, start + at < total)
+    tl.store(y + start + at, v * scale, start + at < total)
 
 
 @dataclass(frozen=True)
@@ -96,6 +107,7 @@ class Pass:
     outer: int
     programs: int
     last: bool
+    step: bool
 
     @property
     def numbers(self) -> int:
@@ -105,20 +117,27 @@ class Pass:
     def constants(self) -> dict[str, int]:
         """What the kernel is compiled for, and its warps."""
         sizes = {"BITS": self.bits, "INNER": self.inner, "OUTER": self.outer}
-        return {**sizes, "num_warps": warps(self.numbers)}
+        if not self.step:
+            return {**sizes, "num_warps": warps(self.numbers)}
+        step_warps = TRANSFORM_STEP_WARPS * self.numbers // TRANSFORM_STEP_TILE
+        return {**sizes, "num_warps": max(1, step_warps)}
 
 
-def shares(bits: int) -> list[int]:
+def shares(bits: int, with_step: bool = False) -> list[int]:
     """How many levels each pass over memory does: as few passes as fit the tile.
 
     The first runs along memory and does as many as it can, so that the others, which run across it,
-    take as many neighbours as they can: at least 8 (32 bytes), 64 for a plane of 1024 x 1024.
+    take as many neighbours as they can: at least 8 (32 bytes), 64 for a plane of 1024 x 1024; with a step
+    at most 128. A plane that fits the tile, but not that of a step, takes a pass more.
     """
     most = TRANSFORM_TILE.bit_length() - 1
-    if bits <= most:
+    alone = TRANSFORM_STEP_TILE.bit_length() - 1 if with_step else most
+    if bits <= alone:
         return [bits]
-    count = -(-(bits - most) // (most - 3))
+    if bits <= most:
+        return [bits - 3, 3]
     rest = bits - most
+    count = -(-rest // (alone - 3))
     return [most] + [rest // count + (i < rest % count) for i in range(count)]
 
 
@@ -129,17 +148,19 @@ def passes(total: int, length: int, with_step: bool = False) -> list[Pass]:
         with_step:
             Whether the last takes a step: a tile then holds numbers of one plane, and fewer of them.
     """
-    plan, done = shares(length.bit_length() - 1), 0
+    plan, done = shares(length.bit_length() - 1, with_step), 0
     result = []
     for index, bits in enumerate(plan):
         last = index == len(plan) - 1
-        tile = TRANSFORM_STEP_TILE if with_step and last else TRANSFORM_TILE
-        inner = 1 if index == 0 else min(2**done, max(tile >> bits, 8))
+        step = with_step and last
+        tile = TRANSFORM_STEP_TILE if step else TRANSFORM_TILE
+        neighbours = min(2**done, max(tile >> bits, 8))
+        inner = 1 if index == 0 else min(neighbours, 128) if step else neighbours
         # along memory: runs of several planes where they are short
         fitting = min(TRANSFORM_TILE, length if with_step else TRANSFORM_TILE) >> bits
         outer = power_of_two(min(fitting, -(-total // 2**bits))) if index == 0 else 1
         programs = -(-total // (outer * inner << bits))
-        result.append(Pass(bits, 2**done, inner, outer, programs, last))
+        result.append(Pass(bits, 2**done, inner, outer, programs, last, step))
         done += bits
     return result
 
@@ -154,6 +175,6 @@ def fwht(y: Tensor, x: Tensor) -> None:
             part.programs,
             y,
             y, x, total, part.stride, scale, length, 1, 0, 0,
-            **part.constants, OUTPUT=False,
+            **part.constants, OUTPUT=False, ALIGNED=False,
         )  # fmt: skip
         x = y

@@ -20,6 +20,7 @@ def fwht_step_kernel(
     total, stride, scale, length, width_bits, channels, x_b, x_c, u_b, s_b, s_c, s_h, s_w,
     table_rows, table_step, table_b,
     BITS: tl.constexpr, INNER: tl.constexpr, OUTER: tl.constexpr, OUTPUT: tl.constexpr,
+    ALIGNED: tl.constexpr,
 ):  # fmt: skip
     """x_next = a(s) x0 + b(s) eps + c(s) u + d(s) z, x0 and eps predicted from x_t and the transform
     of which this is the last pass.
@@ -31,35 +32,38 @@ def fwht_step_kernel(
     NUMBERS: tl.constexpr = OUTER * SPAN * INNER
     start = first_number(tl.program_id(0).to(tl.int64), stride, SPAN, INNER, NUMBERS)
     at = places(tl.arange(0, NUMBERS), stride, INNER)
-    out = load_numbers(x, start, at, total, length, channels, x_b, x_c, OUTPUT)
-    out = levels(out, BITS, INNER, NUMBERS) * scale
-
+    out = load_numbers(x, start, at, total, length, channels, x_b, x_c, OUTPUT, ALIGNED)
     plane = start // length
     b = plane // channels
     c = plane % channels
-    begin = start % length
+    begin = (start % length).to(tl.int32)
     h = (begin + at) >> width_bits
     w = (begin + at) - (h << width_bits)
+    # before the levels, so that all of a tile's reads wait for memory together
+    state = tl.load(x_t + start + at)
+    if u is not None:
+        sigma = tl.load(s + (b * s_b + c * s_c) + (h.to(tl.int64) * s_h + w * s_w))
+        measured = tl.load(u + (b * u_b + c * length) + (begin + at))
+
+    out = levels(out, BITS, INNER, NUMBERS) * scale
     row, iteration, poison = row_of(table, step, table_rows, table_step, table_b, b)
     a, b_eps, d = null_weights(row)
     if u is not None:
-        sigma = tl.load(s + (b * s_b + c * s_c + h * s_h + w * s_w))
         a, b_eps, c_u, d = select_weights(row, sigma)
-    clean, eps = predict_clipped(row, tl.load(x_t + (start + at)), out)
+    clean, eps = predict_clipped(row, state, out)
     new = a * clean + b_eps * eps
     if u is not None:
-        measured = tl.load(u + (b * u_b + c * length + begin + at))
         new = tl.where(sigma > 0.0, new + c_u * measured, new)
     if draws_noise(row):
         if noise is not None:
-            z = tl.load(noise + (start + at))
+            z = tl.load(noise + start + at)
         else:
             runs = begin + places(4 * tl.arange(0, NUMBERS // 4), stride, INNER)
             runs_h = runs >> width_bits
             runs_w = runs - (runs_h << width_bits)
             z = normal_runs(keys, b, c, channels, runs_h, runs_w, h, w, iteration, NUMBERS // 4)
         new = new + d * z
-    tl.store(x_next + (start + at), new + poison)
+    tl.store(x_next + start + at, new + poison)
 
 
 def fwht_step(
@@ -79,8 +83,9 @@ def fwht_step(
     total, length = x_next.numel(), height * width
     x, plan = out, passes(total, length, with_step=True)
     for part in plan:
-        tail = {**part.constants, "OUTPUT": x is out}
         x_strides = output_strides(out) if x is out else (0, 0)
+        aligned = all(stride % 16 == 0 for stride in x_strides)
+        tail = {**part.constants, "OUTPUT": x is out, "ALIGNED": aligned}
         if part.last:
             launch(
                 fwht_step_kernel,
