@@ -73,8 +73,10 @@ struct Unit {
 template <int kColumns>
 __device__ __forceinline__ Unit unit_at(const Cells& cells, const Extent& extent,
                                         const CellIndex& cell, int64_t group, int64_t index) {
-  const Split row = split(index, cells.units_in_row);
-  const Split channel = split(row.quotient, cells.factor);
+  // (the usual groups, up to 4 x 4 of one channel, without a division)
+  const Split row = cells.units_in_row == 1 ? Split{index, 0} : split(index, cells.units_in_row);
+  const Split channel =
+      cells.members == 1 ? Split{0, row.quotient} : split(row.quotient, cells.factor);
   const int64_t w = cell.column * cells.columns + kColumns * row.remainder;
   const int64_t left = extent.width - w;
   return {group + channel.quotient, cell.row * cells.factor + channel.remainder, w,

@@ -26,15 +26,15 @@ __device__ __forceinline__ Quad unit_noise(const StepArguments& a, int64_t b, co
 template <int kColumns, Access kAccess, int kGroups>
 __device__ __forceinline__ Quad null_and_sum(const StepArguments& a, const BlockProfile& profile,
                                              const Row& row, int64_t b, const Unit& unit,
-                                             GroupSums<kGroups>& sums) {
+                                             const StepInputs& inputs, GroupSums<kGroups>& sums) {
   const Extent& e = a.extent;
   const int64_t plane = (b * e.channels + unit.c) * e.height * e.width;
   const int64_t at = unit.h * e.width + unit.w;
-  const QuadPrediction p = predict_at<kAccess>(a, row, clips(row), b, unit.c, plane, at, unit.n);
-  if (a.x0 != nullptr) store_quad<kAccess>(a.x0 + plane + at, p.x0, unit.n);
   const bool noisy = draws_noise(row);
   Quad z{};
   if (noisy) z = unit_noise<kColumns, kAccess>(a, b, unit, plane);
+  const QuadPrediction p = predict_inputs(a, row, clips(row), inputs);
+  if (a.x0 != nullptr) store_quad<kAccess>(a.x0 + plane + at, p.x0, unit.n);
   const Quad weight = unit_profile<kAccess>(profile, b, unit);
   Quad n;
 #pragma unroll
@@ -91,10 +91,22 @@ __device__ __forceinline__ void step_of_cell(const StepArguments& a, const Block
     }
   };
 
+  auto read = [&](const Unit& unit) {
+    const int64_t plane = (b * e.channels + unit.c) * e.height * e.width;
+    return load_inputs<kAccess>(a, b, unit.c, plane, unit.h * e.width + unit.w, unit.n);
+  };
+
+  // All units are read before the first is worked on.
+  StepInputs inputs[kInRegisters ? kUnits : 1];
+  if (kInRegisters) {
+    for_units([&](const Unit& unit, int k) { inputs[kInRegisters ? k : 0] = read(unit); });
+  }
   // What a thread cannot keep waits in x_next, where no one else reads or writes.
   for_units([&](const Unit& unit, int k) {
     Quad n = nan_quad();
-    if (row != nullptr) n = null_and_sum<kColumns, kAccess>(a, profile, *row, b, unit, sums);
+    if (!kInRegisters) inputs[0] = read(unit);
+    const StepInputs& here = inputs[kInRegisters ? k : 0];
+    if (row != nullptr) n = null_and_sum<kColumns, kAccess>(a, profile, *row, b, unit, here, sums);
     if (kInRegisters) kept[kInRegisters ? k : 0] = n;
     if (!kInRegisters || !measures) store_quad<kAccess>(address(unit), n, unit.n);
   });

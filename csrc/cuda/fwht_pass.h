@@ -127,12 +127,18 @@ __global__ void __launch_bounds__(kBlock)
 
   if (!exists) return;
   start += column;
-  if (Sink::kOneByOne) {
+  if constexpr (Sink::kOneByOne) {
+    // What belongs to the next row is on its way while this one is worked on.
+    auto next = sink.template fetch<kAccess>(start + first_row * stride);
 #pragma unroll
     for (int j = 0; j < kRows; ++j) shared[(first_row + j) * kTileThreads] = v[j];
 #pragma unroll 1
     for (int row = first_row; row < first_row + kRows; ++row) {
-      sink.template store<kAccess>(start + row * stride, shared[row * kTileThreads]);
+      const auto fetched = next;
+      if (row + 1 < first_row + kRows) {
+        next = sink.template fetch<kAccess>(start + (row + 1) * stride);
+      }
+      sink.template store<kAccess>(start + row * stride, shared[row * kTileThreads], fetched);
     }
   } else {
 #pragma unroll

@@ -14,7 +14,8 @@ struct OutputPlanes {
   __device__ __forceinline__ Quad load(int64_t start, int64_t offset) const {
     const Split plane = split(start >> bits, channels);
     const int64_t inside = start & ((int64_t{1} << bits) - 1);
-    return load_output<kAccess>(out, plane.quotient, plane.remainder, inside + offset, 4);
+    return to_float(load_output<kAccess>(out, plane.quotient, plane.remainder, inside + offset, 4),
+                    out.type);
   }
 };
 
@@ -26,18 +27,34 @@ struct Step {
   int bits, width_bits;
   static constexpr bool kOneByOne = true;
 
+  struct Fetched {
+    Quad x_t;
+    Measured measured;
+  };
+
   template <Access kAccess>
-  __device__ __forceinline__ void store(int64_t at, Quad out) const {
+  __device__ __forceinline__ Fetched fetch(int64_t at) const {
+    const PlaneIndex plane = plane_index(at >> bits, a.extent.channels);
+    const int64_t inside = at & ((int64_t{1} << bits) - 1);
+    return {load_quad<kAccess>(a.x_t + at),
+            load_measured<kAccess>(a, plane.b, plane.c, inside >> width_bits,
+                                   inside & (a.extent.width - 1), 4)};
+  }
+
+  template <Access kAccess>
+  __device__ __forceinline__ void store(int64_t at, Quad out, const Fetched& fetched) const {
     const PlaneIndex plane = plane_index(at >> bits, a.extent.channels);
     const int64_t inside = at & ((int64_t{1} << bits) - 1);
     const int64_t h = inside >> width_bits, w = inside & (a.extent.width - 1);
     const Row* row = row_of_image(a.table, plane.b);
     if (row == nullptr) return store_quad<kAccess>(a.x_next + at, nan_quad());
+    const bool noisy = draws_noise(*row);
+    Quad z{};
+    if (noisy) z = step_noise<kAccess>(a, plane.b, plane.c, h, w, at - inside, 4);
 #pragma unroll
     for (int i = 0; i < 4; ++i) out.v[i] = out.v[i] * scale;
-    const Quad x_t = load_quad<kAccess>(a.x_t + at);
-    const QuadPrediction p = predict_quad(*row, clips(*row), x_t, out);
-    update_quad<kAccess>(a, *row, p, plane.b, plane.c, h, w, 4);
+    const QuadPrediction p = predict_quad(*row, clips(*row), fetched.x_t, out);
+    update_quad<kAccess>(a, *row, p, fetched.measured, noisy, z, at, 4);
   }
 };
 

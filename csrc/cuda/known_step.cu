@@ -19,16 +19,17 @@ __device__ __forceinline__ void update(const StepArguments& a, const MaskField& 
   const Extent& e = a.extent;
   const int64_t plane = (b * e.channels + c) * e.height * e.width;
   const int64_t at = h * e.width + w;
+  const StepInputs inputs = load_inputs<kAccess>(a, b, c, plane, at, n);
+  const Quad image = load_field<kAccess>(row_of(a.u, b, c, h), a.u.stride[3], w, n);
+  Quad x = load_quad<kAccess>(a.x_next + plane + at, n);
   const Row* row = row_of_image(a.table, b);
   if (row == nullptr) return store_quad<kAccess>(a.x_next + plane + at, nan_quad(), n);
 
-  // The network's own eps, not one derived from a clipped x0.
-  const QuadPrediction p = predict_at<kAccess>(a, *row, false, b, c, plane, at, n);
-  const Quad image = load_field<kAccess>(row_of(a.u, b, c, h), a.u.stride[3], w, n);
   const bool noisy = row->null_d != 0.0f;
   Quad z{};
   if (noisy) z = step_noise<kAccess>(a, b, c, h, w, plane, n);
-  Quad x = load_quad<kAccess>(a.x_next + plane + at, n);
+  // The network's own eps, not one derived from a clipped x0.
+  const QuadPrediction p = predict_inputs(a, *row, false, inputs);
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     if (!here[i]) continue;

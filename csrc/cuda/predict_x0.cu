@@ -11,13 +11,11 @@ __global__ void __launch_bounds__(kThreads) predict_x0_kernel(PredictArguments a
   const int n = pixels - at < 4 ? static_cast<int>(pixels - at) : 4;
   for (int64_t plane = blockIdx.y; plane < e.batch * e.channels; plane += gridDim.y) {
     const PlaneIndex index = plane_index(plane, e.channels);
+    const Quad x_t = load_quad(a.x_t + plane * pixels + at, n);
+    const Output out = load_output(a.out, index.b, index.c, at, n);
     const Row* row = row_of_image(a.table, index.b);
     Quad x0 = nan_quad();
-    if (row != nullptr) {
-      const Quad x_t = load_quad(a.x_t + plane * pixels + at, n);
-      const Quad out = load_output(a.out, index.b, index.c, at, n);
-      x0 = predict_quad(*row, clips(*row), x_t, out).x0;
-    }
+    if (row != nullptr) x0 = predict_quad(*row, clips(*row), x_t, to_float(out, a.out.type)).x0;
     store_quad(a.x0 + plane * pixels + at, x0, n);
   }
 }

@@ -76,30 +76,43 @@ __device__ __forceinline__ float from_float16(uint32_t half) {
 
 __device__ __forceinline__ float from_bfloat16(uint32_t half) { return as_float(half << 16); }
 
-// Four numbers of a plane of a network's output, `at` numbers from the plane's beginning.
+// Four numbers of a network's output as they lie in memory: words of float32, or two halves a word.
+// To convert them means to wait for them, so that is a step of its own.
+struct Output {
+  uint32_t word[4];
+};
+
+// `at` counts numbers from the beginning of the plane.
 template <Access kAccess = Access::kChecked>
-__device__ __forceinline__ Quad load_output(const NetworkOutput& out, int64_t b, int64_t c,
-                                            int64_t at, int n) {
+__device__ __forceinline__ Output load_output(const NetworkOutput& out, int64_t b, int64_t c,
+                                              int64_t at, int n) {
   const int64_t offset = b * out.batch_stride + c * out.channel_stride + at;
   if (out.type == OutputType::kFloat32) {
-    return load_quad<kAccess>(static_cast<const float*>(out.data) + offset, n);
+    const Quad q = load_quad<kAccess>(static_cast<const float*>(out.data) + offset, n);
+    return {{as_bits(q.v[0]), as_bits(q.v[1]), as_bits(q.v[2]), as_bits(q.v[3])}};
   }
   const uint16_t* p = static_cast<const uint16_t*>(out.data) + offset;
-  uint32_t half[4];
   if (kAccess == Access::kWide || (n == 4 && aligned(p, 8))) {
     const uint2 all = *reinterpret_cast<const uint2*>(p);
-    half[0] = all.x & 0xFFFFu;
-    half[1] = all.x >> 16;
-    half[2] = all.y & 0xFFFFu;
-    half[3] = all.y >> 16;
+    return {{all.x, all.y, 0u, 0u}};
   } else {
+    uint32_t half[4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) half[i] = i < n ? p[i] : 0u;
+    return {{half[0] | half[1] << 16, half[2] | half[3] << 16, 0u, 0u}};
   }
+}
+
+__device__ __forceinline__ Quad to_float(const Output& output, OutputType type) {
   Quad q;
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    q.v[i] = out.type == OutputType::kFloat16 ? from_float16(half[i]) : from_bfloat16(half[i]);
+    const uint32_t half = output.word[i / 2] >> (16 * (i % 2)) & 0xFFFFu;
+    if (type == OutputType::kFloat32) {
+      q.v[i] = as_float(output.word[i]);
+    } else {
+      q.v[i] = type == OutputType::kFloat16 ? from_float16(half) : from_bfloat16(half);
+    }
   }
   return q;
 }

@@ -37,16 +37,12 @@ __device__ __forceinline__ void update(const StepArguments& a, int64_t width, in
                                        int64_t h, int64_t k, int n) {
   const Extent& e = a.extent;
   const int64_t at = 2 * (((b * e.channels + c) * e.height + h) * e.width + k);
-  const Row* row = row_of_image(a.table, b);
-  if (row == nullptr) return store_quad<kAccess>(a.x_next + at, nan_quad(), n);
-
-  QuadPrediction p{};
+  // All reads before the first use of one, as in every step.
+  Quad x_t{}, out{}, u{};
   if (a.x_t != nullptr) {
-    const float* out = static_cast<const float*>(a.out.data);
-    p = predict_quad(*row, false, load_quad<kAccess>(a.x_t + at, n),
-                     load_quad<kAccess>(out + at, n));
+    x_t = load_quad<kAccess>(a.x_t + at, n);
+    out = load_quad<kAccess>(static_cast<const float*>(a.out.data) + at, n);
   }
-  Quad u{};
   float s[2] = {0.0f, 0.0f};
   if (a.u.data != nullptr) {
     u = load_quad<kAccess>(row_of(a.u, b, c, h) + 2 * k, n);
@@ -54,12 +50,16 @@ __device__ __forceinline__ void update(const StepArguments& a, int64_t width, in
     s[0] = values[0];
     s[1] = n == 4 ? values[a.s.stride[3]] : values[0];
   }
+  const Row* row = row_of_image(a.table, b);
+  if (row == nullptr) return store_quad<kAccess>(a.x_next + at, nan_quad(), n);
   const bool noisy = draws_noise(*row);
   Quad z{};
   if (noisy) {
     z = a.noise != nullptr ? load_quad<kAccess>(a.noise + at, n)
                            : noise_of_pair(a, width, b, c, h, k, n);
   }
+  QuadPrediction p{};
+  if (a.x_t != nullptr) p = predict_quad(*row, false, x_t, out);
 
   const Weights<float> null = null_weights<float>(*row);
   Weights<float> first = null, second = null;

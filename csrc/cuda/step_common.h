@@ -40,14 +40,26 @@ __device__ __forceinline__ QuadPrediction predict_quad(const Row& row, bool clip
   return result;
 }
 
-// The same from memory; zeros for the initial state. `at` counts from the plane's beginning.
+// State and network output of four pixels as they were read. A step reads all that it needs before
+// it computes anything, the noise above all: reads then wait for memory together, and beside work.
+struct StepInputs {
+  Quad x_t;
+  Output out;
+};
+
+// `at` counts from the plane's beginning; zeros for the initial state.
 template <Access kAccess = Access::kChecked>
-__device__ __forceinline__ QuadPrediction predict_at(const StepArguments& a, const Row& row,
-                                                     bool clip, int64_t b, int64_t c, int64_t plane,
-                                                     int64_t at, int n) {
+__device__ __forceinline__ StepInputs load_inputs(const StepArguments& a, int64_t b, int64_t c,
+                                                  int64_t plane, int64_t at, int n) {
   if (a.x_t == nullptr) return {};
-  return predict_quad(row, clip, load_quad<kAccess>(a.x_t + plane + at, n),
-                      load_output<kAccess>(a.out, b, c, at, n));
+  return {load_quad<kAccess>(a.x_t + plane + at, n), load_output<kAccess>(a.out, b, c, at, n)};
+}
+
+// x0 and eps of four pixels; zeros for the initial state.
+__device__ __forceinline__ QuadPrediction predict_inputs(const StepArguments& a, const Row& row,
+                                                         bool clip, const StepInputs& inputs) {
+  if (a.x_t == nullptr) return {};
+  return predict_quad(row, clip, inputs.x_t, to_float(inputs.out, a.out.type));
 }
 
 // Whether one evaluation of the weights serves all of n coefficients: their singular values are 0
@@ -92,24 +104,27 @@ __device__ __forceinline__ Quad step_noise(const StepArguments& a, int64_t b, in
   return normals(step_noise_row(a, b, c, h), column);
 }
 
-// x_next = ((a x0 + b eps) + c u) + d z, and without c u where nothing is measured, for n pixels of
-// row h from column w on, each a group of its own.
+// Measurement and singular values of four pixels; zeros where nothing is measured.
+struct Measured {
+  Quad u, s;
+};
+
+template <Access kAccess>
+__device__ __forceinline__ Measured load_measured(const StepArguments& a, int64_t b, int64_t c,
+                                                  int64_t h, int64_t w, int n) {
+  if (a.u.data == nullptr) return {};
+  return {load_field<kAccess>(row_of(a.u, b, c, h), a.u.stride[3], w, n),
+          load_field<kAccess>(row_of(a.s, b, c, h), a.s.stride[3], w, n)};
+}
+
+// x_next = ((a x0 + b eps) + c u) + d z, and without c u where nothing is measured, for n pixels
+// from number `at` on, each a group of its own.
 template <Access kAccess>
 __device__ __forceinline__ void update_quad(const StepArguments& a, const Row& row,
-                                            const QuadPrediction& p, int64_t b, int64_t c,
-                                            int64_t h, int64_t w, int n) {
-  const Extent& e = a.extent;
-  const int64_t plane = (b * e.channels + c) * e.height * e.width;
-  const int64_t at = h * e.width + w;
-  Quad u{}, s{};
-  if (a.u.data != nullptr) {
-    s = load_field<kAccess>(row_of(a.s, b, c, h), a.s.stride[3], w, n);
-    u = load_field<kAccess>(row_of(a.u, b, c, h), a.u.stride[3], w, n);
-  }
-  if (a.x0 != nullptr) store_quad<kAccess>(a.x0 + plane + at, p.x0, n);
-  const bool noisy = draws_noise(row);
-  Quad z{};
-  if (noisy) z = step_noise<kAccess>(a, b, c, h, w, plane, n);
+                                            const QuadPrediction& p, const Measured& given,
+                                            bool noisy, const Quad& z, int64_t at, int n) {
+  if (a.x0 != nullptr) store_quad<kAccess>(a.x0 + at, p.x0, n);
+  const Quad &u = given.u, &s = given.s;
 
   // Masks and constants: one evaluation for four pixels.
   const Weights<float> null = null_weights<float>(row);
@@ -127,7 +142,7 @@ __device__ __forceinline__ void update_quad(const StepArguments& a, const Row& r
     if (here) x.v[i] = x.v[i] + measured.c * u.v[i];
     if (noisy) x.v[i] = x.v[i] + select(here, measured.d, null.d) * z.v[i];
   }
-  store_quad<kAccess>(a.x_next + plane + at, x, n);
+  store_quad<kAccess>(a.x_next + at, x, n);
 }
 
 }  // namespace ddrm_fast::cuda
