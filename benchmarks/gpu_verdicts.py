@@ -77,4 +77,18 @@ def _of_backend(record: dict, backend: str) -> list[dict]:
         if row["backend"] == backend
     ]
     what = f"step of the captured loop, {backend}: added to the network"
-    return [*lines, _line(what, "at most 15 microseconds", added, max, _microseconds)]
+    lines.append(_line(what, "at most 15 microseconds", added, max, _microseconds))
+    for name, asked in (
+        # two state buffers and the network's output; two spectra more
+        ("inpainting", "at most 3"),
+        ("super-resolution x4", "at most 3"),
+        ("blur (FFT)", "at most 5 and cuFFT's workspace"),
+    ):
+        pictures = [
+            row["pictures"]
+            for row in record.get("whole_steps") or []
+            if row["backend"] == backend and row["operator"] == name and "pictures" in row
+        ]
+        what = f"memory beside y of a large step, {name}, {backend}: pictures"
+        lines.append(_line(what, asked, pictures))
+    return lines
