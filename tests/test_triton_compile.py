@@ -20,7 +20,7 @@ MISSING = triton_available._installed()
 
 @pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
 def test_kernels_compile_to_machine_code(tmp_path):
-    """Cubins for sm_80, sm_90 and sm_100, without contraction or approximate arithmetic.
+    """Cubins for sm_80, sm_90 and sm_100, without contraction, approximate arithmetic or spills.
 
     In a process of its own, and from scratch: cached results would prove nothing.
     """
@@ -42,6 +42,7 @@ def test_kernels_compile_to_machine_code(tmp_path):
     for result in results:
         assert result["elf"] and result["cubin"] > 1000, result
         assert result["fused"] == 0 and result["approximate"] == 0, result
+        assert not result["stack"], f"registers spill: {result}"
 
 
 def _folder():

@@ -12,7 +12,10 @@ import importlib
 import json
 import multiprocessing
 import os
+import re
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -70,6 +73,19 @@ def source(kernel, arguments: tuple, constants: dict) -> ASTSource:
     return ASTSource(fn=kernel, signature=signature, constexprs=constexprs, attrs=attributes)
 
 
+def stack_bytes(cubin: bytes) -> int | None:
+    """Local memory of a thread, where registers spill to; None where Triton came without ``cuobjdump``."""
+    program = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    if not program.is_file():
+        return None
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        command = [str(program), "-res-usage", file.name]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return max(int(number) for number in re.findall(r"STACK:(\d+)", said))
+
+
 def compile_one(name: str, launch_index: int, architecture: int) -> dict:
     """Compiles one launch of a case; the result is small enough to send to another process."""
     start = time.perf_counter()
@@ -96,6 +112,7 @@ def compile_one(name: str, launch_index: int, architecture: int) -> dict:
         "fused": ptx.count("fma.rn.f32"),
         "approximate": ptx.count(".approx") + ptx.count("div.full"),
         "shared": compiled.metadata.shared,
+        "stack": stack_bytes(compiled.asm["cubin"]),
         "seconds": time.perf_counter() - start,
     }
 
@@ -177,6 +194,8 @@ def cases() -> dict[str, tuple[str, tuple]]:
     for name, size, output in (
         ("fwht step in one pass", (2, 3, 32, 64), torch.zeros(2, 6, 32, 64).bfloat16()[:, :3]),
         ("fwht step in two passes", (1, 1, 256, 256), torch.zeros(1, 1, 256, 256).half()),
+        ("fwht step, the first in two passes", (1, 1, 64, 128), torch.zeros(1, 1, 64, 128)),
+        ("fwht step of a large tile", (1, 1, 1024, 1024), torch.zeros(1, 1, 1024, 1024)),
     ):
         call = _step(conformance.fwht_call(size, s=torch.ones(1, 1, *size[2:]), out=output))
         found[name] = "fwht_step", (torch.zeros(size), *_arguments(call, *_POINTWISE))

@@ -22,6 +22,11 @@ struct Products {
   Complex x0, eps, z;
 };
 
+// What is read of a member: state, network output and kernel.
+struct Member {
+  Complex x_t, out, kernel;
+};
+
 __device__ __forceinline__ void add(GroupSums& sums, const Products& p) {
   sums.x0 = sums.x0 + p.x0;
   sums.eps = sums.eps + p.eps;
@@ -70,8 +75,8 @@ class Group {
     }
     GroupSums sums[2] = {};
     const bool measures = step_.u.data != nullptr;
-    for_stored([&](int side, int64_t h, int64_t k) {
-      const Products products = null_and_products(h, k);
+    for_read([&](int side, int64_t h, int64_t k, const Member& member) {
+      const Products products = null_and_products(h, k, member);
       if (!measures) return;
       if (!both_inside_) {
         side == 0 ? add(sums[0], products) : add_conjugate(sums[0], products);
@@ -79,7 +84,12 @@ class Group {
       }
       add(sums[side], products);
       if (own_mirror(k, alias_.width)) return;
-      add_conjugate(sides_ == 1 ? sums[side] : sums[1 - side], products);
+      // (one place or the other, not the place of one of them: that would lie in local memory)
+      if (sides_ == 1) {
+        add_conjugate(sums[side], products);
+      } else {
+        add_conjugate(sums[1 - side], products);
+      }
     });
     if (!measures) return;
 
@@ -109,6 +119,42 @@ class Group {
     }
   }
 
+  // The same with what is read of each; the next member is on its way while one is worked on.
+  template <class Function>
+  __device__ __forceinline__ void for_read(const Function& function) const {
+    read_side<0>(function);
+    if (sides_ == 2) read_side<1>(function);
+  }
+
+  template <int kSide, class Function>
+  __device__ __forceinline__ void read_side(const Function& function) const {
+    int64_t h = p_[kSide], k = q_[kSide];
+    if (k >= step_.extent.width) return;
+    Member next = read(h, k);
+    while (h < step_.extent.height) {
+      const Member member = next;
+      const int64_t this_h = h, this_k = k;
+      k += width_;
+      if (k >= step_.extent.width) {
+        k = q_[kSide];
+        h += height_;
+      }
+      if (h < step_.extent.height) next = read(h, k);
+      function(kSide, this_h, this_k, member);
+    }
+  }
+
+  __device__ __forceinline__ Member read(int64_t h, int64_t k) const {
+    Member member{};
+    if (step_.x_t != nullptr) {
+      const int64_t at = offset(h, k);
+      member.x_t = load_complex(step_.x_t + at);
+      member.out = load_complex(static_cast<const float*>(step_.out.data) + at);
+    }
+    if (step_.u.data != nullptr) member.kernel = kernel(h, k);
+    return member;
+  }
+
   __device__ __forceinline__ int64_t offset(int64_t h, int64_t k) const {
     const Extent& e = step_.extent;
     return 2 * (((b_ * e.channels + c_) * e.height + h) * e.width + k);
@@ -125,12 +171,11 @@ class Group {
 
   // Writes N = (a_null X0 + b_null EPS) + d_null Z, where it waits for the change, and returns the
   // products of X0, EPS and Z with the kernel.
-  __device__ __forceinline__ Products null_and_products(int64_t h, int64_t k) const {
-    const int64_t at = offset(h, k);
+  __device__ __forceinline__ Products null_and_products(int64_t h, int64_t k,
+                                                        const Member& member) const {
     Complex x0{}, eps{}, z{};
     if (step_.x_t != nullptr) {
-      const Complex x_t = load_complex(step_.x_t + at);
-      const Complex out = load_complex(static_cast<const float*>(step_.out.data) + at);
+      const Complex x_t = member.x_t, out = member.out;
       const Prediction<float> re = predict<Predict::kAny>(*row_, x_t.re, out.re);
       const Prediction<float> im = predict<Predict::kAny>(*row_, x_t.im, out.im);
       x0 = {re.x0, im.x0};
@@ -141,9 +186,9 @@ class Group {
       z = noise(h, k);
       n = n + row_->null_d * z;
     }
-    store_complex(step_.x_next + at, n);
+    store_complex(step_.x_next + offset(h, k), n);
     if (step_.u.data == nullptr) return {};
-    const Complex w = kernel(h, k);
+    const Complex w = member.kernel;
     return {x0 * w, eps * w, z * w};
   }
 
@@ -173,8 +218,10 @@ class Group {
   int sides_;
 };
 
+constexpr unsigned kBlockThreads = 128;
+
 // A thread for each group of the measured half grid.
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kBlockThreads, 5)
     alias_step_kernel(const __grid_constant__ StepArguments a,
                       const __grid_constant__ AliasArguments alias) {
   const Extent& e = a.extent;
@@ -202,8 +249,8 @@ __global__ void __launch_bounds__(kThreads)
 void alias_step(const StepArguments& a, const AliasArguments& alias, const Place& place) {
   const Extent& e = a.extent;
   const int64_t groups = e.height / alias.factor * (alias.width / alias.factor / 2 + 1);
-  launch("alias_step", alias_step_kernel, over_planes(groups, e.batch * e.channels), place, a,
-         alias);
+  const LaunchShape shape = over_planes(groups, e.batch * e.channels, kBlockThreads);
+  launch("alias_step", alias_step_kernel, shape, place, a, alias);
 }
 
 }  // namespace ddrm_fast::cuda
