@@ -9,7 +9,6 @@ from torch import Tensor
 
 from .launch import (
     TRANSFORM_STEP_TILE,
-    TRANSFORM_STEP_WARPS,
     TRANSFORM_TILE,
     launch,
     power_of_two,
@@ -107,7 +106,6 @@ class Pass:
     outer: int
     programs: int
     last: bool
-    step: bool
 
     @property
     def numbers(self) -> int:
@@ -117,10 +115,7 @@ class Pass:
     def constants(self) -> dict[str, int]:
         """What the kernel is compiled for, and its warps."""
         sizes = {"BITS": self.bits, "INNER": self.inner, "OUTER": self.outer}
-        if not self.step:
-            return {**sizes, "num_warps": warps(self.numbers)}
-        step_warps = TRANSFORM_STEP_WARPS * self.numbers // TRANSFORM_STEP_TILE
-        return {**sizes, "num_warps": max(1, step_warps)}
+        return {**sizes, "num_warps": warps(self.numbers)}
 
 
 def shares(bits: int, with_step: bool = False) -> list[int]:
@@ -160,7 +155,7 @@ def passes(total: int, length: int, with_step: bool = False) -> list[Pass]:
         fitting = min(TRANSFORM_TILE, length if with_step else TRANSFORM_TILE) >> bits
         outer = power_of_two(min(fitting, -(-total // 2**bits))) if index == 0 else 1
         programs = -(-total // (outer * inner << bits))
-        result.append(Pass(bits, 2**done, inner, outer, programs, last, step))
+        result.append(Pass(bits, 2**done, inner, outer, programs, last))
         done += bits
     return result
 

@@ -16,9 +16,9 @@ STREAM_TILE, STREAM_WARPS = 1024, 4
 GROUP_TILE, NUMBERS_OF_A_THREAD = 4096, 8
 #: numbers in a tile of the Walsh-Hadamard transform, which holds one field
 TRANSFORM_TILE = 8192
-#: and of its last pass where a step is taken in it, with so many warps for all of its registers: with
-#: twice as many numbers, or on Triton 3.6 half as many warps, they spill or one read waits for another
-TRANSFORM_STEP_TILE, TRANSFORM_STEP_WARPS = 4096, 32
+#: and of its last pass where a step is taken in it: with twice as many, or twice as many warps, registers
+#: spill (of Triton 3.6, or of 3.9)
+TRANSFORM_STEP_TILE = 4096
 
 
 def power_of_two(n: int) -> int:
