@@ -1,18 +1,20 @@
 """Do the borders of windows show? Mask-shift, the joint loop and plain blending of independent windows.
 
-Restores crops of scikit-image's photographs with the default prior and compares gradients across the
-borders of windows with gradients beside them (:mod:`ddrm_fast.large.seams`), relative to the truth and to a
-run over the whole picture, which has no windows at all: what it shows is the chance of so few lines.
+Restores photographs with the default prior and compares gradients across the borders of windows with
+gradients beside them (:mod:`ddrm_fast.large.seams`), relative to the truth and to a run over the whole
+picture, which has no windows at all: what that shows against the truth is the chance of so few lines.
+Standard errors are those of the jackknife over pictures.
 
-    python benchmarks/seams.py --out benchmarks/results
+    python benchmarks/seams.py --folder photographs --out benchmarks/results
 
-Writes seams.json, seams.md and seams.jpg: a crop around a crossing of borders.
+Writes NAME.json, NAME.md and NAME.jpg: the middle of the first picture, where borders cross.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 
 import torch
@@ -21,7 +23,8 @@ from torch import Tensor
 
 import ddrm_fast
 from ddrm_fast import metrics, operators
-from ddrm_fast.io import Panel, sheet
+from ddrm_fast.cli.tasks import TASKS as USUAL
+from ddrm_fast.io import SUFFIXES, Panel, read_picture, sheet
 from ddrm_fast.large import Windows, restore_windows, windowed, windows_for
 from ddrm_fast.large.seams import border_ratio
 from ddrm_fast.operators import Operator
@@ -29,20 +32,26 @@ from ddrm_fast.operators.cuts import Cuts
 from ddrm_fast.priors import Prior
 from ddrm_fast.samplers import Sampler
 
-#: picture, first row, first column
-CROPS = (("astronaut", 0, 110), ("astronaut", 250, 230), ("chelsea", 20, 100), ("coffee", 60, 200))
-WAYS = ("whole", "mask-shift", "mask-shift, no margin", "joint", "plain blend")
+WAYS = ("whole", "mask-shift", "mask-shift, published", "joint", "plain blend")
 
 
-def pictures(size: int, count: int) -> Tensor:
-    """Crops (count or fewer, 3, size, size) in [0, 1], of pictures that are large enough."""
+def pictures(folder: Path | None, size: int, count: int) -> Tensor:
+    """Middles (count or fewer, 3, size, size) in [0, 1], of pictures that are large enough.
+
+    Of the folder first, then of scikit-image's photographs.
+    """
     crops = []
-    for name, top, left in CROPS[:count]:
-        whole = torch.from_numpy(getattr(data, name)().copy()).permute(2, 0, 1)
-        if min(whole.shape[1:]) < size:
-            continue
-        top, left = min(top, whole.shape[1] - size), min(left, whole.shape[2] - size)
-        crops.append(whole[:, top : top + size, left : left + size].float() / 255)
+    paths = sorted(folder.iterdir()) if folder is not None else []
+    photographs = (read_picture(path).pixels for path in paths if path.suffix.lower() in SUFFIXES)
+    examples = (
+        torch.from_numpy(getattr(data, name)().copy()).permute(2, 0, 1).float() / 255
+        for name in ("astronaut", "chelsea", "coffee")
+    )
+    for source in (photographs, examples):
+        for whole in source:
+            if whole.shape[0] == 3 and min(whole.shape[1:]) >= size and len(crops) < count:
+                top, left = ((n - size) // 2 for n in whole.shape[1:])
+                crops.append(whole[:, top : top + size, left : left + size])
     if not crops:
         raise SystemExit(f"--size: {size} is larger than every photograph")
     return torch.stack(crops)
@@ -51,14 +60,16 @@ def pictures(size: int, count: int) -> Tensor:
 TASKS = ("noise", "sr", "missing")
 
 
-def task_of(name: str, size: int) -> tuple[str, Operator, float]:
-    """Title, operator and noise."""
+def task_of(name: str, size: int) -> tuple[str, Operator, float, Sampler]:
+    """Title, operator, noise, and the sampler that the command line takes for it."""
     missing = torch.rand(size, size, generator=torch.Generator().manual_seed(0)) < 0.7
-    return {
+    title, operator, sigma_y = {
         "noise": ("noise 0.2", operators.Denoising(), 0.2),
         "sr": ("super-resolution x4", operators.SuperResolution(4), 0.02),
         "missing": ("70 % missing", operators.Inpainting(~missing), 0.02),
     }[name]
+    usual = USUAL["inpaint" if name == "missing" else name].drawing
+    return title, operator, sigma_y, ddrm_fast.DDRM(**usual)
 
 
 def plain_blend(
@@ -96,43 +107,51 @@ def restored(
     if way == "plain blend":
         windows = windows_for(operator, shape, window, margin=0)
         return plain_blend(*problem, prior, sampler, windows)
-    margin = 0 if way.endswith("no margin") else None
-    return restore_windows(*problem, prior, sampler, window=window, margin=margin).mean
+    published = {"margin": 0, "gradient": None} if way.endswith("published") else {}
+    return restore_windows(*problem, prior, sampler, window=window, **published).mean
 
 
-def measure(arguments: argparse.Namespace) -> tuple[list[dict], list[list[Panel]]]:
+def excess(x: Tensor, reference: Tensor, windows: Windows, grid: int) -> tuple[float, float]:
+    """What borders of windows have more than in the reference, and its standard error over pictures."""
+
+    def of(rows: list[int]) -> float:
+        ratio, usual = (border_ratio(z[rows], windows, grid) for z in (x, reference))
+        return ratio / usual - 1
+
+    everything = list(range(len(x)))
+    left = torch.tensor(
+        [of(everything[:k] + everything[k + 1 :]) for k in everything if len(x) > 1]
+    )
+    error = math.sqrt((len(x) - 1) * float(left.var(correction=0))) if len(x) > 1 else math.nan
+    return round(of(everything), 4), round(error, 4)
+
+
+def measure(arguments: argparse.Namespace, truth: Tensor) -> tuple[list[dict], list[list[Panel]]]:
     """A row for every task and way, and a row of pictures for every task."""
-    truth = pictures(arguments.size, arguments.pictures)
     prior = ddrm_fast.load_prior()
-    sampler = ddrm_fast.DDRM(steps=arguments.steps)
     rows, panels = [], []
+    middle = slice(max(0, arguments.size // 2 - 64), arguments.size // 2 + 64)
     for name in arguments.tasks:
-        task, operator, sigma_y = task_of(name, arguments.size)
+        task, operator, sigma_y, sampler = task_of(name, arguments.size)
         y = ddrm_fast.degrade(truth, operator, sigma_y, seed=1)
-        crossing = arguments.window // 2 * 3  # rows and columns end here in every way
-        corner = slice(crossing - 48, crossing + 48)
-        row, whole = [Panel(truth[0, :, corner, corner], f"{task}\ntruth")], None
-        for way in WAYS:
+        row, whole = [Panel(truth[0, :, middle, middle], f"{task}\ntruth")], None
+        for way in ("whole", *(way for way in arguments.ways if way != "whole")):
             x = restored(way, y, operator, sigma_y, prior, sampler, arguments.window)
             whole = x if way == "whole" else whole
-            margin = 0 if way in ("mask-shift, no margin", "plain blend", "joint") else None
+            margin = None if way in ("whole", "mask-shift") else 0
             windows = windows_for(operator, truth.shape[1:], arguments.window, margin=margin)
-            ratio, natural, chance = (
-                border_ratio(z, windows, operator.grid) for z in (x, truth, whole)
-            )
             rows.append(
                 {
                     "task": task,
                     "way": way,
-                    "against truth": round(ratio / natural - 1, 4),
-                    "against whole": round(ratio / chance - 1, 4),
+                    "against truth": excess(x, truth, windows, operator.grid),
+                    "against whole": excess(x, whole, windows, operator.grid),
                     "psnr": round(metrics.psnr(x, truth), 2),
                 }
             )
             print(rows[-1], flush=True)
-            row.append(
-                Panel(x[0, :, corner, corner], f"{way}\n{100 * (ratio / chance - 1):+.1f} %")
-            )
+            more = 100 * rows[-1]["against truth"][0]
+            row.append(Panel(x[0, :, middle, middle], f"{way}\n{more:+.1f} %"))
         panels.append(row)
     return rows, panels
 
@@ -142,35 +161,39 @@ def table(rows: list[dict], note: str) -> str:
     lines = [note, "", "| task | way | against truth | against a whole run | PSNR |",
              "|---|---|---:|---:|---:|"]  # fmt: skip
     for row in rows:
-        lines.append(
-            f"| {row['task']} | {row['way']} | {100 * row['against truth']:+.1f} % | "
-            f"{100 * row['against whole']:+.1f} % | {row['psnr']:.2f} dB |"
+        truth, whole = (
+            f"{100 * value:+.1f} ± {100 * error:.1f} %"
+            for value, error in (row["against truth"], row["against whole"])
         )
+        lines.append(f"| {row['task']} | {row['way']} | {truth} | {whole} | {row['psnr']:.2f} dB |")
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), metavar="DIR")
-    parser.add_argument("--size", type=int, default=256, metavar="N", help="of the pictures (256)")
-    parser.add_argument("--window", type=int, default=128, metavar="N", help="(128)")
-    parser.add_argument("--steps", type=int, default=20, metavar="N", help="(20)")
+    parser.add_argument("--name", default="seams", help="of the files (seams)")
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="of photographs (none)")
+    parser.add_argument("--size", type=int, default=192, metavar="N", help="of the pictures (192)")
+    parser.add_argument("--window", type=int, default=96, metavar="N", help="(96)")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS, help="(all)")
-    parser.add_argument("--pictures", type=int, default=4, metavar="N", help="1 to 4 (4)")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="(all)")
+    parser.add_argument("--pictures", type=int, default=4, metavar="N", help="at most (4)")
     arguments = parser.parse_args()
-    rows, panels = measure(arguments)
+    truth = pictures(arguments.folder, arguments.size, arguments.pictures)
+    rows, panels = measure(arguments, truth)
     note = (
-        f"{arguments.pictures} pictures of {arguments.size} x {arguments.size}, windows of "
-        f"{arguments.window} with a stride of half, DDRM with {arguments.steps} steps, default prior. Excess "
-        "of the mean absolute gradient on borders of windows over that beside them (20 offsets, or as many "
-        "as blocks of the measurement allow)."
+        f"{len(truth)} pictures of {arguments.size} x {arguments.size}, windows of {arguments.window} with a "
+        "stride of half, DDRM with the settings of the command line, default prior. Excess of the mean "
+        "absolute gradient on borders of windows over that beside them (20 offsets, or as many as blocks of "
+        "the measurement allow); its standard error over pictures."
     )
     arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "seams.json").write_text(
+    (arguments.out / f"{arguments.name}.json").write_text(
         json.dumps({"note": note, "rows": rows}, indent=1) + "\n"
     )
-    (arguments.out / "seams.md").write_text(table(rows, note))
-    sheet(arguments.out / "seams.jpg", panels)
+    (arguments.out / f"{arguments.name}.md").write_text(table(rows, note))
+    sheet(arguments.out / f"{arguments.name}.jpg", panels)
 
 
 if __name__ == "__main__":

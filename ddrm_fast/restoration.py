@@ -224,7 +224,7 @@ def restore(
         h_ones = of_white(operator, shape, y)
         warn_bytes(y, h_ones)
         scaled = 2 * y - h_ones
-        fixed = None if known is None else Known(known.mask, 2 * known.image - 1)
+        fixed = None if known is None else known.in_network_unit()
         held = [
             Hold(hold.operator, 2 * hold.measurement - of_white(hold.operator, shape, y))
             for hold in holds

@@ -50,6 +50,8 @@ class Draw:
             As in :func:`ddrm_fast.restore`.
         first_sample:
             Sample id of sample 0: runs with other ids draw other noise.
+        gradient:
+            Of :class:`~ddrm_fast.samplers.Known`, for pictures in [0, 1].
     """
 
     prior: Prior
@@ -63,6 +65,7 @@ class Draw:
     guidance: Callable[[Tensor, Tensor, Tensor | None], Tensor] | None = None
     capture: bool = False
     first_sample: int = 0
+    gradient: float | None = None
 
     @property
     def steps(self) -> int:
@@ -100,7 +103,7 @@ class Draw:
             y.device,
         )
         if known is not None:
-            known = Known(known.mask, 2 * known.image - 1)
+            known = replace(known, gradient=self.gradient).in_network_unit()
         x = run(
             operator,
             self.prior,
@@ -146,7 +149,7 @@ class Batch:
         """The same on another device."""
         known = self.known
         if known is not None:
-            known = Known(known.mask.to(device), known.image.to(device))
+            known = replace(known, mask=known.mask.to(device), image=known.image.to(device))
         holds = [Hold(hold.operator, hold.measurement.to(device)) for hold in self.holds]
         return Batch(self.items, self.operator, self.y.to(device), known, holds)
 

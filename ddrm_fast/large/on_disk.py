@@ -27,13 +27,14 @@ from ..operators import Denoising, Inpainting, Operator
 from ..operators.cuts import Box, Cuts
 from ..priors import Prior, load_prior
 from ..samplers import DDRM, Sampler, Travel
+from ..samplers.known import check_gradient
 from ..workers import Pool
 from .clock import Clock
 from .draw import Draw, drawer_of_worker
 from .mask_shift import mask_shift, on_workers
 from .memory import cost_of_window, forget_peak, peak, resident
 from .progress import megapixels
-from .restore import GPU_BATCH, windows_for
+from .restore import GPU_BATCH, GRADIENT, windows_for
 from .waves import waves as waves_of
 from .work import Work
 
@@ -229,6 +230,7 @@ def restore_on_disk(
     clip_x0: bool = False,
     end_on_measurement: bool = False,
     travel: Travel | None = None,
+    gradient: float | None = GRADIENT,
     keep_going: bool = False,
     surveyed: Survey | None = None,
     parameters: dict | None = None,
@@ -251,7 +253,7 @@ def restore_on_disk(
             Default: noise alone.
         sigma_y, prior, sampler, guidance, clip_x0, end_on_measurement, travel:
             As in :func:`ddrm_fast.restore`; ``label`` is the class, for networks that want one.
-        window, stride, order, margin, batch:
+        window, stride, order, margin, batch, gradient:
             As in :func:`restore_windows`.
         memory:
             Bytes that this process may take, network and libraries included: decides on the batch, and on
@@ -301,10 +303,11 @@ def restore_on_disk(
     check_prior(prior, channels)
     check_sampler(sampler)
     check_travel(travel)
+    check_gradient("gradient", gradient)
     check_labels(labels, 1, prior)
     draw = Draw(
         prior, sampler, noise_levels(sigma_y, 1), seeds(seed, 1), labels, travel, clip_x0,
-        end_on_measurement, guidance,
+        end_on_measurement, guidance, gradient=gradient,
     )  # fmt: skip
     target = Path(target)
     work = Work(
@@ -312,7 +315,7 @@ def restore_on_disk(
         shape,
         {
             "input": surveyed.sha256, "windows": [windows.size, windows.stride, windows.order],
-            "margin": windows.margin, "sampler": repr(sampler), "travel": repr(travel),
+            "margin": windows.margin, "gradient": gradient, "sampler": repr(sampler), "travel": repr(travel),
             "prior": prior.name, "sigma_y": sigma_y, "seed": seed, "label": label, "clip_x0": clip_x0,
             "end_on_measurement": end_on_measurement, "batch": batch, **(parameters or {}),
         },

@@ -25,6 +25,7 @@ from ..operators import Operator, SuperResolution
 from ..priors import Prior, load_prior
 from ..restoration import Restoration
 from ..samplers import DDRM, Hold, Sampler, Travel
+from ..samplers.known import check_gradient
 from .draw import Draw
 from .hierarchical import Level, levels_of
 from .mask_shift import InMemory, Memory, mask_shift
@@ -33,9 +34,8 @@ from .windows import Windows, pair, windows_of
 
 #: windows that run together on a GPU unless something else is asked for
 GPU_BATCH = 16
-#: outermost pixels of a window that are left to its neighbours, where there is room: what a network makes
-#: at its borders is too smooth, and would show as a seam
-MARGIN = 16
+#: how much pictures in [0, 1] change from pixel to pixel, for what finished windows say of their neighbours
+GRADIENT = 0.03
 #: levels draw noise of their own: the sample ids of a level start here times its number
 _SAMPLES_OF_A_LEVEL = 1 << 24
 
@@ -64,6 +64,7 @@ def restore_windows(
     capture: bool = False,
     holds: Sequence[Hold] = (),
     travel: Travel | None = None,
+    gradient: float | None = GRADIENT,
     progress: bool | None = False,
 ) -> Restoration:
     """Restores pictures far beyond the network's size, by mask-shift and hierarchical restoration.
@@ -89,8 +90,9 @@ def restore_windows(
             at a time.
         margin:
             Outermost pixels of a window, at edges inside the picture, that are drawn and left to its
-            neighbours; a multiple of the operator's blocks. Default 16, or what there is room for: what a
-            network makes at its borders would show as a seam (0: as published).
+            neighbours; a multiple of the operator's blocks. Default half of what two windows share, so that
+            every pixel is drawn with as much around it on all sides: what a network makes at its borders
+            would show as a seam (0: as published).
         batch:
             Windows (times pictures times samples) that run together, at most; default 1 on a CPU and
             16 on a GPU, where fewer are filled up to a power of two.
@@ -102,6 +104,11 @@ def restore_windows(
             Between the sides of two levels.
         num_samples, seed, labels, guidance, clip_x0, end_on_measurement, clamp, capture, holds, travel:
             As in :func:`ddrm_fast.restore`; ``holds`` of whole pictures.
+        gradient:
+            How much pictures change from pixel to pixel (standard deviation, of [0, 1]): in every step what
+            the network got wrong at pixels that other windows fixed is carried over to the pixels beside
+            them, see :class:`~ddrm_fast.samplers.Known`. None: it is not, as published; then
+            borders show. None also for a network to which neighbours say nothing.
         progress:
             Show a progress bar with megapixels per second; None: only on a terminal.
 
@@ -128,6 +135,7 @@ def restore_windows(
     check_labels(labels, pictures, prior)
     check_measures(operator, shape)
     check_holds(holds, (pictures, *shape), y)
+    check_gradient("gradient", gradient)
     for name, value, least in (
         ("num_samples", num_samples, 1), ("batch", batch, 1), ("levels", levels, 0), ("factor", factor, 2)
     ):  # fmt: skip
@@ -135,7 +143,7 @@ def restore_windows(
             raise ValueError(f"{name}: expected an integer >= {least}, got {value!r}")
     draw = Draw(
         prior, sampler, noise_levels(sigma_y, pictures), seeds(seed, pictures), labels, travel,
-        clip_x0, end_on_measurement, guidance, capture,
+        clip_x0, end_on_measurement, guidance, capture, gradient=gradient,
     )  # fmt: skip
     problems = levels_of(Level(operator, y, draw.sigma_y), levels, factor)
     cut = _windows_of_levels(problems, window, stride, order, margin, holds, factor)
@@ -254,9 +262,7 @@ def windows_for(
 
 
 def _free_margin(windows: Windows, grid: int) -> int:
-    """MARGIN, or as much of it as the strides leave room for, or an eighth of a small window."""
-    room = MARGIN + -MARGIN % grid
-    for length, size, stride in zip(windows.picture, windows.size, windows.stride, strict=True):
-        if size < length:
-            room = min(room, (size - stride) // 2, size // 8)
+    """Half of what two windows share, of the axis where that is less."""
+    axes = zip(windows.picture, windows.size, windows.stride, strict=True)
+    room = min(((size - stride) // 2 for length, size, stride in axes if size < length), default=0)
     return room - room % grid

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ..ops import guard
+from .join import extended
+
+
+def check_gradient(name: str, gradient: float | None) -> None:
+    """Raises ValueError unless it is None or a number > 0."""
+    if gradient is None:
+        return
+    number = isinstance(gradient, (int, float)) and not isinstance(gradient, bool)
+    if not number or not 0 < gradient < math.inf:
+        raise ValueError(f"{name}: expected a number > 0 or None, got {gradient!r}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,10 +35,17 @@ class Known:
         image:
             Its value, (B or 1, C, H, W), of the state's dtype; what stands elsewhere is not read.
             In :func:`ddrm_fast.restore` in [0, 1], in :func:`ddrm_fast.samplers.run` in [-1, 1].
+        gradient:
+            How much pictures change from pixel to pixel (standard deviation, the unit of the image); > 0.
+            In every step what the network's x0 got wrong at known pixels is then carried over to the pixels
+            beside them, as far as such pictures hang together at its noise level
+            (:func:`ddrm_fast.samplers.join.extended`), and eps is derived anew. None: the network's x0
+            stays as it is, as published; a seam is left where known pixels end.
     """
 
     mask: Tensor
     image: Tensor
+    gradient: float | None = None
 
     def checked(self, shape: tuple[int, ...], like: Tensor) -> Known | None:
         """The same, contiguous; None where no pixel is known.
@@ -39,27 +57,45 @@ class Known:
                 A tensor of its dtype, on its device.
 
         Raises:
-            ValueError: mask or image do not fit, or a known pixel is NaN or infinite.
+            ValueError: mask, image or gradient do not fit, or a known pixel is NaN or infinite.
         """
         for name in ("mask", "image"):
             if not isinstance(getattr(self, name), Tensor):
                 given = type(getattr(self, name)).__name__
                 raise ValueError(f"known.{name}: expected a tensor, got {given}")
+        check_gradient("known.gradient", self.gradient)
         image, mask = guard.known_region(self.image.detach(), self.mask, like, shape, "known.")
         if not mask.any():
             return None
         bad = int((mask & ~torch.isfinite(image)).sum())
         if bad:
             raise ValueError(f"known.image: has {bad} NaN or infinite known pixels")
-        return Known(mask, image)
+        return replace(self, mask=mask, image=image)
 
     def select(self, images: Tensor) -> Known:
         """Those of some images of the batch."""
         mask, image = (
             x if x.shape[0] == 1 else x.index_select(0, images) for x in (self.mask, self.image)
         )
-        return Known(mask, image)
+        return replace(self, mask=mask, image=image)
+
+    def in_network_unit(self) -> Known:
+        """The same for pictures in [-1, 1], of [0, 1]."""
+        gradient = None if self.gradient is None else 2 * self.gradient
+        return replace(self, image=2 * self.image - 1, gradient=gradient)
 
     def put(self, x: Tensor) -> Tensor:
         """Pictures with the known pixels in their place."""
         return torch.where(self.mask, self.image, x)
+
+    def joined(self, x0: Tensor, sharpness: Tensor) -> Tensor:
+        """x0 with the known pixels in their place, and what they say of those beside them.
+
+        Args:
+            x0:
+                The network's, (B, C, H, W).
+            sharpness:
+                1 / sigma of the noise that it was made from, (B or 1, 1, 1, 1).
+        """
+        wrong = torch.where(self.mask, self.image - x0, 0.0)
+        return self.put(x0 + extended(wrong, self.mask, self.gradient * sharpness))

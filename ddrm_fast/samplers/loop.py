@@ -121,9 +121,10 @@ def run(
     known = None if known is None else known.checked(shape, like)
     for number, hold in enumerate(holds):
         hold.check(f"holds[{number}]", shape, like)
+    joins = known is not None and known.gradient is not None
     rows = build_rows(
         sampler, prior.schedule, steps, sigma_y, prior.prediction, clip,
-        edits=bool(holds), travels=True,
+        edits=bool(holds) or joins, travels=True,
     ).to(y.device)  # fmt: skip
 
     def finish(x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 from .. import ops
 from ..operators.base import Carry, Measurement, Operator, Rows
 from ..ops import Noise
+from ..ops.rows import R_X0
 from .hold import Hold
 from .known import Known
 
@@ -52,7 +53,7 @@ class Moves:
     def down(
         self, x_t: Tensor, out: Tensor, noise: Noise, x_next: Tensor, x0: Tensor | None
     ) -> None:
-        """A step: x0 from the network, holds, the affine map, known pixels.
+        """A step: x0 from the network, its edits, the affine map, known pixels.
 
         Args:
             x_next, x0:
@@ -60,10 +61,15 @@ class Moves:
                 image or None.
         """
         given = {"x_next": x_next, "carry": self.carry}
-        if self.holds:
-            clean = ops.predict_x0(x_t, out, self.rows.table, self.step)
+        joins = self.known is not None and self.known.gradient is not None
+        table = self.rows.table
+        if self.holds or joins:
+            clean = ops.predict_x0(x_t, out, table, self.step)
             for hold in self.holds:
                 clean = hold(clean)
+            if joins:
+                clean = self.known.joined(clean, self._sharpness())
+                out, table = clean, self.rows.edited  # known pixels get the noise that is in x_t
             if x0 is not None:
                 x0.copy_(clean)
             edited = Rows(self.rows.edited)
@@ -72,9 +78,14 @@ class Moves:
             self.operator.step(x_t, out, self.u, self.rows, self.step, noise, x0=x0, **given)
         if self.known is not None:
             ops.known_step(
-                x_next, x_t, out, self.known.image, self.known.mask, self.rows.table, self.step, noise
-            )  # fmt: skip
+                x_next, x_t, out, self.known.image, self.known.mask, table, self.step, noise
+            )
             self.forget()
+
+    def _sharpness(self) -> Tensor:
+        """sqrt(abar / (1 - abar)) of the state before this step, (B or 1, 1, 1, 1), on the device."""
+        row = self.rows.edited.index_select(0, self.step)[0]
+        return -row[:, R_X0, None, None, None]
 
     def up(self, x_t: Tensor, noise: Noise, x_next: Tensor) -> None:
         """Back up: the state with more noise, as pixels whatever the operator; also in place."""
