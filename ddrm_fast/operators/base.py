@@ -192,6 +192,24 @@ class Operator(ABC):
         key = ("singulars", shape, real, like.device)
         return self._keep(key, lambda: self.singulars(shape).to(device=like.device, dtype=real))
 
+    def certainty(self, sigma_y: Tensor, shape: Shape, like: Tensor) -> Tensor:
+        """1 / variance with which the measurement alone says what each pixel is; 0 where it says nothing.
+
+        0 also of measurements that mix pixels: of a single one they say little.
+
+        Args:
+            sigma_y:
+                Noise of the measurement, float64 [B or 1].
+            shape:
+                (C, H, W) of the image.
+            like:
+                A tensor of the dtype and on the device of the result.
+
+        Returns:
+            (B or 1, C or 1, H or 1, W or 1), at most 1e8.
+        """
+        return torch.zeros(1, 1, 1, 1, dtype=like.dtype, device=like.device)
+
     def H(self, x: Tensor) -> Tensor:
         """The degradation without its noise: y = U S V_1^T x."""
         self._check(x)

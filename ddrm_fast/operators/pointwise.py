@@ -74,6 +74,10 @@ class Gain(Operator):
     def singulars(self, shape: Shape) -> Tensor:
         return self.gain.abs()
 
+    def certainty(self, sigma_y: Tensor, shape: Shape, like: Tensor) -> Tensor:
+        share = self.singulars(shape) / sigma_y.view(-1, 1, 1, 1).clamp(min=1e-12)
+        return share.square().clamp(max=1e8).to(like)
+
     def _sign(self, like: Tensor) -> Tensor:
         return self._constant("sign", torch.where(self.gain < 0, -1.0, 1.0).double(), like)
 

@@ -9,43 +9,48 @@ from torch.nn.functional import avg_pool2d, interpolate, pad
 #: Jacobi sweeps on the coarse grid, and on the fine one that starts from it
 SWEEPS = 8
 #: pixels of a cell of the coarse grid
-COARSE = 4
+CELL = 4
 
 
-def extended(values: Tensor, mask: Tensor, decay: Tensor) -> Tensor:
+def extended(values: Tensor, mask: Tensor, screening: Tensor) -> Tensor:
     """Values where they are known, and a smooth field that decays away from them elsewhere.
 
-    Solves ``(decay^2 - Laplacian) e = 0`` beside known pixels, e = values on them, with edges of the
-    picture that let nothing through. That is the conditional mean of a Markov random field: where
-    pictures have independent gradients of standard deviation g and their clean image is known to within
-    white noise sigma, what is left to know has the spectrum ``sigma^2 / (1 + (sigma k / g)^2)``, so an
-    error that is seen at some pixels says ``e`` of their neighbours, with decay = g / sigma.
+    Solves ``(screening - Laplacian) e = 0`` beside known pixels, e = values on them, with edges of the
+    picture that let nothing through. That is the conditional mean of a Markov random field: let
+    differences of neighbouring pixels have the standard deviation g, and every pixel be known with the
+    variance v besides. Then an error that is seen at some pixels says e of the others, with
+    screening = g^2 / v: it reaches some sqrt(v) / g pixels far.
 
-    A few sweeps from a coarse solution: close to the known pixels, where it matters, within some
-    percent; farther than about 30 pixels it is 0.
+    A few sweeps from a coarse solution: a fifth or less from the exact one close to the known pixels,
+    where it matters; from some 30 pixels on it is 0.
 
     Args:
         values:
             (B, C, H, W); what stands where nothing is known is not read.
         mask:
             Where they are known, bool (B or 1, C or 1, H, W).
-        decay:
-            In 1 / pixels, (B or 1, 1, 1, 1).
+        screening:
+            >= 0, in 1 / pixels^2, (B or 1, C or 1, H or 1, W or 1).
     """
     values = torch.where(mask, values, 0.0)
-    share = avg_pool2d(mask.to(values), COARSE, ceil_mode=True, count_include_pad=False)
-    means = avg_pool2d(values, COARSE, ceil_mode=True, count_include_pad=False)
+    share = _cells(mask.to(values))
     seen = share > 0
-    means = torch.where(seen, means / share.clamp(min=1 / COARSE**2), 0.0)
+    means = torch.where(seen, _cells(values) / share.clamp(min=1 / CELL**2), 0.0)
+    coarse = screening if screening.shape[2:] == (1, 1) else _cells(screening)
     start = interpolate(
-        _swept(means, means, seen, COARSE * decay), values.shape[2:], mode="bilinear"
+        _swept(means, means, seen, CELL**2 * coarse), values.shape[2:], mode="bilinear"
     )
-    return _swept(torch.where(mask, values, start), values, mask, decay)
+    return _swept(torch.where(mask, values, start), values, mask, screening)
 
 
-def _swept(e: Tensor, values: Tensor, mask: Tensor, decay: Tensor) -> Tensor:
+def _cells(x: Tensor) -> Tensor:
+    """Means of cells; those at the end of the picture are smaller."""
+    return avg_pool2d(x, CELL, ceil_mode=True, count_include_pad=False)
+
+
+def _swept(e: Tensor, values: Tensor, mask: Tensor, screening: Tensor) -> Tensor:
     """Jacobi sweeps: each unknown pixel takes the mean of its four neighbours, damped."""
-    share = 1 / (4 + decay.square())
+    share = 1 / (4 + screening)
     for _ in range(SWEEPS):
         wide = pad(e, (1, 1, 1, 1), mode="replicate")
         rows, columns = wide[..., 1:-1], wide[..., 1:-1, :]

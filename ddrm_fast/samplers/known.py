@@ -88,14 +88,18 @@ class Known:
         """Pictures with the known pixels in their place."""
         return torch.where(self.mask, self.image, x)
 
-    def joined(self, x0: Tensor, sharpness: Tensor) -> Tensor:
+    def joined(self, x0: Tensor, state: Tensor, measured: Tensor) -> Tensor:
         """x0 with the known pixels in their place, and what they say of those beside them.
+
+        What the measurement is about to say of a known pixel is no news.
 
         Args:
             x0:
                 The network's, (B, C, H, W).
-            sharpness:
-                1 / sigma of the noise that it was made from, (B or 1, 1, 1, 1).
+            state, measured:
+                1 / variance of each pixel by the noisy state and by the measurement,
+                (B or 1, C or 1, H or 1, W or 1).
         """
-        wrong = torch.where(self.mask, self.image - x0, 0.0)
-        return self.put(x0 + extended(wrong, self.mask, self.gradient * sharpness))
+        known = state + measured
+        wrong = torch.where(self.mask, (self.image - x0) * (state / known), 0.0)
+        return self.put(x0 + extended(wrong, self.mask, self.gradient**2 * known))

@@ -127,6 +127,8 @@ def run(
         edits=bool(holds) or joins, travels=True,
     ).to(y.device)  # fmt: skip
 
+    measured = operator.certainty(sigma_y, shape[1:], like) if joins else None
+
     def finish(x: Tensor) -> Tensor:
         if not end_on_measurement:
             return x
@@ -135,7 +137,7 @@ def run(
 
     return _loop(
         operator, prior, sampler, u, rows, steps, keys, y.dtype, labels, guidance, callback, noise,
-        capture, known, holds, finish,
+        capture, known, holds, measured, finish,
     )  # fmt: skip
 
 
@@ -162,6 +164,7 @@ def _loop(
     capture: bool,
     known: Known | None,
     holds: Sequence[Hold],
+    measured: Tensor | None,
     finish: Callable[[Tensor], Tensor],
 ) -> Tensor:
     batch, device = keys.shape[0], keys.device
@@ -184,7 +187,7 @@ def _loop(
     step = torch.zeros(1, dtype=torch.int64, device=device)
     x_t, spare = (torch.empty(shape, dtype=dtype, device=device) for _ in range(2))
     x0 = torch.empty(shape, dtype=dtype, device=device) if callback else None
-    move = Moves(operator, u, rows, step, known, holds)
+    move = Moves(operator, u, rows, step, known, holds, measured)
     move.start(step_noise(0), x_t)
     calls, total = count(), network_calls(steps)
     if capture:

@@ -25,6 +25,8 @@ class Moves:
             The counter, int64 [1]: the row of the move.
         known, holds:
             Pixels that are fixed, and what the clean image is held to, in the range of the state.
+        measured:
+            What :meth:`~ddrm_fast.operators.Operator.certainty` says; for known pixels with a gradient.
     """
 
     def __init__(
@@ -35,9 +37,10 @@ class Moves:
         step: Tensor,
         known: Known | None,
         holds: Sequence[Hold],
+        measured: Tensor | None = None,
     ) -> None:
         self.operator, self.u, self.rows, self.step = operator, u, rows, step
-        self.known, self.holds = known, holds
+        self.known, self.holds, self.measured = known, holds, measured
         self.carry = Carry()
 
     def forget(self) -> None:
@@ -68,7 +71,7 @@ class Moves:
             for hold in self.holds:
                 clean = hold(clean)
             if joins:
-                clean = self.known.joined(clean, self._sharpness())
+                clean = self.known.joined(clean, self._certainty(), self.measured)
                 out, table = clean, self.rows.edited  # known pixels get the noise that is in x_t
             if x0 is not None:
                 x0.copy_(clean)
@@ -82,10 +85,10 @@ class Moves:
             )
             self.forget()
 
-    def _sharpness(self) -> Tensor:
-        """sqrt(abar / (1 - abar)) of the state before this step, (B or 1, 1, 1, 1), on the device."""
+    def _certainty(self) -> Tensor:
+        """1 / variance of a pixel by the state before this step: abar / (1 - abar)."""
         row = self.rows.edited.index_select(0, self.step)[0]
-        return -row[:, R_X0, None, None, None]
+        return row[:, R_X0, None, None, None].square()
 
     def up(self, x_t: Tensor, noise: Noise, x_next: Tensor) -> None:
         """Back up: the state with more noise, as pixels whatever the operator; also in place."""
