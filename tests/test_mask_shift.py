@@ -125,7 +125,9 @@ def test_windows_of_a_pixelwise_network_make_the_whole_picture(name, sampler):
     operator, y = measured(name)
     whole = restore(y, operator, 0.05, PIXELWISE, sampler, num_samples=2, seed=7, clamp=False)
     for order in ("rows", "columns", "snake"):
-        windows = windowed_samples(y, operator, PIXELWISE, sampler, order=order, stride=(6, 4))
+        windows = windowed_samples(
+            y, operator, PIXELWISE, sampler, order=order, stride=(6, 4), gradient=None
+        )
         assert torch.equal(windows, whole.samples)
 
 
@@ -226,8 +228,9 @@ def test_windows_see_what_their_neighbours_fixed():
     prior = Prior(network)
     sampler = DDNM(steps=5, eta=0.0)  # no fresh noise: a x0 + b eps
     samples = windowed_samples(
-        y, operator, prior, sampler, num_samples=1, window=(20, 16), stride=(20, 12), margin=0
-    )
+        y, operator, prior, sampler, num_samples=1, window=(20, 16), stride=(20, 12), margin=0,
+        gradient=None,
+    )  # fmt: skip
     times = prior.schedule.steps(5)
     assert len(states) == 2 * len(times)
     second, fixed = states[len(times) :], 2 * samples[0, 0, :, :, 12:16] - 1
@@ -257,7 +260,8 @@ def test_time_travel_goes_through():
     whole = restore(
         y, operator, 0.05, PIXELWISE, FAST, num_samples=2, seed=7, clamp=False, travel=travel
     )
-    assert torch.equal(windowed_samples(y, operator, PIXELWISE, travel=travel), whole.samples)
+    windows = windowed_samples(y, operator, PIXELWISE, travel=travel, gradient=None)
+    assert torch.equal(windows, whole.samples)
 
 
 @pytest.mark.parametrize(
@@ -339,6 +343,8 @@ def test_blurs_without_symmetry_are_refused():
         ({"num_samples": 0}, "num_samples: expected an integer >= 1, got 0"),
         ({"sampler": 5}, "sampler: expected"),
         ({"travel": 3}, "travel: expected"),
+        ({"gradient": 0}, "gradient: expected a number > 0 or None, got 0"),
+        ({"gradient": "steep"}, "gradient: expected a number > 0 or None, got 'steep'"),
         ({"holds": [Hold(SuperResolution(4), torch.rand(1, 3, 4, 4))]}, "holds"),
         ({"prior": Prior(neighbours, channels=1)}, "prior: custom is for 1 channels"),
     ],
@@ -371,5 +377,7 @@ def test_small_singular_values_are_those_of_the_whole_picture():
     operator = SuperResolution(2, mask=mask)
     y = degrade(pictures(1, 3, 8, 8), operator)
     whole = restore(y, operator, 0.01, PIXELWISE, FAST, seed=7, clamp=False).samples
-    cut = restore_windows(y, operator, 0.01, PIXELWISE, FAST, seed=7, clamp=False, window=4)
+    cut = restore_windows(
+        y, operator, 0.01, PIXELWISE, FAST, seed=7, clamp=False, window=4, gradient=None
+    )
     assert torch.equal(cut.samples, whole)

@@ -5,7 +5,8 @@ import torch
 from small_cases import MARKOV, seeded
 
 from ddrm_fast import DDRM, degrade, restore
-from ddrm_fast.large import restore_windows, windows_of
+from ddrm_fast.large import restore_windows, windows_for, windows_of
+from ddrm_fast.large.restore import GRADIENT
 from ddrm_fast.large.seams import border_ratio, seam
 from ddrm_fast.operators import Inpainting
 
@@ -55,16 +56,18 @@ def test_windows_that_ignore_each_other_show_and_mask_shift_does_not():
     prior, sampler = MARKOV, DDRM(steps=40)
     whole = restore(y, operator, 0.0, prior, sampler, clamp=False).mean
 
-    def excess(stride, margin):
+    def excess(stride, margin, gradient=None):
         x = restore_windows(
             y, operator, 0.0, prior, sampler, window=32, stride=stride, margin=margin, batch=12,
-            clamp=False,
+            clamp=False, gradient=gradient,
         ).mean  # fmt: skip
-        return seam(x, whole, windows_of((64, 96), 32, stride, margin=margin))
+        return seam(x, whole, windows_for(operator, (3, 64, 96), 32, stride, margin=margin))
 
     assert excess(32, 0) > 1  # nothing in common
     assert excess(16, 0) > 0.15
     assert abs(excess(16, 4)) < 0.03
+    assert abs(excess(16, None)) < 0.03
+    assert excess(16, 0, GRADIENT) < excess(16, 0) / 2
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from ddrm_fast.large import Windows, overlaps, pastes, waves, windows_of
+from ddrm_fast.large import Windows, overlaps, pastes, waves, windows_for, windows_of
+from ddrm_fast.operators import Denoising, SuperResolution
 from ddrm_fast.operators.cuts import Box, Cuts
 
 GEOMETRY = Path(__file__).parent / "golden" / "hq" / "geometry.npz"
@@ -82,7 +83,9 @@ def test_waves_of_2048_x_2048():
     assert (len(by_overlap), max(map(len, by_overlap))) == (43, 8)
     by_paste = waves(windows)
     assert (len(by_paste), max(map(len, by_paste))) == (29, 15)
-    with_margin = waves(windows_of((2048, 2048), 256, 128, margin=16))
+    by_default = windows_for(Denoising(), (3, 2048, 2048), 256)
+    assert (by_default.margin, by_default.stride) == (64, (128, 128))
+    with_margin = waves(by_default)
     assert (len(with_margin), max(map(len, with_margin))) == (43, 8)
     for found in (by_overlap, by_paste, with_margin):
         assert sorted(k for wave in found for k in wave) == list(range(225))
@@ -163,3 +166,20 @@ def test_windows_that_do_not_fit_the_measurement(keywords, message):
 def test_windows_refuse_sides_that_are_no_integers():
     with pytest.raises(ValueError, match="picture: expected integers >= 1"):
         Windows((0, 8), (8, 8), (4, 4))
+
+
+@pytest.mark.parametrize(
+    "operator, window, stride, margin",
+    [
+        (Denoising(), 16, None, 4),
+        (Denoising(), 16, 12, 2),
+        (Denoising(), 16, 16, 0),
+        (Denoising(), (64, 16), None, 4),  # one row of windows: rows share nothing
+        (SuperResolution(3), 18, None, 3),
+        (SuperResolution(4), 24, None, 4),
+    ],
+)
+def test_default_margin_is_half_of_what_windows_share(operator, window, stride, margin):
+    size = 64 if operator.grid != 3 else 66
+    windows = windows_for(operator, (3, size, size), window, stride)
+    assert windows.margin == margin

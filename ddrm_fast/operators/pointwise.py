@@ -181,4 +181,4 @@ class Denoising(Operator):
         shape = self.image_shape(y)
         return Measurement(shape, y.contiguous(), self._s(shape, y))
 
-    step = Gain.step
+    certainty, step = Gain.certainty, Gain.step

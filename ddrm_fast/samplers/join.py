@@ -51,9 +51,12 @@ def _cells(x: Tensor) -> Tensor:
 def _swept(e: Tensor, values: Tensor, mask: Tensor, screening: Tensor) -> Tensor:
     """Jacobi sweeps: each unknown pixel takes the mean of its four neighbours, damped."""
     share = 1 / (4 + screening)
+    wide = pad(e, (1, 1, 1, 1))  # buffers are written again and again: fresh memory is slow
+    e, total = wide[..., 1:-1, 1:-1], torch.empty_like(values)
     for _ in range(SWEEPS):
-        wide = pad(e, (1, 1, 1, 1), mode="replicate")
-        rows, columns = wide[..., 1:-1], wide[..., 1:-1, :]
-        e = rows[..., :-2, :] + rows[..., 2:, :] + columns[..., :-2] + columns[..., 2:]
-        e = torch.where(mask, values, e.mul_(share))
+        for end, last in ((0, 1), (-1, -2)):
+            wide[..., end, :], wide[..., end] = wide[..., last, :], wide[..., last]
+        torch.add(wide[..., :-2, 1:-1], wide[..., 2:, 1:-1], out=total)
+        total.add_(wide[..., 1:-1, :-2]).add_(wide[..., 1:-1, 2:]).mul_(share)
+        torch.where(mask, values, total, out=e)
     return e
