@@ -38,7 +38,7 @@ WAYS = ("whole", "mask-shift", "mask-shift, published", "joint", "plain blend")
 def pictures(folder: Path | None, size: int, count: int) -> Tensor:
     """Middles (count or fewer, 3, size, size) in [0, 1], of pictures that are large enough.
 
-    Of the folder first, then of scikit-image's photographs.
+    Of scikit-image's photographs first, then of the folder.
     """
     crops = []
     paths = sorted(folder.iterdir()) if folder is not None else []
@@ -47,7 +47,7 @@ def pictures(folder: Path | None, size: int, count: int) -> Tensor:
         torch.from_numpy(getattr(data, name)().copy()).permute(2, 0, 1).float() / 255
         for name in ("astronaut", "chelsea", "coffee")
     )
-    for source in (photographs, examples):
+    for source in (examples, photographs):
         for whole in source:
             if whole.shape[0] == 3 and min(whole.shape[1:]) >= size and len(crops) < count:
                 top, left = ((n - size) // 2 for n in whole.shape[1:])
