@@ -119,6 +119,8 @@ def check_labels(labels: Tensor | None, batch: int, prior: Prior) -> None:
     if labels is not None and (not isinstance(labels, Tensor) or labels.shape != (batch,)):
         given = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
         raise ValueError(f"labels: expected [{batch}], got {given}")
+    if labels is not None and (labels.is_floating_point() or labels.is_complex()):
+        raise ValueError(f"labels: expected whole numbers, got {labels.dtype}")
     if labels is not None and classes and not ((labels >= 0) & (labels < classes)).all():
         raise ValueError(f"labels: expected 0 to {classes - 1}, got {labels.tolist()}")
 

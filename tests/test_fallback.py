@@ -195,6 +195,7 @@ def test_the_float32_version_follows_the_prior(monkeypatch):
     assert half.in_float32().network is half.network
     assert windowed(half, 64, 16).in_float32().whole.precision == "float32"
     assert windowed(whole, 64, 16).in_float32() is None
+    half.num_classes = 1
     guided = classifier_free(half, 2.0, 0)
     assert guided.in_float32().network is guided.network
     grey = for_channels(accelerated(load_prior(), autocast=torch.bfloat16), 1)

@@ -194,6 +194,34 @@ def test_guidance_without_a_classifier(tmp_path):
         assert distance(guided(scale), expected) < OFFICIAL
 
 
+def test_guidance_needs_classes_and_whole_labels(tmp_path):
+    for prior in (ddrm_fast.load_prior(), ddrm_fast.load_prior("gaussian"), Prior(lambda x, t: x)):
+        with pytest.raises(ValueError, match="^prior: .* has no classes"):
+            ddrm_fast.classifier_free(prior, 2.0, null_label=3)
+    with pytest.raises(ValueError, match=r"^classifier: expected a function .*, got NoneType"):
+        ddrm_fast.classifier_guidance(None)
+    golden = Golden("classifier_adaptive")
+    classifier = ddrm_fast.load_classifier(golden.save(tmp_path), golden.config)
+    labels = torch.tensor([0.0, 1.5])
+    with pytest.raises(ValueError, match="^labels: got torch.float32, expected whole numbers"):
+        ddrm_fast.classifier_guidance(classifier)(golden["x"], golden["t"], labels)
+    conditional = Prior(lambda x, t, labels: x, num_classes=2)
+    y = torch.rand(2, 3, 8, 8)
+    with pytest.raises(ValueError, match="^labels: expected whole numbers, got torch.float32"):
+        ddrm_fast.restore(y, operators.Denoising(), 0.1, conditional, labels=labels)
+
+
+def test_a_guided_prior_is_of_the_same_kind():
+    """Adapters with classes keep their own class, and what the precision check found is forgotten."""
+    prior = ddrm_fast.DenoiserPrior(lambda x, sigma: 0.5 * x, (-1.0, 1.0))
+    prior.num_classes, prior._fastest["cpu"] = 2, "bfloat16"
+    guided = ddrm_fast.classifier_free(prior, 2.0, null_label=1)
+    assert type(guided) is type(prior) and guided.num_classes == 2 and not guided._fastest
+    x, t, labels = torch.rand(1, 3, 4, 4), torch.tensor([9.0]), torch.tensor([0])
+    assert distance(guided(x, t, labels), prior(x, t)) < OFFICIAL
+    assert prior._fastest == {"cpu": "bfloat16"} and prior.name == "denoiser"
+
+
 @pytest.mark.parametrize("draw", ["restore", "sample"])
 def test_guidance_is_a_function(draw):
     """A scale without a classifier is none."""
@@ -264,6 +292,30 @@ def test_refusals(tmp_path):
     loaded = ddrm_fast.load_classifier(tmp_path / "c.pt", classifier.config)
     with pytest.raises(ValueError, match="32"):
         loaded(torch.zeros(1, 3, 16, 16), torch.zeros(1))
+
+
+@pytest.mark.parametrize(
+    "name, heads, message",
+    [
+        (
+            "unet_class_cond",
+            {"num_head_channels": 24},
+            "num_head_channels is 24.*32.* channels wide",
+        ),
+        ("unet_class_cond", {"num_heads": 5}, "num_heads is 5.*32.* channels wide"),
+        ("unet_class_cond", {"num_heads": 0}, "num_heads is 0"),
+        ("unet_class_cond", {"num_heads": "2"}, "num_heads is '2'"),
+        ("unet_class_cond", {"num_heads": 2, "num_heads_upsample": 3}, "num_heads_upsample is 3"),
+        ("classifier_attention", {"num_head_channels": 24}, "num_head_channels is 24"),
+    ],
+)
+def test_heads_that_do_not_divide_the_widths(tmp_path, name, heads, message):
+    golden = Golden(name)
+    path = golden.save(tmp_path)
+    other = {k: v for k, v in golden.config.items() if not k.startswith("num_head")}
+    load = ddrm_fast.load_classifier if "classifier" in name else ddrm_fast.load_prior
+    with pytest.raises(ValueError, match=f"^config: {message}.*expected a divisor of each"):
+        load(path, {**other, **heads})
 
 
 def test_files_that_are_no_network(tmp_path):

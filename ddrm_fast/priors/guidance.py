@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from copy import copy
 
 import torch
 from torch import Tensor
@@ -25,15 +25,22 @@ def classifier_guidance(
             Of the gradient; more than 1 sharpens the class.
 
     Returns:
-        ``(x_t, t, labels) -> gradient`` of x_t's shape.
+        ``(x_t, t, labels) -> gradient`` of x_t's shape. It raises ValueError where there are no labels, or
+        one is outside the classes or no whole number.
 
-    Raises (the returned function):
-        ValueError: there are no labels, or a label is outside the classes.
+    Raises:
+        ValueError: the classifier is no function.
     """
+    if not callable(classifier):
+        raise ValueError(
+            f"classifier: expected a function (x_t, t) -> logits, got {type(classifier).__name__}"
+        )
 
     def gradient(x_t: Tensor, t: Tensor, labels: Tensor | None) -> Tensor:
         if labels is None:
             raise ValueError("labels: got none, expected [B] for the guidance of a classifier")
+        if labels.is_floating_point():
+            raise ValueError(f"labels: got {labels.dtype}, expected whole numbers")
         with torch.enable_grad():
             x = x_t.detach().requires_grad_()
             chances = torch.log_softmax(classifier(x, t).float(), dim=-1)
@@ -54,18 +61,24 @@ def classifier_free(prior: Prior, scale: float, null_label: int) -> Prior:
 
     Args:
         prior:
-            A network that takes labels, and that was trained with labels dropped.
+            A network that takes labels (its ``num_classes`` says so), and that was trained with labels
+            dropped.
         scale:
             1 is the conditional network itself, 0 the unconditional one.
         null_label:
             The label that stands for no class.
 
     Returns:
-        A prior that wants labels and costs two evaluations of the network a step.
+        A prior that wants labels and costs two evaluations of the network a step. Its network raises
+        ValueError where there are no labels, or it has no null_label.
 
-    Raises (its network):
-        ValueError: there are no labels, or the network has no null_label.
+    Raises:
+        ValueError: the prior has no classes.
     """
+    if prior.num_classes is None:
+        raise ValueError(
+            f"prior: {prior.name} has no classes (num_classes is None), expected a network that takes labels"
+        )
     inner = prior.network
 
     def network(x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -81,4 +94,22 @@ def classifier_free(prior: Prior, scale: float, null_label: int) -> Prior:
         with_label, without = out.chunk(2)
         return without + scale * (with_label - without)
 
-    return replace(prior, network=network, name=f"{prior.name}, guided {scale:g}")
+    return _with_network(prior, network, f"{prior.name}, guided {scale:g}")
+
+
+def without_labels(prior: Prior) -> Prior:
+    """A prior without classes beside a classifier that wants labels: its network is called without them."""
+    inner = prior.network
+
+    def network(x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+        return inner(x_t, t)
+
+    return _with_network(prior, network, prior.name)
+
+
+def _with_network(prior: Prior, network: Callable[..., Tensor], name: str) -> Prior:
+    """The same kind of prior (a subclass too) around another network; the weights are shared."""
+    other = copy(prior)
+    other.network, other.name = network, name
+    other._fastest = {}  # which was found out about the network before
+    return other

@@ -67,7 +67,31 @@ def guided_config(weights: Weights, given: Mapping[str, Any], what: str) -> Guid
                 raise ValueError(
                     f"config: {name} is {asked}, but the weights of {what} say {known[name]}"
                 )
-    return GuidedConfig(**known)
+    config = GuidedConfig(**known)
+    _check_heads(config, weights, what)
+    return config
+
+
+def _check_heads(config: GuidedConfig, weights: Weights, what: str) -> None:
+    """Refuses heads that do not divide the width of every attention."""
+    by_width = config.num_head_channels != -1
+    widths: dict[str, set[int]] = {}
+    for name, weight in weights.items():
+        if not name.endswith((".qkv.weight", ".qkv_proj.weight")):
+            continue
+        setting = "num_head_channels" if by_width else "num_heads"
+        second_half = name.startswith("output_blocks.")
+        if second_half and not by_width and config.num_heads_upsample != -1:
+            setting = "num_heads_upsample"
+        widths.setdefault(setting, set()).add(weight.shape[1])
+    for setting, found in widths.items():
+        value = getattr(config, setting)
+        if isinstance(value, int) and value > 0 and not any(width % value for width in found):
+            continue
+        raise ValueError(
+            f"config: {setting} is {value!r}, but the attentions of {what} are "
+            f"{', '.join(map(str, sorted(found)))} channels wide; expected a divisor of each"
+        )
 
 
 def _missing(what: str, names: str) -> None:
