@@ -53,6 +53,21 @@ def test_channels_last_reaches_the_network(prior):
     result = _restored(accelerated(prior, channels_last=True))
     assert all(seen == (torch.float32, True) for seen in prior.network.seen)
     assert torch.allclose(result, expected, atol=1e-5)
+    prior.network.seen.clear()
+    assert torch.equal(_restored(accelerated(prior, channels_last=False)), expected)
+    assert all(seen == (torch.float32, False) for seen in prior.network.seen)
+
+
+def test_layouts_are_shared_with_the_prior_that_was_given(prior):
+    """As the docstring says: the weights move for both, the input for the new one alone."""
+    last = accelerated(prior, channels_last=True)
+    weight = prior.network.first.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous()
+    assert last.channels_last and not prior.channels_last
+    same = accelerated(last)
+    assert same.channels_last and same.module is prior.module
+    accelerated(prior, channels_last=False)
+    assert weight.is_contiguous()
 
 
 def test_compiled_networks_draw_the_same_pictures(prior, monkeypatch):

@@ -52,7 +52,7 @@ def test_shares_of_a_call_and_of_a_restoration(profile):
 def test_the_report(profile):
     text, record = report(profile)
     assert "one picture at a time" in text and "20 steps of DDRM" in text
-    assert record["precision"] == "float32" and len(record["variants"]) == 6
+    assert record["precision"] == "float32" and len(record["variants"]) == 8
 
 
 def test_the_command(tmp_path, monkeypatch, capsys):

@@ -134,6 +134,30 @@ def test_every_classifier_is_read_off_its_weights(pool):
     assert classifier(torch.randn(2, 3, 16, 16), torch.tensor([3.0, 4.0])).shape == (2, 5)
 
 
+@pytest.mark.parametrize("name", ["unet_class_cond", "ddpm"])
+def test_loaded_networks_lie_in_channels_last_memory(tmp_path, name):
+    """The sampler calls them so; the output stays the official one, in either layout."""
+    golden = Golden(name)
+    config = None if name == "ddpm" else heads_of(golden.config)
+    prior = ddrm_fast.load_prior(golden.save(tmp_path), config)
+    prior.precision = "float32"
+    given = []
+    prior.module.register_forward_pre_hook(lambda module, inputs: given.append(inputs[0]))
+    labels = golden["y"].long() if "y" in golden.arrays else None
+
+    def outputs():
+        weights = [p for p in prior.module.parameters() if p.dim() == 4 and min(p.shape[1:]) > 1]
+        layout = torch.channels_last if prior.channels_last else torch.contiguous_format
+        assert weights and all(p.is_contiguous(memory_format=layout) for p in weights)
+        given.clear()
+        assert distance(prior(golden["x"], golden["t"], labels), golden["out"]) < OFFICIAL
+        assert given[0].is_contiguous(memory_format=layout) and torch.equal(given[0], golden["x"])
+        return given[0].stride(1)
+
+    assert prior.channels_last and outputs() == 1
+    assert prior.arrange(channels_last=False) is prior and outputs() > 1
+
+
 def test_wrappings_of_checkpoints(tmp_path):
     golden = Golden("ddpm")
     wrapped = {"module." + name: x for name, x in golden.weights.items()}
@@ -154,6 +178,7 @@ def test_a_preset_tells_what_the_weights_do_not(tmp_path):
     torch.save(network.state_dict(), tmp_path / "64x64_diffusion.pt")
     prior = ddrm_fast.load_prior(tmp_path / "64x64_diffusion.pt")
     x, t, labels = torch.randn(2, 3, 8, 8), torch.tensor([5.0, 900.0]), torch.tensor([0, 6])
+    network.to(memory_format=torch.channels_last)  # as loaded networks lie
     assert torch.equal(prior.network(x, t, labels), network(x, t, labels))
     cosine = Schedule.cosine().alphas_cumprod
     assert torch.equal(prior.schedule.alphas_cumprod, cosine)

@@ -91,6 +91,7 @@ class NetworkProfile:
         if self.device == "cuda":
             made["float16"] = lambda: accelerated(self.exact, autocast=torch.float16)
         fastest = self.prior.precision_on(self.device)
+        made[f"{fastest}, in planes"] = lambda: self._in(fastest, channels_last=False)
         made[f"{fastest}, channels-last"] = lambda: self._in(fastest, channels_last=True)
         if compiled:
             made[f"{fastest}, compiled"] = lambda: self._in(fastest, compile=True)

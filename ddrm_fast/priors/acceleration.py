@@ -1,11 +1,10 @@
-"""Options that make a prior's network faster: nothing of it is on unless it is asked for."""
+"""Options that make a prior's network faster."""
 
 from __future__ import annotations
 
 from copy import copy
 
 import torch
-from torch import Tensor
 
 from .precision import DTYPES
 from .prior import Prior
@@ -15,7 +14,7 @@ def accelerated(
     prior: Prior,
     *,
     autocast: torch.dtype | None = None,
-    channels_last: bool = False,
+    channels_last: bool | None = None,
     compile: bool | str = False,
 ) -> Prior:
     """The same prior with a faster network.
@@ -26,12 +25,14 @@ def accelerated(
 
     Args:
         prior:
-            The prior; it is left as it is, but its network's weights are shared.
+            The prior. The new one shares its weights, so ``channels_last`` rearranges them for both (outputs
+            change by rounding); else it is left as it is.
         autocast:
             torch.bfloat16 or torch.float16: what the network computes in; None: as ``prior`` has it.
         channels_last:
-            The network's weights and its input in channels-last memory, which convolutions on tensor
-            cores like. (Its output is copied once, into planes.) Needs ``prior.module``.
+            True: the network's weights and its input in channels-last memory, which convolutions on tensor
+            cores like. (Its output is copied once, into planes.) False: in planes. None: as ``prior`` has it;
+            networks that :func:`load_prior` reads have it. Needs ``prior.module``.
         compile:
             True, or a mode of ``torch.compile``. Compiling takes a while; with ``restore(capture=True)``
             no mode that makes CUDA graphs of its own ("reduce-overhead") may be given.
@@ -48,22 +49,12 @@ def accelerated(
     names = {dtype: name for name, dtype in DTYPES.items()}
     if autocast not in names:
         raise ValueError(f"autocast: expected torch.bfloat16 or torch.float16, got {autocast}")
-    network = prior.network
-    if channels_last:
-        if prior.module is None:
-            name = type(network).__name__
-            raise ValueError(f"channels_last: needs a network that is a Module, got a {name}")
-        prior.module.to(memory_format=torch.channels_last)
-
-    def run(x_t: Tensor, *conditions: Tensor) -> Tensor:
-        if channels_last:
-            x_t = x_t.contiguous(memory_format=torch.channels_last)
-        return network(x_t, *conditions)
-
-    if compile:
-        run = torch.compile(run, mode=compile if isinstance(compile, str) else None)
     faster = copy(prior)
-    faster.network = run
+    if channels_last is not None:
+        faster.arrange(channels_last)
+    if compile:
+        mode = compile if isinstance(compile, str) else None
+        faster.network = torch.compile(prior.network, mode=mode)
     if autocast is not None:
         faster.precision = names[autocast]
     return faster

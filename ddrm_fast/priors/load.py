@@ -27,7 +27,8 @@ def load_prior(
 ) -> Prior:
     """A prior, ready for :func:`ddrm_fast.restore`. Nothing is downloaded.
 
-    A network from a file has ``precision = "auto"`` (see :class:`Prior`); set another on the prior.
+    A network from a file has ``precision = "auto"`` (see :class:`Prior`; set another on the prior), and lies
+    in channels-last memory (:meth:`Prior.arrange` puts it back into planes).
 
     Args:
         name_or_path:
@@ -55,6 +56,8 @@ def load_prior(
         return GaussianPrior()
     prior = _read(name_or_path, config)
     prior.precision = "auto"
+    if not isinstance(prior, DenoiserPrior):  # which arranges its memory itself
+        prior.arrange(channels_last=True)
     return prior.to(device)
 
 

@@ -42,6 +42,8 @@ class Prior:
             network allows (:mod:`.precision`). Concerns calls of the prior, not of ``network`` itself.
         module:
             What holds the weights, for :meth:`to`; None: ``network``, if it is a Module.
+        channels_last:
+            Whether the network gets x_t in channels-last memory; :meth:`arrange` puts its weights there too.
     """
 
     network: Callable[..., Tensor]
@@ -53,6 +55,7 @@ class Prior:
     num_classes: int | None = None
     precision: str = "float32"
     module: torch.nn.Module | None = None
+    channels_last: bool = False
     _fastest: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -70,6 +73,8 @@ class Prior:
             ValueError: the output does not have x_t's shape (or more channels).
         """
         x = x_t if self.dtype is None else x_t.to(self.dtype)
+        if self.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
         out = self._cast(self.network, x, t, *(() if labels is None else (labels,)))
         if not isinstance(out, Tensor):
             raise ValueError(f"network: expected a tensor as output, got {type(out).__name__}")
@@ -93,6 +98,23 @@ class Prior:
         """
         if self.module is not None:
             self.module.to(device)
+        return self
+
+    def arrange(self, channels_last: bool = True) -> Prior:
+        """Puts the weights into channels-last memory, or back into planes, and x_t too.
+
+        Returns the prior itself. Other priors around the same weights find them rearranged as well:
+        their outputs change by rounding.
+
+        Raises:
+            ValueError: it is not known what holds the weights.
+        """
+        if self.module is None:
+            name = type(self.network).__name__
+            raise ValueError(f"channels_last: needs a network that is a Module, got a {name}")
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.module.to(memory_format=layout)
+        self.channels_last = channels_last
         return self
 
     def precision_on(self, device: torch.device | str = "cpu") -> str:
