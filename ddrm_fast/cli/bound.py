@@ -6,6 +6,7 @@ import argparse
 import math
 
 from . import specs
+from .networks import add_prior_options, device_of, read_prior
 
 FORMAT = "ddrm_fast.bound/1"
 EXAMPLE = """\
@@ -56,6 +57,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--seed", default=0, metavar="N", help="of the noise (0)")
     parser.add_argument("--json", metavar="FILE", help="write all terms here too")
+    add_prior_options(parser)
     parser.add_argument("--threads", metavar="N", help="CPU threads (all)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run=run)
@@ -68,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from ..ddpm import Bound, bound
     from ..ddpm.data import load_pictures
-    from ..io import check_writable, write_json
+    from ..io import write_json
 
     if arguments.threads is not None:
         torch.set_num_threads(specs.threads("--threads", arguments.threads))
@@ -76,8 +78,9 @@ def run(arguments: argparse.Namespace) -> int:
     size_of_batch = specs.whole("--batch", arguments.batch)
     seed = specs.seed("--seed", arguments.seed)
     if arguments.json is not None:
-        check_writable(arguments.json)
-    network, reverse, side, channels, classes = _read(arguments)
+        specs.writable("--json", arguments.json)
+    device = device_of(arguments)
+    network, reverse, side, channels, classes = _read(arguments, device)
     pictures = load_pictures(arguments.paths, side, channels, classes, limit=limit)
     parts = []
     starts = range(0, len(pictures), size_of_batch)
@@ -94,11 +97,13 @@ def run(arguments: argparse.Namespace) -> int:
 
         for start in starts:
             indices = list(range(start, min(start + size_of_batch, len(pictures))))
-            labels = None if classes is None else torch.from_numpy(pictures.labels[indices])
+            labels = (
+                None if classes is None else torch.from_numpy(pictures.labels[indices]).to(device)
+            )
             parts.append(
                 bound(
-                    network, reverse, pictures.tensor(indices), labels, clip=arguments.clip, seed=seed,
-                    first=start, progress=watched,
+                    network, reverse, pictures.tensor(indices).to(device), labels, clip=arguments.clip,
+                    seed=seed, first=start, progress=watched,
                 )
             )  # fmt: skip
     whole = Bound(
@@ -129,15 +134,17 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _read(arguments: argparse.Namespace):
+def _read(arguments: argparse.Namespace, device: str):
     """Network, its meaning, side and channels of its pictures, classes."""
     from ..ddpm import Process, Reverse
     from ..ddpm.files import is_ddpm, load_ddpm
-    from ..priors import load_prior
 
     side = None if arguments.size is None else specs.whole("--size", arguments.size)
     if is_ddpm(arguments.prior):
+        if arguments.prior_config is not None:
+            raise ValueError(f"--prior-config: {arguments.prior} describes itself, expected none")
         config, network = load_ddpm(arguments.prior)
+        network.to(device)
         reverse = config.make_reverse()
         if arguments.variance not in (None, config.variance):
             if "learned" in (arguments.variance, config.variance):
@@ -146,7 +153,8 @@ def _read(arguments: argparse.Namespace):
                 )
             reverse = Reverse(reverse.process, config.prediction, arguments.variance)
         return network, reverse, side or config.size, config.channels, config.num_classes
-    prior = load_prior(arguments.prior)
+    prior = read_prior(arguments, device)
+    prior.precision = "float32"  # likelihoods are not for approximations
     if side is None:
         raise ValueError(f"--size: got none, and {prior.name} does not tell it")
     reverse = Reverse(Process(prior.schedule), prior.prediction, arguments.variance or "small")

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from . import specs
+from .networks import (
+    PRIORS,
+    add_class_options,
+    add_prior_options,
+    device_of,
+    read_classes,
+    read_prior,
+)
 
 EXAMPLE = """\
 examples:
@@ -20,6 +29,10 @@ examples:
 
     ddrm-fast sample runs/digits/ddpm.safetensors --label 3 --count 8 --out threes.png
     ddrm-fast sample default --size 96 --out textures.png
+
+  The same class, drawn towards it without a classifier (10 stands for "no class" where there are ten):
+
+    ddrm-fast sample runs/digits/ddpm.safetensors --label 3 --null-label 10 --guidance 2 --out guided.png
 """
 
 
@@ -33,7 +46,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="ddrm-fast sample PRIOR --out FILE.png [options]",
     )
-    parser.add_argument("prior", metavar="PRIOR", help="what `restore --prior` takes")
+    parser.add_argument("prior", metavar="PRIOR", help=PRIORS)
     parser.add_argument("--out", required=True, metavar="FILE", help="the grid, a PNG")
     parser.add_argument("--count", default=16, metavar="N", help="pictures (16)")
     parser.add_argument(
@@ -47,9 +60,10 @@ def add(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--variance", choices=["small", "large", "learned"], help="ddpm: (that of the training)"
     )
-    parser.add_argument("--label", metavar="N", help="class (one after the other)")
     parser.add_argument("--seed", default=0, metavar="N", help="picture i is drawn from N + i (0)")
+    add_prior_options(parser)
     parser.add_argument("--threads", metavar="N", help="CPU threads (all)")
+    add_class_options(parser, " (one after the other)")
     parser.set_defaults(run=run)
 
 
@@ -58,40 +72,38 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from ..ddpm.grid import write_grid
-    from ..io import check_writable
 
     if arguments.threads is not None:
         torch.set_num_threads(specs.threads("--threads", arguments.threads))
     count = specs.whole("--count", arguments.count)
     seed = specs.seed("--seed", arguments.seed)
-    check_writable(arguments.out)
-    prior, sampler, side = _read(arguments)
-    labels = None
-    if arguments.label is not None:
-        if prior.num_classes is None:
-            raise ValueError(f"--label: {prior.name} is no network for classes, expected none")
-        labels = torch.full((count,), specs.whole("--label", arguments.label, 0))
+    if Path(arguments.out).suffix.lower() != ".png":
+        raise ValueError(f"--out: got {arguments.out}, expected a name that ends in .png")
+    specs.writable("--out", arguments.out)
+    device = device_of(arguments)
+    prior, sampler, side = _read(arguments, device)
+    classes, prior = read_classes(arguments, prior, device, any_class=True)
     size = (prior.channels or 3, side, side)
-    write_grid(arguments.out, prior, size, count, sampler, seed=seed, labels=labels)
+    write_grid(
+        arguments.out, prior, size, count, sampler, seed=seed, labels=classes.labels(count),
+        guidance=classes.guidance, device=device,
+    )  # fmt: skip
     print(f"{count} pictures of {side} x {side} by {sampler} -> {arguments.out}")
     return 0
 
 
-def _read(arguments: argparse.Namespace):
+def _read(arguments: argparse.Namespace, device: str):
     """Prior, sampler and side of the pictures."""
-    from ..ddpm.files import as_prior, is_ddpm, load_ddpm
+    from ..ddpm.files import ddpm_config
     from ..ddpm.grid import usual_sampler
-    from ..priors import load_prior
     from ..samplers import DDIM, DDPM
 
     side = None if arguments.size is None else specs.whole("--size", arguments.size)
     variance = arguments.variance
-    if is_ddpm(arguments.prior):
-        config, network = load_ddpm(arguments.prior)
-        prior = as_prior(config, network, arguments.prior)
-        side, variance = side or config.size, variance or config.variance
-    else:
-        prior = load_prior(arguments.prior)
+    prior = read_prior(arguments, device)
+    trained = ddpm_config(arguments.prior)
+    if trained is not None:
+        side, variance = side or trained.size, variance or trained.variance
     if side is None:
         raise ValueError(f"--size: got none, and {prior.name} does not tell it")
     T = prior.schedule.T

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -15,20 +13,14 @@ from torch import Tensor
 from .. import ops, restoration
 from ..io.files import digest
 from ..operators import Operator
-from ..priors import (
-    DenoiserPrior,
-    Prior,
-    classifier_free,
-    classifier_guidance,
-    load_classifier,
-    load_prior,
-)
+from ..priors import DenoiserPrior, Prior
 from ..priors.load import DEFAULT
 from ..priors.precision import PRECISIONS
 from ..samplers import DDNM, DDRM, ILVR, DDNMPlus, RePaint, Sampler, Travel
 from ..samplers.loop import planned
-from . import specs
+from . import networks, specs
 from .large import Large, add_large_options, read_large
+from .networks import PRIORS, Classes
 from .tasks import TASKS
 
 SAMPLERS = {"ddrm": DDRM, "ddnm": DDNM, "ddnm+": DDNMPlus, "repaint": RePaint, "ilvr": ILVR}
@@ -66,33 +58,17 @@ def add_sampling_options(parser: argparse.ArgumentParser, samples: int) -> None:
         "--prior",
         default="default",
         metavar="PRIOR",
-        help="default, gaussian, a file of `ddrm-fast train`, a published checkpoint (guided-diffusion, "
-        "DDPM), or a diffusers folder",
+        help=PRIORS,
     )
-    group.add_argument(
-        "--prior-config", metavar="FILE",
-        help="JSON with what a checkpoint's weights do not tell, such as "
-        '{"num_heads": 4, "use_new_attention_order": false}; not needed for published files',
-    )  # fmt: skip
+    networks.add_prior_options(group)
     group.add_argument(
         "--precision", choices=PRECISIONS,
         help="of the network's arithmetic (auto: bfloat16 on processors with instructions for it, "
         "twice as fast there)",
     )  # fmt: skip
-    group.add_argument(
-        "--device", metavar="D", help="cpu, cuda, cuda:1, ... (a GPU where there is one)"
-    )
     add_machine_options(group)
     add_large_options(parser)
-    group = parser.add_argument_group("classes, for priors that know them")
-    group.add_argument("--label", metavar="N", help="class of what the pictures show")
-    group.add_argument("--classifier", metavar="FILE", help="a published classifier that guides")
-    group.add_argument("--classifier-config", metavar="FILE", help="JSON, as --prior-config")
-    group.add_argument(
-        "--null-label", metavar="N",
-        help="label that stands for no class: guides without a classifier",
-    )  # fmt: skip
-    group.add_argument("--guidance", metavar="SCALE", help="strength of the guidance (1)")
+    networks.add_class_options(parser)
 
 
 def add_machine_options(group: argparse._ActionsContainer) -> None:
@@ -136,75 +112,6 @@ def _travel(arguments: argparse.Namespace) -> Travel | None:
     if arguments.travel is None:
         return None
     return Travel(*(specs.whole("--travel", text) for text in arguments.travel))
-
-
-@dataclass(frozen=True)
-class Classes:
-    """What the pictures are said to show.
-
-    Attributes:
-        label: The class, or None.
-        guidance: A classifier's gradient, or None.
-        settings: What was asked for, for the record; empty where nothing was.
-    """
-
-    label: int | None
-    guidance: Callable | None
-    settings: dict
-
-    def labels(self, batch: int) -> Tensor | None:
-        """The class once per picture."""
-        return None if self.label is None else torch.full((batch,), self.label)
-
-
-def _classes(arguments: argparse.Namespace, prior: Prior, device: str) -> tuple[Classes, Prior]:
-    """The class and its guidance; the prior is another one where it guides itself."""
-    label, scale = arguments.label, 1.0
-    if label is not None:
-        label = specs.whole("--label", label, 0)
-        if not 0 <= label < (prior.num_classes or label + 1):
-            raise ValueError(f"--label: got {label}, expected 0 to {prior.num_classes - 1}")
-    elif prior.num_classes is not None:
-        raise ValueError(f"--label: {arguments.prior} wants a class, 0 to {prior.num_classes - 1}")
-    if arguments.guidance is not None:
-        if arguments.classifier is None and arguments.null_label is None:
-            raise ValueError("--guidance: needs --classifier or --null-label")
-        scale = specs.number("--guidance", arguments.guidance, 0)
-    for option in ("classifier", "null_label"):
-        if getattr(arguments, option) is not None and label is None:
-            raise ValueError(f"--{option.replace('_', '-')}: needs --label")
-    if arguments.classifier_config is not None and arguments.classifier is None:
-        raise ValueError("--classifier-config: needs --classifier, which it describes")
-    guidance = None
-    if arguments.classifier is not None:
-        classifier = load_classifier(
-            arguments.classifier, _config("--classifier-config", arguments.classifier_config)
-        )
-        guidance = classifier_guidance(classifier.to(device), scale)
-    if arguments.null_label is not None:
-        prior = classifier_free(prior, scale, specs.whole("--null-label", arguments.null_label, 0))
-    chosen = {
-        "label": label,
-        "classifier": arguments.classifier,
-        "null_label": arguments.null_label,
-        "guidance": None if arguments.guidance is None else scale,
-        "prior_config": _config("--prior-config", arguments.prior_config),
-    }
-    settings = {name: value for name, value in chosen.items() if value is not None}
-    return Classes(label, guidance, settings), prior
-
-
-def _config(option: str, path: str | None) -> dict | None:
-    """A JSON file with an object in it."""
-    if path is None:
-        return None
-    try:
-        content = json.loads(Path(path).read_text())
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{option}: {path} is not readable as JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{option}: {path} holds a {type(content).__name__}, expected an object")
-    return content
 
 
 @dataclass(frozen=True)
@@ -282,22 +189,6 @@ class Drawing:
         return restoration.Restoration(found.samples.cpu(), found.mean.cpu(), found.std.cpu())
 
 
-def device_of(arguments: argparse.Namespace) -> str:
-    """The device that was asked for, or a GPU where there is one.
-
-    Raises:
-        ValueError: There is no such device.
-    """
-    if arguments.device is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=arguments.device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"--device: got {arguments.device!r} ({reason})") from None
-    return arguments.device
-
-
 def read_drawing(arguments: argparse.Namespace, device: str | None = None) -> Drawing:
     """Check the options and read the prior.
 
@@ -310,12 +201,11 @@ def read_drawing(arguments: argparse.Namespace, device: str | None = None) -> Dr
     sampler, travel = _sampler(arguments), _travel(arguments)
     samples = specs.whole("--samples", arguments.samples)
     seed = specs.seed("--seed", arguments.seed)
-    device = device or device_of(arguments)
-    config = _config("--prior-config", arguments.prior_config)
-    prior = load_prior(arguments.prior, config, device)
+    device = device or networks.device_of(arguments)
+    prior = networks.read_prior(arguments, device)
     if arguments.precision is not None:
         prior.precision = arguments.precision
-    classes, prior = _classes(arguments, prior, device)
+    classes, prior = networks.read_classes(arguments, prior, device)
     planned(prior, sampler, travel)
     path = DEFAULT if arguments.prior == "default" else Path(arguments.prior)
     return Drawing(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..io import read_picture
-from ..io.files import read_bytes
+from ..io.files import OutputError, check_writable, read_bytes
 from ..operators import bayer_mask, gaussian_kernel, motion_kernel
 
 MASKS = "FILE, random:SHARE, box:TOP,LEFT,HEIGHT,WIDTH or bayer:RGGB"
@@ -53,6 +55,31 @@ def number(option: str, text: str | float, low: float, high: float = math.inf) -
         bounds = f"from {low:g} to {high:g}" if math.isfinite(high) else f"of at least {low:g}"
         raise ValueError(f"{option}: got {text!r}, expected a number {bounds}")
     return value
+
+
+def settings(option: str, path: str | None) -> dict[str, Any] | None:
+    """The object in a JSON file; None without a file."""
+    if path is None:
+        return None
+    try:
+        content = read_bytes(path)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{option}: {error}") from None
+    try:
+        found = json.loads(content)
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{option}: {path} is not readable as JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{option}: {path} holds a {type(found).__name__}, expected an object")
+    return found
+
+
+def writable(option: str, path: str | Path) -> None:
+    """Raises OutputError where a file could not be written, before any work is done for it."""
+    try:
+        check_writable(path)
+    except OutputError as error:
+        raise OutputError(f"{option}: {error}") from None
 
 
 def noise_level(option: str, text: str) -> float:

@@ -152,7 +152,7 @@ def _train(arguments: argparse.Namespace) -> int:
     from ..priors import training
     from ..priors.denoiser import load_denoiser
     from ..priors.load import DEFAULT
-    from .sampling import device_of
+    from .networks import device_of
 
     minutes = specs.number("--checkpoint-minutes", arguments.checkpoint_minutes, 0)
     if arguments.threads is not None:

@@ -88,6 +88,14 @@ def is_ddpm(path: str | Path) -> bool:
         return False
 
 
+def ddpm_config(path: str | Path) -> DDPMConfig | None:
+    """What the network in a file was trained with; None where :func:`save_ddpm` did not write it."""
+    if not is_ddpm(path):
+        return None
+    with safe_open(str(path), framework="pt", device="cpu") as file:
+        return DDPMConfig.from_json(file.metadata()["config"])
+
+
 def load_ddpm(path: str | Path) -> tuple[DDPMConfig, nn.Module]:
     """Read what `ddrm-fast train-ddpm` wrote: the running mean of the weights.
 

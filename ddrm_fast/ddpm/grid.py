@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -50,6 +51,7 @@ def write_grid(
     *,
     seed: int = 0,
     labels: Tensor | None = None,
+    guidance: Callable[[Tensor, Tensor, Tensor | None], Tensor] | None = None,
     device: torch.device | str = "cpu",
 ) -> Tensor:
     """Draw pictures and write them as one PNG; atomically.
@@ -62,6 +64,7 @@ def write_grid(
         sampler: Default: :func:`usual_sampler`.
         seed: Picture i is drawn from seed + i.
         labels: Classes [count] of a conditional prior; default: one after the other.
+        guidance: See :func:`ddrm_fast.sample`.
         device: Where the network is.
 
     Returns:
@@ -78,6 +81,7 @@ def write_grid(
         sampler or usual_sampler(prior),
         seed=seed,
         labels=None if labels is None else labels.to(device),
+        guidance=guidance,
         clip_x0=True,
         device=device,
     ).cpu()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from .denoiser import is_denoiser, load_denoiser
 from .gaussian import GaussianPrior
 from .prior import Prior
 from .published import PRESETS, load_published
+from .published.load import check_config
 
 DEFAULT = Path(__file__).with_name("default.safetensors")
 
@@ -52,7 +54,9 @@ def load_prior(
         FileNotFoundError: there is no such file or folder.
         ValueError: the file is none of these formats, is damaged, or needs a ``config``.
     """
+    check_config(config)
     if name_or_path == "gaussian":
+        _needs_none(config, name_or_path)
         return GaussianPrior()
     prior = _read(name_or_path, config)
     prior.precision = "auto"
@@ -61,9 +65,15 @@ def load_prior(
     return prior.to(device)
 
 
+def _needs_none(config: Mapping[str, Any] | None, name: str | Path) -> None:
+    if config is not None:
+        raise ValueError(f"config: {name} describes itself, expected none")
+
+
 def _read(name_or_path: str | Path, config: Mapping[str, Any] | None) -> Prior:
     path = DEFAULT if name_or_path == "default" else Path(name_or_path)
     if path.is_dir():
+        _needs_none(config, path)
         return from_diffusers(path)
     if not path.exists() and path.name not in PRESETS:
         if name_or_path == "default":
@@ -72,6 +82,7 @@ def _read(name_or_path: str | Path, config: Mapping[str, Any] | None) -> Prior:
             )
         raise FileNotFoundError(
             f"prior {str(name_or_path)!r}: no such file or folder; known names: default, gaussian"
+            f"{_on_the_hub(str(name_or_path))}"
         )
     if path.suffix not in CHECKPOINTS:
         raise ValueError(
@@ -81,12 +92,22 @@ def _read(name_or_path: str | Path, config: Mapping[str, Any] | None) -> Prior:
     from ..ddpm.files import is_ddpm, load_ddpm_prior  # that package needs this one
 
     if is_ddpm(path):
-        if config is not None:
-            raise ValueError(f"config: {path} describes itself, expected none")
+        _needs_none(config, path)
         return load_ddpm_prior(path, str(name_or_path))
-    if config is None and is_denoiser(path):
+    if is_denoiser(path):
         network = load_denoiser(path)
+        _needs_none(config, path)
         return DenoiserPrior(
             network, (-1.0, 1.0), channels=3, name=str(name_or_path), dtype=torch.float32
         )
     return load_published(path, config)
+
+
+def _on_the_hub(name: str) -> str:
+    """Where a name of the form owner/model is found."""
+    if not re.fullmatch(r"\w[\w-]*/\w[\w.-]*", name) or Path(name).suffix in CHECKPOINTS:
+        return ""
+    return (
+        f". Nothing is downloaded: if a network of the Hugging Face Hub is meant, fetch the folder from "
+        f"https://huggingface.co/{name} and give its path"
+    )

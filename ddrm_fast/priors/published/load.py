@@ -44,6 +44,7 @@ def load_published(path: str | Path, config: Mapping[str, Any] | None = None) ->
         FileNotFoundError: There is no such file; for a published name the message says where it is found.
         ValueError: The file is damaged, of another kind, or something is not known or contradictory.
     """
+    check_config(config)
     path = Path(path)
     config = dict(config or {})
     weights = read_weights(path)
@@ -86,6 +87,7 @@ def load_classifier(path: str | Path, config: Mapping[str, Any] | None = None) -
         ValueError: The file is damaged or holds no classifier, or something is not known or contradictory.
     """
     path = Path(path)
+    check_config(config)
     weights = read_weights(path)
     if family(weights) != "guided classifier":
         raise ValueError(
@@ -95,6 +97,14 @@ def load_classifier(path: str | Path, config: Mapping[str, Any] | None = None) -
     classifier = GuidedClassifier(guided_config(weights, given, str(path)))
     _fill(classifier, weights, path)
     return classifier
+
+
+def check_config(config: Mapping[str, Any] | None) -> None:
+    """Raises ValueError unless settings come by name."""
+    if config is not None and not isinstance(config, Mapping):
+        raise ValueError(
+            f"config: got {config!r}, expected a dict of the published constructor's arguments"
+        )
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -161,11 +171,16 @@ def _schedule(config: dict[str, Any], preset: Preset | None) -> Schedule:
     """Takes the schedule's two settings out of the configuration."""
     kind = config.pop("noise_schedule", preset.schedule if preset else "linear")
     T = config.pop("diffusion_steps", 1000)
+    least = 20 if kind == "linear" else 1  # linear betas end at 20 / T
+    if isinstance(T, bool) or not isinstance(T, int) or T < least:
+        raise ValueError(
+            f"config: diffusion_steps is {T!r}, expected a whole number of at least {least}"
+        )
     if kind == "linear":
         return Schedule.linear(T, 0.1 / T, 20.0 / T)
     if kind == "cosine":
         return Schedule.cosine(T)
-    raise ValueError(f"noise_schedule: got {kind!r}, expected 'linear' or 'cosine'")
+    raise ValueError(f"config: noise_schedule is {kind!r}, expected 'linear' or 'cosine'")
 
 
 def _fill(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:

@@ -1,0 +1,160 @@
+"""The networks that the command line names: prior, classifier, the class that they are asked for."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..priors import Prior, classifier_free, classifier_guidance, load_classifier, load_prior
+from ..priors.guidance import without_labels
+from . import specs
+
+PRIORS = (
+    "default, gaussian, a file of `ddrm-fast train` or `train-ddpm`, a published checkpoint "
+    "(guided-diffusion, DDPM), or a diffusers folder"
+)
+
+
+def add_prior_options(group: argparse._ActionsContainer) -> None:
+    """Add what a prior is read with, besides its name."""
+    group.add_argument(
+        "--prior-config", metavar="FILE",
+        help="JSON with what a checkpoint's weights do not tell, such as "
+        '{"num_heads": 4, "use_new_attention_order": false}; not needed for published files',
+    )  # fmt: skip
+    group.add_argument(
+        "--device", metavar="D", help="cpu, cuda, cuda:1, ... (a GPU where there is one)"
+    )
+
+
+def add_class_options(parser: argparse.ArgumentParser, label: str = "") -> None:
+    """Add the class and its guidance.
+
+    Args:
+        label: What --label is where it is not given, in brackets.
+    """
+    group = parser.add_argument_group("classes, for priors that know them")
+    group.add_argument("--label", metavar="N", help=f"class of what the pictures show{label}")
+    group.add_argument("--classifier", metavar="FILE", help="a published classifier that guides")
+    group.add_argument("--classifier-config", metavar="FILE", help="JSON, as --prior-config")
+    group.add_argument(
+        "--null-label", metavar="N",
+        help="label that stands for no class: guides without a classifier",
+    )  # fmt: skip
+    group.add_argument("--guidance", metavar="SCALE", help="strength of the guidance (1)")
+
+
+def device_of(arguments: argparse.Namespace) -> str:
+    """The device that was asked for, or a GPU where there is one.
+
+    Raises:
+        ValueError: There is no such device.
+    """
+    if arguments.device is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=arguments.device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"--device: got {arguments.device!r} ({reason})") from None
+    return arguments.device
+
+
+def read_prior(arguments: argparse.Namespace, device: str) -> Prior:
+    """The prior that was asked for, on a device.
+
+    Raises:
+        ValueError, OSError, ImportError: It cannot be read.
+    """
+    config = specs.settings("--prior-config", arguments.prior_config)
+    with _named("--prior-config"):
+        return load_prior(arguments.prior, config, device)
+
+
+@contextmanager
+def _named(option: str) -> Iterator[None]:
+    """Errors about an argument `config` name the option that stands for it."""
+    try:
+        yield
+    except ValueError as error:
+        text = str(error).replace("config={...}", f"{option} FILE.json")
+        if text.startswith("config:"):
+            text = option + text.removeprefix("config")
+        raise ValueError(text) from error
+
+
+@dataclass(frozen=True)
+class Classes:
+    """What the pictures are said to show.
+
+    Attributes:
+        label: The class, or None.
+        guidance: A classifier's gradient, or None.
+        settings: What was asked for, for the record; empty where nothing was.
+    """
+
+    label: int | None
+    guidance: Callable | None
+    settings: dict
+
+    def labels(self, batch: int) -> Tensor | None:
+        """The class once per picture."""
+        return None if self.label is None else torch.full((batch,), self.label)
+
+
+def read_classes(
+    arguments: argparse.Namespace, prior: Prior, device: str, *, any_class: bool = False
+) -> tuple[Classes, Prior]:
+    """The class and its guidance; the prior is another one where it guides itself.
+
+    Args:
+        any_class: Without a label, a prior with classes is asked for one after the other.
+
+    Raises:
+        ValueError, OSError: An option does not fit the others, the prior or the classifier.
+    """
+    label, scale, count = arguments.label, 1.0, prior.num_classes
+    if label is not None:
+        label = specs.whole("--label", label, 0)
+        if count is None and arguments.classifier is None:
+            raise ValueError(f"--label: got {label}, but {arguments.prior} knows no classes")
+        if count is not None and label >= count:
+            raise ValueError(f"--label: got {label}, expected 0 to {count - 1}")
+    elif count is not None and not any_class:
+        raise ValueError(f"--label: {arguments.prior} wants a class, 0 to {count - 1}")
+    if arguments.guidance is not None:
+        if arguments.classifier is None and arguments.null_label is None:
+            raise ValueError("--guidance: needs --classifier or --null-label")
+        scale = specs.number("--guidance", arguments.guidance, 0)
+    for option in ("classifier", "null_label"):
+        if getattr(arguments, option) is not None and label is None and count is None:
+            raise ValueError(f"--{option.replace('_', '-')}: needs --label")
+    if arguments.classifier_config is not None and arguments.classifier is None:
+        raise ValueError("--classifier-config: needs --classifier, which it describes")
+    guidance = None
+    if arguments.classifier is not None:
+        config = specs.settings("--classifier-config", arguments.classifier_config)
+        with _named("--classifier-config"):
+            classifier = load_classifier(arguments.classifier, config)
+        guidance = classifier_guidance(classifier.to(device), scale)
+    if arguments.null_label is not None:
+        null_label = specs.whole("--null-label", arguments.null_label, 0)
+        if count is None:
+            raise ValueError(f"--null-label: {arguments.prior} knows no classes, expected none")
+        prior = classifier_free(prior, scale, null_label)
+    if count is None and label is not None:  # which is the classifier's
+        prior = without_labels(prior)
+    chosen = {
+        "label": label,
+        "classifier": arguments.classifier,
+        "null_label": arguments.null_label,
+        "guidance": None if arguments.guidance is None else scale,
+        "prior_config": specs.settings("--prior-config", arguments.prior_config),
+    }
+    settings = {name: value for name, value in chosen.items() if value is not None}
+    return Classes(label, guidance, settings), prior
