@@ -132,7 +132,7 @@ def test_refusals_of_sample_and_bound(tmp_path, arrays, capsys):
     grid = tmp_path / "a.png"
     assert "--size: got none" in error_of(capsys, "sample", "gaussian", "--out", grid)
     small = ["sample", "gaussian", "--size", 8, "--out", grid]
-    assert "is no network for classes" in error_of(capsys, *small, "--label", 1)
+    assert "knows no classes" in error_of(capsys, *small, "--label", 1)
     assert "--eta: got it with ddpm" in error_of(capsys, *small, "--sampler", "ddpm", "--eta", 1)
     assert "--variance: got it with ddim" in error_of(
         capsys, *small, "--sampler", "ddim", "--variance", "large"

@@ -302,6 +302,15 @@ def test_refusals(tmp_path):
         ddrm_fast.load_prior(path, {**golden.config, "heads": 2})
     with pytest.raises(ValueError, match="noise_schedule"):
         ddrm_fast.load_prior(path, {**golden.config, "noise_schedule": "quadratic"})
+    for T in (-1, 19, 2.5, True):
+        with pytest.raises(ValueError, match=f"^config: diffusion_steps is {T!r}, .* at least 20"):
+            ddrm_fast.load_prior(path, {**golden.config, "diffusion_steps": T})
+    for load in (ddrm_fast.load_prior, ddrm_fast.load_classifier):
+        with pytest.raises(ValueError, match="^config: got 'x', expected a dict"):
+            load(path, "x")
+    for name in ("default", "gaussian", tmp_path):
+        with pytest.raises(ValueError, match="^config: .* describes itself, expected none"):
+            ddrm_fast.load_prior(name, {"num_heads": 2})
     with pytest.raises(ValueError, match="multiples of 2"):
         ddrm_fast.load_prior(path, golden.config).network(torch.zeros(1, 3, 7, 8), torch.zeros(1))
     with pytest.raises(ValueError, match="config: ch_mult"):
@@ -358,6 +367,13 @@ def test_files_that_are_no_network(tmp_path):
     torch.save(3, tmp_path / "number.pt")
     with pytest.raises(ValueError, match="holds no weights"):
         ddrm_fast.load_prior(tmp_path / "number.pt")
+    for name in ("google/ddpm-celebahq-256", "a/b"):
+        place = f"Nothing is downloaded: .* https://huggingface.co/{name} and give its path"
+        with pytest.raises(FileNotFoundError, match=place):
+            ddrm_fast.load_prior(name)
+    for name in ("none", "folder/none.pt", "/some/where"):
+        with pytest.raises(FileNotFoundError, match="known names: default, gaussian$"):
+            ddrm_fast.load_prior(name)
     with pytest.raises(FileNotFoundError, match="found through https://"):
         ddrm_fast.load_prior(tmp_path / "256x256_diffusion_uncond.pt")
     weights = dict(Golden("ddpm").weights)
