@@ -1,14 +1,22 @@
 """The command line as a whole: `bench`, `info`, versions and help."""
 
+import argparse
 import json
+import re
+import shlex
+import tomllib
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import pytest
 import torch
 from cli_cases import fails, record
 
 from ddrm_fast import __version__
-from ddrm_fast.cli import main
+from ddrm_fast.cli import COMMANDS, build_parser, main, train_ddpm
 from ddrm_fast.ops import dispatch
+
+ROOT = Path(__file__).parent.parent
 
 
 def test_bench(here, capsys):
@@ -51,7 +59,60 @@ def test_info(capsys):
     for word in ("ddrm_fast", "backends", "instruction set", "threads", "default", "cuda"):
         assert word in said
     assert main(["info", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["backends"]["reference"].startswith("available")
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["backends"]["reference"].startswith("available")
+    assert facts["optional packages"] == {name: installed(name) for name in optional_packages()}
+
+
+def optional_packages():
+    """What the extras of this package name, but for tests, style and benchmarks' runners."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    named = {
+        re.match(r"[\w-]+", requirement).group()
+        for extra, requirements in extras.items()
+        for requirement in requirements
+        if extra not in ("test", "lint")
+    }
+    return sorted(named - {"pytest", "pytest-benchmark"})
+
+
+def installed(name):
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def examples():
+    """Every line of every --help that calls a command of this program."""
+    parser = build_parser()
+    (commands,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    for name, command in commands.choices.items():
+        text = command.epilog.replace("\\\n", " ")
+        for line in text.splitlines():
+            call = re.match(r" +(?:accelerate launch .*-m ddrm_fast\.cli|ddrm-fast) (.*)", line)
+            if call:
+                yield pytest.param(
+                    shlex.split(call.group(1).partition(" | ")[0]), id=f"{name}: {line}"
+                )
+
+
+EXAMPLES = list(examples())
+
+
+def test_every_command_has_examples():
+    shown = {words.values[0][0] for words in EXAMPLES}
+    assert shown == {command.__name__.rpartition(".")[2].replace("_", "-") for command in COMMANDS}
+    assert any("launch" in words.id for words in EXAMPLES)
+
+
+@pytest.mark.parametrize("words", EXAMPLES)
+def test_examples_of_help_parse(words):
+    arguments = build_parser().parse_args(words)
+    if words[0] == "train-ddpm" and not arguments.resume:
+        assert train_ddpm.configure(arguments).size == arguments.size
 
 
 def test_info_explains_a_backend_that_cannot_run(capsys, monkeypatch):

@@ -79,7 +79,11 @@ def test_a_resumed_run_takes_what_is_not_given_from_the_checkpoint(tmp_path, arr
     error = error_of(capsys, *run, "--resume", "--width", 64, "--blocks", 1)
     assert "network.model_channels: 64, checkpoint has 32" in error and "blocks" not in error
     error = error_of(capsys, *run, "--resume", "--dead-leaves", 2)
-    assert "the pictures are not those" in error
+    assert "the pictures are not those that the run was started with: 8 with digest" in error
+    assert "expected 6 with digest" in error
+    error = error_of(capsys, *run, "--resume", "--steps", 1)
+    assert "--steps: got 1, but the run is at step 2 already" in error
+    assert main([*map(str, run), "--resume", "--steps", "2", "--quiet"]) == 0  # finished
     assert "exists; resume the run" in error_of(capsys, *run, *SMALL)
     assert "does not exist" in error_of(capsys, *run[:-1], tmp_path / "none", "--resume")
 
@@ -109,7 +113,7 @@ def test_networks_from_a_file(tmp_path, arrays, capsys):
     other = [*run[:3], tmp_path / "other", *rest]
     assert "--network: got it with --width" in error_of(capsys, *other, "--width", 32)
     settings.write_text("{")
-    assert "is not JSON" in error_of(capsys, *other)
+    assert "network.json is not readable as JSON" in error_of(capsys, *other)
 
 
 @pytest.mark.parametrize(
@@ -120,12 +124,46 @@ def test_networks_from_a_file(tmp_path, arrays, capsys):
         (["--out", "{}", *SMALL, "--attention", "5"], "attention: got side 5, expected some of 8"),
         (["--out", "{}", *SMALL, "--schedule", "jsd"], "eps says nothing of the image"),
         (["--out", "{}", *SMALL, "--threads", "0"], "--threads: got 0"),
+        (["--out", "{}", *SMALL, "--checkpoint-minutes", "nan"], "--checkpoint-minutes: got 'nan'"),
+        (["--out", "{}", *SMALL, "--checkpoint-minutes", "-1"], "--checkpoint-minutes: got '-1'"),
+        (["--out", "{}", *SMALL, "--dead-leaves", "-3"], "--dead-leaves: got -3"),
+        (["--out", "{}", *SMALL, "--device", "nope"], "--device: got 'nope' ("),
+        (["--out", "/proc/nope", *SMALL], "--out: /proc/nope/checkpoint.pt: cannot be written"),
+        (["--out", "{}", *SMALL, "--network", "nofile.json"], "--network: got it with --width"),
+        (
+            ["--out", "{}", "--size", "8", "--network", "no.json"],
+            "--network: no.json: no such file",
+        ),
+        (
+            ["--out", "{}", *SMALL, "--schedule", "linear", "--timesteps", "20"],
+            "T: got 20 timesteps, for which linear betas end at 20 / T = 1",
+        ),
+        (["--out", "{}", *SMALL, "--vlb-weight", "-1"], "vlb_weight: got -1.0"),
     ],
 )
 def test_refusals_of_train(tmp_path, arrays, capsys, options, message):
     options = [option.format(tmp_path / "run") for option in options]
     assert message in error_of(capsys, "train-ddpm", arrays, *options)
     assert not (tmp_path / "run").exists()
+
+
+def test_pictures_come_in_folders_and_arrays(tmp_path, capsys):
+    Image.new("RGB", (9, 9)).save(tmp_path / "small.png")
+    train = ["train-ddpm", tmp_path / "small.png", "--out", tmp_path / "run", *SMALL]
+    error = error_of(capsys, *train)
+    assert "small.png is a file, expected a folder of pictures or an array (.npy, .npz)" in error
+    train[1] = tmp_path / "none"
+    assert "none: no such folder or file" in error_of(capsys, *train)
+
+
+def test_the_weight_of_the_bound(tmp_path, arrays, capsys):
+    run = ["train-ddpm", arrays, "--out", tmp_path / "run"]
+    learned = ["--variance", "learned", "--vlb-weight", "0.01"]
+    assert main([*map(str, run), *SMALL, *learned]) == 0
+    config, _ = load_ddpm(tmp_path / "run" / "ddpm.safetensors")
+    assert (config.objective, config.vlb_weight) == ("hybrid", 0.01)
+    error = error_of(capsys, *run, "--resume", "--vlb-weight", 0.1)
+    assert "vlb_weight: 0.1, checkpoint has 0.01" in error
 
 
 def test_refusals_of_sample_and_bound(tmp_path, arrays, capsys):

@@ -36,7 +36,7 @@ def test_folders_are_cut_to_the_middle_square_and_the_rest_is_counted(tmp_path, 
     assert len(load_pictures([tmp_path], 8, limit=1)) == 1
     with pytest.raises(ValueError, match=r"no usable one .*1 unreadable, 3 with a side below 99"):
         load_pictures([tmp_path], 99)
-    with pytest.raises(FileNotFoundError, match="none is not a folder"):
+    with pytest.raises(FileNotFoundError, match="none: no such folder or file"):
         load_pictures([tmp_path / "none"], 8)
 
 

@@ -9,6 +9,7 @@ import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -56,8 +57,12 @@ def assert_same(one, other):
         assert one == other
 
 
+def log_lines(out):
+    return [json.loads(line) for line in (out / training.LOG).read_text().splitlines()]
+
+
 def log_of(out):
-    lines = [json.loads(line) for line in (out / training.LOG).read_text().splitlines()]
+    lines = log_lines(out)
     for line in lines:
         del line["pictures_per_second"]
     return lines
@@ -167,6 +172,7 @@ def test_what_was_trained_is_a_prior(tmp_path, changes):
     trainer = run(tmp_path, config)
     prior = ddrm_fast.load_prior(tmp_path / training.WEIGHTS)
     prior.precision = "float32"
+    prior.arrange(channels_last=False)  # as in training
     assert prior.channels == config.channels
     x_t = torch.randn(3, config.channels, 8, 8)
     t = torch.tensor([1, 10, 19])
@@ -400,6 +406,37 @@ def test_loss_curves_of_tensorboard(tmp_path):
     assert len(events.Images("samples")) >= 1
 
 
+def test_curves_that_cannot_be_drawn_leave_nothing_behind(tmp_path, monkeypatch):
+    """The run can be started again as it was, without them."""
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ImportError, match=r"TensorBoard: pip install ddrm_fast\[tensorboard\]"):
+        run(tmp_path / "run", shown=Shown(tensorboard=True, progress=False))
+    assert not list((tmp_path / "run").iterdir())
+    assert run(tmp_path / "run").step == TINY.steps
+
+
+def test_grids_do_not_count_for_the_speed(tmp_path, monkeypatch):
+    """A step takes a second, a grid a thousand."""
+    clock = [0.0]
+
+    def drawn(*arguments, **options):
+        clock[0] += 1000
+
+    def stepped(step):
+        clock[0] += 1
+
+    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(training, "write_grid", drawn)
+    run(tmp_path, shown=Shown(1e9, 1, 1, 2, progress=False), on_step=stepped)
+    speeds = [line["pictures_per_second"] for line in log_lines(tmp_path)]
+    assert len(speeds) == TINY.steps and speeds[1:] == [TINY.batch] * (TINY.steps - 1)
+
+
+def test_few_timesteps_are_enough_where_the_end_is_allowed():
+    for values in ({"T": 21}, {"T": 20, "prediction": "v"}, {"T": 20, "beta_end": 0.5}):
+        assert replace(TINY, schedule="linear", **values).make_schedule().T == values["T"]
+
+
 @contextmanager
 def refused(name):
     with pytest.raises(ValueError, match=f"^{name}: "):
@@ -416,7 +453,10 @@ def refused(name):
         ("schedule", {"schedule": "sawtooth"}),
         ("beta_start", {"schedule": "constant", "beta_start": 0.1}),
         ("beta_end", {"schedule": "cosine", "beta_end": 0.1}),
-        ("beta_start, beta_end", {"schedule": "linear", "T": 10}),
+        ("beta_start, beta_end", {"schedule": "linear", "T": 10, "beta_end": 2.0}),
+        ("T", {"schedule": "linear", "T": 10}),
+        ("T", {"schedule": "linear", "T": 20}),
+        ("T", {"schedule": "constant", "T": 20, "prediction": "v"}),
         ("T", {"T": 1}),
         ("channels", {"channels": 4}),
         ("batch", {"batch": 0}),

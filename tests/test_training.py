@@ -405,6 +405,8 @@ def test_command_line(tmp_path, capsys):
     assert (crops.smooth_share, crops.smooth_high, config.log_floor) == (0.5, 9.0, 0.01)
     assert main(["train", "--out", out, "--resume", "--batch", "3", "--quiet"]) == 1
     assert "batch: 3, checkpoint has 2" in capsys.readouterr().err
+    assert main(["train", "--out", out, "--resume", "--steps", "3", "--quiet"]) == 1
+    assert "steps: 3, checkpoint has 6" in capsys.readouterr().err
     weights = str(tmp_path / "run" / training.WEIGHTS)
     second = [argument for argument in start if argument not in ("--channels", "4,6")]
     second += ["--start-from", weights, "--out"]

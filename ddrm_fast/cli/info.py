@@ -16,6 +16,12 @@ from ..ops import BackendError, backends
 from ..ops.dispatch import ENVIRONMENT, choose
 from ..priors.load import DEFAULT
 
+#: packages of the extras of pyproject.toml, each of which some command or option needs
+OPTIONAL = (
+    "accelerate", "diffusers", "matplotlib", "ray", "scikit-image", "tensorboard", "tifffile",
+    "torch-fidelity", "torchmetrics", "torchvision", "triton", "zarr",
+)  # fmt: skip
+
 EXAMPLE = """\
 example:
   ddrm-fast info
@@ -76,7 +82,7 @@ def gather() -> dict:
         "threads": f"{torch.get_num_threads()} of {os.cpu_count()} processors",
         "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none for this torch",
         "priors": {"default": _default_prior(), "gaussian": "images with a 1 / frequency^2 spectrum"},
-        "optional packages": {name: _version(name) for name in ("scikit-image", "matplotlib", "diffusers")},
+        "optional packages": {name: _version(name) for name in OPTIONAL},
     }  # fmt: skip
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 from dataclasses import replace
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from . import specs
+from .networks import device_of
 
 EXAMPLE = """\
 examples:
@@ -44,7 +44,8 @@ examples:
 
   Four GPUs of this machine (more machines: see `accelerate config`):
 
-    accelerate launch --multi_gpu --num_processes 4 -m ddrm_fast.cli train-ddpm photos/ --out runs/x
+    accelerate launch --multi_gpu --num_processes 4 -m ddrm_fast.cli train-ddpm photos/ \\
+        --size 64 --out runs/x
 
 what goes together:
   --prediction   eps       the noise, as in Ho et al.
@@ -104,6 +105,9 @@ def add(commands: argparse._SubParsersAction) -> None:
         metavar="S",
         help="linear, quadratic, sigmoid, constant, jsd or cosine (linear)",
     )
+    what.add_argument(
+        "--vlb-weight", type=float, metavar="X", help="of the bound in the hybrid (0.001)"
+    )
     what.add_argument("--timesteps", type=int, metavar="T", help="(1000)")
     what.add_argument("--beta-start", type=float, metavar="B", help="first beta (0.1 / T)")
     what.add_argument("--beta-end", type=float, metavar="B", help="last beta (20 / T)")
@@ -121,7 +125,10 @@ def add(commands: argparse._SubParsersAction) -> None:
         '{"kind": "guided", ...}',
     )  # fmt: skip
     fit = parser.add_argument_group("training")
-    fit.add_argument("--steps", type=int, metavar="N", help="(100000); may grow on --resume")
+    fit.add_argument(
+        "--steps", type=int, metavar="N",
+        help="(100000); another number on --resume, no fewer than are done",
+    )  # fmt: skip
     fit.add_argument(
         "--batch", type=int, metavar="N", help="pictures per step, of all processes (64)"
     )
@@ -141,7 +148,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     how.add_argument(
         "--deterministic", action="store_true", help="slower, but the same bits on a GPU every time"
     )
-    how.add_argument("--checkpoint-minutes", type=float, default=10.0, metavar="MIN", help="(10)")
+    how.add_argument("--checkpoint-minutes", default=10.0, metavar="MIN", help="(10)")
     how.add_argument("--log-every", type=int, default=50, metavar="N", help="steps (50)")
     how.add_argument("--sample-every", type=int, default=0, metavar="N", help="steps (0: never)")
     how.add_argument("--samples", type=int, default=16, metavar="N", help="pictures of a grid (16)")
@@ -163,8 +170,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
+    minutes = specs.number("--checkpoint-minutes", arguments.checkpoint_minutes, 0)
+    leaves = specs.whole("--dead-leaves", arguments.dead_leaves, 0)
     shown = Shown(
-        arguments.checkpoint_minutes, arguments.log_every, arguments.sample_every,
+        minutes, arguments.log_every, arguments.sample_every,
         arguments.samples, arguments.tensorboard, not arguments.quiet,
     )  # fmt: skip
     if not arguments.resume and (Path(arguments.out) / CHECKPOINT).exists():
@@ -172,10 +181,14 @@ def run(arguments: argparse.Namespace) -> int:
             f"out: {Path(arguments.out) / CHECKPOINT} exists; resume the run or choose another folder"
         )
     config = configure(arguments)
+    if arguments.device is not None:
+        device_of(arguments)
     machine = launched(arguments.device)
+    if machine.main:
+        specs.writable("--out", Path(arguments.out) / CHECKPOINT)
     pictures = load_pictures(
         arguments.paths, config.size, config.channels, config.num_classes,
-        leaves=arguments.dead_leaves, seed=config.seed, workers=torch.get_num_threads(),
+        leaves=leaves, seed=config.seed, workers=torch.get_num_threads(),
         cache=arguments.out if machine.main else None,
     )  # fmt: skip
     trainer = train(
@@ -190,9 +203,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 _SAME_NAME = (
-    "size", "label_drop", "flip", "prediction", "variance", "objective", "schedule", "beta_start",
-    "beta_end", "steps", "batch", "accumulate", "learning_rate", "warmup", "weight_decay", "ema", "clip",
-    "precision", "seed",
+    "size", "label_drop", "flip", "prediction", "variance", "objective", "vlb_weight", "schedule",
+    "beta_start", "beta_end", "steps", "batch", "accumulate", "learning_rate", "warmup", "weight_decay",
+    "ema", "clip", "precision", "seed",
 )  # fmt: skip
 
 
@@ -215,10 +228,15 @@ def configure(arguments: argparse.Namespace):
         if given.get("variance") == "learned":
             given.setdefault("objective", "hybrid")
         return DDPMConfig(network=_network(arguments, given["size"]), **given)
-    base = DDPMConfig.from_json(read_checkpoint(arguments.out)["config"])
+    state = read_checkpoint(arguments.out)
+    base = DDPMConfig.from_json(state["config"])
     compared = {name: value for name, value in given.items() if name != "steps"}
     refuse_differences({name: getattr(base, name) for name in compared}, compared)
     if "steps" in given:
+        if given["steps"] < state["step"]:
+            raise ValueError(
+                f"--steps: got {given['steps']}, but the run is at step {state['step']} already"
+            )
         base = replace(base, steps=given["steps"])
     asked = _network(arguments, base.size, base.network)
     refuse_differences({"network": base.network}, {"network": {**base.network, **asked}})
@@ -240,20 +258,13 @@ def _network(
 ) -> dict[str, Any]:
     """The network's settings; of a resumed one those that were given again."""
     from ..ddpm.networks import own_network
-    from ..io.files import read_bytes
 
     given = {name: getattr(arguments, name) for name in _NETWORK}
     given = {name: value for name, value in given.items() if value is not None}
     if arguments.network is not None:
         if given:
             raise ValueError(f"--network: got it with --{next(iter(given))}, expected one of them")
-        try:
-            settings = json.loads(read_bytes(arguments.network))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"--network: {arguments.network} is not JSON ({error})") from error
-        if not isinstance(settings, dict):
-            raise ValueError(f"--network: {arguments.network} holds no settings by name")
-        return settings
+        return specs.settings("--network", arguments.network)
     for name in ("mult", "attention"):
         if name in given:
             given[name] = _numbers(f"--{name}", given[name])

@@ -103,11 +103,26 @@ class DDPMConfig:
             raise ValueError(
                 f"precision: got {self.precision!r}, expected float32, bfloat16 or float16"
             )
+        self._check_end()
         self.make_objective()
         # as JSON gives it back
         plain = {k: list(v) if isinstance(v, tuple) else v for k, v in self.network.items()}
         object.__setattr__(self, "network", plain)
         self.network_settings()
+
+    def _check_end(self) -> None:
+        """Refuses so few timesteps that the betas that follow from them leave nothing of the picture."""
+        scaled = self.schedule in ("linear", "quadratic", "sigmoid", "constant")
+        if not scaled or self.beta_end is not None:
+            return
+        end = 20.0 / self.T
+        emptied = end == 1 and self.make_schedule().abar(self.T - 1) == 0
+        if end > 1 or (emptied and (self.prediction == "eps" or self.schedule == "constant")):
+            why = "above 1" if end > 1 else f"where nothing is left for {self.prediction} to tell"
+            raise ValueError(
+                f"T: got {self.T} timesteps, for which {self.schedule} betas end at 20 / T = {end:g}, {why}; "
+                "expected more timesteps, or a smaller beta_end"
+            )
 
     @property
     def null_label(self) -> int | None:

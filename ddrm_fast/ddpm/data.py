@@ -113,15 +113,24 @@ def load_pictures(
 
     Raises:
         FileNotFoundError: A path does not exist.
-        ValueError: An array has another shape or dtype, a label is out of range or missing, or there is
-            no usable picture.
+        ValueError: A path is another kind of file, an array has another shape or dtype, a label is out of
+            range or missing, or there is no usable picture.
     """
+    if leaves < 0:
+        raise ValueError(f"leaves: got {leaves}, expected 0 or more")
     if leaves and num_classes is not None:
         raise ValueError("leaves: dead leaves have no class, expected none beside classes")
     result = Pictures([])
     labels: list[np.ndarray] = []
     for path in map(Path, paths):
-        if path.suffix.lower() in ARRAYS and not path.is_dir():
+        if not path.exists():
+            raise FileNotFoundError(f"paths: {path}: no such folder or file")
+        if not path.is_dir() and path.suffix.lower() not in ARRAYS:
+            raise ValueError(
+                f"paths: {path} is a file, expected a folder of pictures or an array "
+                f"({', '.join(ARRAYS)})"
+            )
+        if not path.is_dir():
             block, found = _read_array(path, size, channels, num_classes is not None)
             block, found = block[:limit], None if found is None else found[:limit]
         else:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from tqdm import tqdm
@@ -22,6 +23,9 @@ from .files import as_prior, save_ddpm
 from .grid import write_grid
 from .processes import OneProcess
 from .trainer import CHECKPOINT_FORMAT, Trainer, learning_rate_at
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +58,10 @@ class Shown:
     progress: bool = True
 
     def __post_init__(self) -> None:
-        for name, least in (("log_every", 1), ("sample_every", 0), ("sample_count", 1)):
-            if getattr(self, name) < least:
+        for name, least in (
+            ("checkpoint_minutes", 0), ("log_every", 1), ("sample_every", 0), ("sample_count", 1),
+        ):  # fmt: skip
+            if not getattr(self, name) >= least:  # (nor nan)
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected {least} or more")
 
 
@@ -103,6 +109,7 @@ def train(
     Raises:
         FileExistsError: `out` holds a checkpoint and `resume` is false.
         FileNotFoundError: `resume` is true and `out` holds no checkpoint.
+        ImportError: TensorBoard is asked for and not installed; nothing is written.
         ConfigMismatch: The checkpoint belongs to another configuration or other pictures.
         FloatingPointError: The loss became no finite number; the last checkpoint is from before.
         OSError: The last checkpoint could not be written (a failure before the end is logged, and the
@@ -116,8 +123,11 @@ def train(
     elif checkpoint.exists():
         raise FileExistsError(f"out: {checkpoint} exists; resume the run or choose another folder")
     trainer.machine.wait()  # nobody writes before all have looked
+    curves = None
     if main:
         out.mkdir(parents=True, exist_ok=True)
+        if shown.tensorboard:  # its package may be missing: before anything is written
+            curves = _curves(out / TENSORBOARD, trainer.step)
         if resume:
             _cut_log(out / LOG, trainer.step)
         else:
@@ -129,7 +139,7 @@ def train(
         stop_signal() as stopped,
         ThreadPoolExecutor(1) as loader,
     ):
-        report = _Report(trainer, out, end, shown)
+        report = _Report(trainer, out, end, shown, curves)
         try:
             _loop(trainer, out, end, shown, report, on_step, stopped, loader)
         finally:
@@ -192,16 +202,15 @@ def _loop(
 class _Report:
     """Progress bar, log.jsonl, TensorBoard and grids; of the main process alone."""
 
-    def __init__(self, trainer: Trainer, out: Path, end: int, shown: Shown) -> None:
-        self.trainer, self.out, self.shown = trainer, out, shown
+    def __init__(
+        self, trainer: Trainer, out: Path, end: int, shown: Shown, curves: SummaryWriter | None
+    ) -> None:
+        self.trainer, self.out, self.shown, self.curves = trainer, out, shown, curves
         main = trainer.machine.main
         self.bar = tqdm(
             total=end, initial=trainer.step, disable=not (shown.progress and main), unit="step",
             mininterval=1, smoothing=0.05,
         )  # fmt: skip
-        self.curves = (
-            _curves(out / TENSORBOARD, trainer.step) if shown.tensorboard and main else None
-        )
         self.began, self.first = time.monotonic(), trainer.step
 
     def step(self) -> None:
@@ -235,6 +244,11 @@ class _Report:
 
     def draw(self) -> None:
         """A grid of pictures from the running mean of the weights."""
+        start = time.monotonic()
+        self._draw()
+        self.began += time.monotonic() - start  # the speed of the log is that of the steps
+
+    def _draw(self) -> None:
         trainer, config = self.trainer, self.trainer.config
         path = self.out / SAMPLES / f"{trainer.step:07d}.png"
         prior = as_prior(config, trainer.ema.module)
@@ -255,7 +269,7 @@ class _Report:
             self.curves.close()
 
 
-def _curves(folder: Path, step: int):
+def _curves(folder: Path, step: int) -> SummaryWriter:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:

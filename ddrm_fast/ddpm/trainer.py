@@ -195,6 +195,7 @@ class Trainer:
             "format": CHECKPOINT_FORMAT,
             "config": self.config.to_json(),
             "data": self._digest,
+            "pictures": len(self.pictures),
             "step": self.step,
             "network": self.network.state_dict(),
             "ema": self.ema.state_dict(),
@@ -214,8 +215,9 @@ class Trainer:
         self._digest = self._digest or self.pictures.digest()
         if state["data"] != self._digest:
             raise ConfigMismatch(
-                "the pictures are not those that the run was started with: digest "
-                f"{self._digest}, expected {state['data']}"
+                "the pictures are not those that the run was started with: "
+                f"{len(self.pictures)} with digest {self._digest}, expected "
+                f"{state.get('pictures', 'those')} with digest {state['data']}"
             )
         self.network.load_state_dict(state["network"])
         self.ema.load_state_dict(state["ema"])
