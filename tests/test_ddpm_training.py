@@ -525,4 +525,6 @@ def test_networks_of_diffusers(tmp_path):
     prior = ddrm_fast.load_prior(tmp_path / "whole" / training.WEIGHTS)
     prior.precision = "float32"
     x, t, labels = torch.randn(2, 3, 8, 8), torch.tensor([3.0, 19.0]), torch.tensor([0, 1])
+    assert prior.channels_last
+    prior.arrange(channels_last=False)  # as in training
     assert torch.equal(prior(x, t, labels), whole.ema.module(x, t, labels))

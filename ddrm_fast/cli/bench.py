@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ..bench import OPERATORS, Ceilings, Clock, Sizes, roofline
 from ..bench.network import NetworkProfile, report
 from ..bench.table import Table, markdown
-from ..io import check_writable, write_json
+from ..io import write_json
 from ..priors import load_prior
 from . import bench_large, specs
 from .info import gather
@@ -103,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not names:
         raise ValueError(f"--only: got {arguments.only!r}, expected part of {', '.join(OPERATORS)}")
     if arguments.out is not None:
-        check_writable(Path(arguments.out) / "bench.json")
+        specs.writable("--out", Path(arguments.out) / "bench.json")
     if arguments.network:
         return _networks(arguments, size, repeats)
     with use_machine(arguments):
@@ -192,7 +192,7 @@ def _large(arguments: argparse.Namespace) -> int:
     steps = specs.whole("--steps", arguments.steps)
     out = None if arguments.out is None else Path(arguments.out)
     if out is not None:
-        check_writable(out / "large.json")
+        specs.writable("--out", out / "large.json")
     with use_machine(arguments):
         settings = {"steps": steps, "prior": arguments.prior or "default"}
         settings["device"] = arguments.device or "cpu"

@@ -17,7 +17,6 @@ from ..io import (
     OutputError,
     Panel,
     Picture,
-    check_writable,
     read_picture,
     sheet,
     write_json,
@@ -243,7 +242,7 @@ def _open(path: Path, settings: dict) -> dict:
     fresh = {"format": FORMAT, "settings": settings, "results": {}}
     if path.is_dir():
         raise OutputError(f"--out: {path} is a folder, expected the name of a .json file")
-    check_writable(path)
+    specs.writable("--out", path)
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         same = record["format"] == FORMAT and record["settings"] == settings

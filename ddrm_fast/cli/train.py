@@ -148,7 +148,6 @@ def _with_option(message: str) -> str:
 def _train(arguments: argparse.Namespace) -> int:
     import torch
 
-    from ..io import check_writable
     from ..priors import training
     from ..priors.denoiser import load_denoiser
     from ..priors.load import DEFAULT
@@ -178,9 +177,8 @@ def _train(arguments: argparse.Namespace) -> int:
             start_from = load_denoiser(path)
             base = replace(base, model=start_from.config, start_from=start_from.sha256)
     config = configure(base, arguments, device)
-    check_writable(
-        Path(arguments.out) / training.CHECKPOINT
-    )  # before minutes of reading and drawing
+    # before minutes of reading and drawing
+    specs.writable("--out", Path(arguments.out) / training.CHECKPOINT)
     workers = torch.get_num_threads()
     source = training.build_source(config, arguments.folders, workers, cache=arguments.out)
     trainer = training.train(
