@@ -38,6 +38,8 @@ def test_folders_are_cut_to_the_middle_square_and_the_rest_is_counted(tmp_path, 
         load_pictures([tmp_path], 99)
     with pytest.raises(FileNotFoundError, match="none: no such folder or file"):
         load_pictures([tmp_path / "none"], 8)
+    with pytest.raises(ValueError, match="^leaves: got -3, expected 0 or more"):
+        load_pictures([tmp_path], 8, leaves=-3)
 
 
 def test_arrays(tmp_path):

@@ -487,6 +487,9 @@ def test_refusals_of_trainers():
         Trainer(replace(TINY, batch=3), pictures(), Rank(0))
     with refused("log_every"):
         Shown(log_every=0)
+    for minutes in (-1.0, float("nan")):
+        with refused("checkpoint_minutes"):
+            Shown(checkpoint_minutes=minutes)
     with refused("configuration"):
         DDPMConfig.from_json("[")
 
