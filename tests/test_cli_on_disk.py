@@ -42,7 +42,7 @@ def mask_file(path, size=SIZE):
     return known > 0
 
 
-def record(path="x.json"):
+def record(path="x.zarr.json"):
     with open(path) as file:
         return json.load(file)
 
@@ -98,14 +98,32 @@ def test_a_finished_picture_is_skipped(here, capsys):
     line = ["restore", "y.tif", "--memory", "4GiB", "--task", "noise", *QUICK[:-1], *WINDOW]
     assert main([*line, "--out", "done"]) == 0
     assert "peak memory" in capsys.readouterr().out
-    assert sorted(os.listdir("done")) == ["y.json", "y.tif"]
+    assert sorted(os.listdir("done")) == ["y.tif", "y.tif.json"]
     before = os.stat("done/y.tif").st_mtime_ns
     assert main([*line, "--out", "done"]) == 0
     assert "done/y.tif  is finished already" in capsys.readouterr().out
     assert os.stat("done/y.tif").st_mtime_ns == before
     assert main([*line, "--out", "done", "--seed", "3"]) == 0
-    assert record("done/y.json")["parameters"]["seed"] == 3
+    assert record("done/y.tif.json")["parameters"]["seed"] == 3
     assert os.stat("done/y.tif").st_mtime_ns != before
+
+
+def test_a_record_is_of_one_result(here, capsys):
+    """Pictures with the same pixels and the same name, but for the suffix, are two."""
+    y = stored("y.zarr")
+    write_blocks("y.tif", tuple(y.shape[1:]), "float32", lambda t, l, h, w: y[0, :, t : t + h, l : l + w])
+    line = ["--memory", "4GiB", "--task", "noise", *QUICK[:-1], *WINDOW]
+    for seed in ("0", "1"):
+        for kind in ("zarr", "tif"):
+            out = f"x.{kind}"
+            assert main(["restore", f"y.{kind}", *line, "--out", out, "--seed", seed]) == 0
+            assert "finished already" not in capsys.readouterr().out
+            assert record(f"{out}.json")["files"] == [out]
+            assert record(f"{out}.json")["parameters"]["seed"] == int(seed)
+        assert torch.equal(whole("x.zarr"), whole("x.tif"))
+    os.remove("x.tif")
+    assert main(["restore", "y.tif", *line, "--out", "x.tif", "--seed", "1"]) == 0
+    assert os.path.exists("x.tif")
 
 
 def test_a_killed_run_gives_the_same_picture(here):
@@ -137,7 +155,7 @@ def test_a_killed_run_gives_the_same_picture(here):
     assert not os.path.exists("x.tif")
     for name in ("x.tif", "whole.tif"):
         assert main([*line[3:], "--out", name]) == 0
-    assert record()["resumed_at_wave"] >= 2
+    assert record("x.tif.json")["resumed_at_wave"] >= 2
     assert (here / "x.tif").read_bytes() == (here / "whole.tif").read_bytes()
     assert not journal.exists()
 
@@ -163,8 +181,9 @@ def test_the_noise_is_estimated(here, level):
     line = ["restore", "n.tif", "--memory", "4GiB", "--task", "noise", "--quiet", *WINDOW]
     line += ["--prior", "gaussian", "--steps", "2", "--out", "x.tif"]
     assert main([*line, "--sigma", level] if level else line) == 0
-    assert record()["sigma_y"] == pytest.approx(0.04, rel=0.3)
-    assert record()["sigma_y_from"] == "estimated"
+    found = record("x.tif.json")
+    assert found["sigma_y"] == pytest.approx(0.04, rel=0.3)
+    assert found["sigma_y_from"] == "estimated"
 
 
 @pytest.mark.parametrize(
@@ -181,6 +200,7 @@ def test_the_noise_is_estimated(here, level):
         (["--task", "noise", "--window", "500"], "window: 500 x 500 is larger than the picture"),
         (["--task", "noise", "--out", "y.zarr"], "y.zarr: is the input itself"),
         (["--task", "noise", "--out", "old.zarr"], "old.zarr: is there and is no result"),
+        (["--task", "noise", "--out", "x.png"], "--out: got 'x.png', which ends in .png; expected a"),
         (["--task", "noise", "--workers", "2"], "--workers: belongs to --ray"),
         (["--task", "color"], "y.zarr: has colours, task color on disk expects a grey picture"),
         (["--task", "inpaint", "--mask", "m.png"], "--mask: got 'm.png'; for pictures on disk"),
@@ -198,7 +218,17 @@ def test_what_is_refused(here, capsys, options, message):
     mask_file("z.tif", (9, 9))
     line = ["restore", "y.zarr", "--out", "x.zarr", *QUICK, *WINDOW, *options]
     assert message in fails(capsys, *line)
-    assert not os.path.exists("x.zarr")
+    assert not os.path.exists("x.zarr") and not os.path.exists("x.png")
+
+
+def test_results_of_one_name(here, capsys):
+    os.mkdir("other")
+    stored("y.zarr")
+    stored("other/y.zarr")
+    line = ["restore", "y.zarr", "other/y.zarr", "--out", "out", "--task", "noise", *QUICK, *WINDOW]
+    said = fails(capsys, *line)
+    assert "--out: the results of several inputs would have the name out/y.zarr" in said
+    assert not os.path.exists("out")
 
 
 def test_pictures_in_memory_stay_there(here, capsys):

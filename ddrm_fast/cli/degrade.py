@@ -17,7 +17,7 @@ from ..io import (
 from ..operators import Operator
 from . import specs
 from .folder import Stages, work_through
-from .inputs import MEASUREMENT, Input, find_inputs
+from .inputs import MEASUREMENT, Input, find_inputs, output_folder
 from .tasks import (
     TASKS,
     Degradation,
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     options = task_options(arguments)
     sigma = specs.noise_level("--sigma", arguments.sigma)
     seed = specs.seed("--seed", arguments.seed)
-    out = Path(arguments.out)
+    out = output_folder(arguments.out)
     inputs = find_inputs(arguments.inputs, out)
     originals = {item.path.resolve() for item in inputs}
 

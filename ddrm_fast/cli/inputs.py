@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..io import SUFFIXES
+from ..io.blocks import ZARR
 
 MEASUREMENT = ".npz"
 
@@ -60,6 +61,22 @@ def find_inputs(paths: Sequence[str], out: Path | None, measurements: bool = Fal
             found.setdefault(path.resolve(), (path, path.relative_to(given), folder))
     names = _names([(name, folder) for _, name, folder in found.values()])
     return [Input(path, name) for (path, _, _), name in zip(found.values(), names, strict=True)]
+
+
+def output_folder(text: str, expected: str = "a folder") -> Path:
+    """The folder for results that ``--out`` names.
+
+    Args:
+        expected: For the message.
+
+    Raises:
+        ValueError: It has the suffix of a picture: whoever writes that means a file, not a folder.
+    """
+    out = Path(text)
+    kind = out.suffix.lower()
+    if kind == ZARR or (kind in SUFFIXES | {MEASUREMENT} and not out.is_dir()):
+        raise ValueError(f"--out: got {text!r}, which ends in {kind}; expected {expected}")
+    return out
 
 
 def _names(files: list[tuple[Path, str]]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from ..operators import Operator
 from ..operators.cuts import Box
 from . import cluster, results, specs
 from .folder import Stages, work_through
-from .inputs import Input
+from .inputs import Input, output_folder
 from .jobs import noise_floor
 from .large import WINDOW, Large
 from .sampling import Drawing, for_channels, read_drawing, use_machine
@@ -85,8 +86,14 @@ def run(arguments: argparse.Namespace, options: dict[str, str]) -> int:
             "--samples: of a picture on disk one is drawn; another --seed gives another"
         )
     inputs = [Input(Path(path), Path(path).stem) for path in arguments.inputs]
-    if len(inputs) > 1 and is_block_picture(arguments.out):
-        raise ValueError(f"--out: {arguments.out} is for one input, expected a folder")
+    out = Path(arguments.out)
+    if not is_block_picture(out):
+        output_folder(arguments.out, "a name with .zarr or .tif, or a folder")
+    elif len(inputs) > 1:
+        raise ValueError(f"--out: {out} is for one input, expected a folder")
+    twice = [target for target, n in Counter(_target(item, out) for item in inputs).items() if n > 1]
+    if twice:
+        raise ValueError(f"--out: the results of several inputs would have the name {twice[0]}")
     with use_machine(arguments):
         # workers put their copies of the network where they are
         drawing = read_drawing(arguments, None if arguments.ray is None else "cpu")
@@ -103,13 +110,17 @@ def run(arguments: argparse.Namespace, options: dict[str, str]) -> int:
         return work_through("restore", inputs, work, arguments.quiet)
 
 
+def _target(item: Input, out: Path) -> Path:
+    """Where the result of an input goes; its record has the same name with .json added."""
+    return out if is_block_picture(out) else out / f"{item.name}{item.path.suffix.lower()}"
+
+
 def _restore(
     item: Input, options: dict[str, str], arguments: argparse.Namespace, drawing: Drawing
 ) -> str:
     """Restore one picture; what to print."""
     memory = _bytes("--memory", arguments.memory or DEFAULT_MEMORY)
-    out = Path(arguments.out)
-    target = out if is_block_picture(out) else out / f"{item.name}{item.path.suffix.lower()}"
+    target = _target(item, Path(arguments.out))
     if target.resolve() == item.path.resolve():
         raise ValueError(f"{target}: is the input itself; expected another --out")
     picture = BlockPicture(item.path, max(1, memory // CACHE_SHARE))
@@ -130,15 +141,14 @@ def _restore(
         "stride": stride,
         **drawing.settings(),
     }
-    stem = target.with_suffix("")
-    earlier = results.earlier(stem)
-    if results.finished(earlier, stem, parameters):
+    earlier = results.earlier(target)
+    if results.finished(earlier, target, parameters):
         return f"{item.path} -> {target}  is finished already"
     if target.exists() and earlier is None:
         raise ValueError(
             f"{target}: is there and is no result of `ddrm-fast restore`; expected another --out"
         )
-    check_writable(f"{stem}.json")
+    check_writable(f"{target}.json")
     start = time.perf_counter()
     channels = 3 if TASKS[arguments.task].grey else picture.channels
     report = restore_on_disk(
@@ -167,7 +177,7 @@ def _restore(
     seconds = time.perf_counter() - start
     sigma_from = "estimated" if wanted else "given"
     write_json(
-        f"{stem}.json",
+        f"{target}.json",
         {
             "format": results.FORMAT,
             "parameters": parameters,

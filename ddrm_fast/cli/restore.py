@@ -17,7 +17,7 @@ from ..restoration import Restoration
 from . import on_disk, results, specs
 from .cluster import add_worker_options, share_out
 from .folder import Stages, work_through
-from .inputs import Input, find_inputs
+from .inputs import Input, find_inputs, output_folder
 from .jobs import Job, has_measurement, read_job, read_truth
 from .large import hint
 from .sampling import Drawing, add_sampling_options, read_drawing, use_machine
@@ -65,6 +65,7 @@ files in the output folder, for photo.png:
   photo-sheet.png          all side by side
   photo.json               parameters, seed, versions, time, residual ||y - Hx|| / sqrt(m)
                            (written last: without it, or with other parameters, a rerun starts over)
+from disk to disk, RESTORED.zarr or RESTORED.tif alone, and its record RESTORED.zarr.json
 """
 
 
@@ -105,7 +106,6 @@ def run(arguments: argparse.Namespace) -> int:
     options = task_options(arguments)
     if arguments.sigma not in (None, "auto"):
         specs.noise_level("--sigma", arguments.sigma)
-    out = Path(arguments.out)
     if arguments.ray is None and arguments.workers is not None:
         raise ValueError("--workers: belongs to --ray, which is not given")
     if arguments.ray is not None:
@@ -113,6 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.precision = read_drawing(arguments, "cpu").prior.precision_on()
     if on_disk.concerns(arguments):
         return on_disk.run(arguments, options)
+    out = output_folder(arguments.out)
     inputs = find_inputs(arguments.inputs, out, measurements=True)
     if (
         len(inputs) > 1
