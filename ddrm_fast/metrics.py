@@ -42,12 +42,12 @@ def ssim(estimate: Tensor, truth: Tensor) -> float:
         Mean over pixels and channels; scikit-image computes it.
 
     Raises:
-        ImportError: scikit-image is not installed (``pip install ddrm_fast[metrics]``).
+        ImportError: scikit-image is not installed (``pip install 'ddrm-fast[metrics]'``).
     """
     try:
         from skimage.metrics import structural_similarity
     except ImportError as error:
-        raise ImportError("SSIM needs scikit-image: pip install ddrm_fast[metrics]") from error
+        raise ImportError("SSIM needs scikit-image: pip install 'ddrm-fast[metrics]'") from error
     return float(
         structural_similarity(
             truth.double().numpy(),

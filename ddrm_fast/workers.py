@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
+import socket
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ import torch
 LOCAL = "local"
 _LARGEST_DEFAULT = 8  # workers on one machine: each holds the network and a picture
 _OBJECTS = 2**28  # bytes of shared memory for what workers are given and give back
+_ANSWER = 10.0  # seconds for a cluster to accept a connection
 _PATIENCE = 30.0  # seconds without any worker before that is said
 
 log = logging.getLogger(__name__)
@@ -63,11 +66,15 @@ def connect(address: str = LOCAL, quiet: bool = False) -> Callable[[], None]:
 
     Raises:
         ImportError: Ray is not installed.
+        ValueError: It is no such address.
         ConnectionError: There is no cluster at that address.
     """
     ray = _ray()
+    place = _place(address)
     if ray.is_initialized():
         return lambda: None
+    if place is not None:
+        _listens(address, place)
     settings: dict = {"logging_level": logging.ERROR, "log_to_driver": not quiet}
     if address == LOCAL:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -79,8 +86,44 @@ def connect(address: str = LOCAL, quiet: bool = False) -> Callable[[], None]:
             ray.init(address=address, **settings)
     except (ConnectionError, ValueError, RuntimeError) as error:
         first = str(error).strip().partition("\n")[0]
-        raise ConnectionError(f"no Ray cluster can be joined at {address!r} ({first})") from error
+        raise _nobody(address, first) from error
     return ray.shutdown
+
+
+def _place(address: str) -> tuple[str, int] | None:
+    """Host and port of an address; None where it names none.
+
+    Raises:
+        ValueError: It is no address.
+    """
+    if address in (LOCAL, "auto"):
+        return None
+    found = re.fullmatch(r"(?:ray://)?(?:([\w.-]+)|\[([0-9a-fA-F:.]+)\]):([0-9]{1,5})", address)
+    if found is None or not 0 < int(found[3]) < 2**16:
+        raise ValueError(
+            f"got {address!r}, expected the address of a cluster: auto, HOST:PORT or ray://HOST:PORT, or "
+            f"{LOCAL} for this machine"
+        )
+    return found[1] or found[2], int(found[3])
+
+
+def _listens(address: str, place: tuple[str, int]) -> None:
+    """Find out whether there is anybody: Ray itself tries for a quarter of an hour.
+
+    Raises:
+        ConnectionError: There is not.
+    """
+    try:
+        socket.create_connection(place, timeout=_ANSWER).close()
+    except OSError as error:
+        raise _nobody(address, error.strerror or str(error)) from error
+
+
+def _nobody(address: str, reason: str) -> ConnectionError:
+    return ConnectionError(
+        f"no Ray cluster can be joined at {address!r} ({reason}); expected the address of a running one: "
+        "auto, HOST:PORT or ray://HOST:PORT"
+    )
 
 
 def layout(workers: int | None = None, threads: int | None = None, use_gpus: bool = True) -> Layout:
@@ -262,5 +305,5 @@ def _ray():
     try:
         import ray
     except ImportError as error:
-        raise ImportError("several workers need Ray: pip install ddrm-fast[ray]") from error
+        raise ImportError("several workers need Ray: pip install 'ddrm-fast[ray]'") from error
     return ray

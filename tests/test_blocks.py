@@ -160,7 +160,7 @@ def test_files_that_are_no_pictures(tmp_path):
 def test_what_is_not_installed_is_said(tmp_path, monkeypatch):
     write(tmp_path / "a.zarr", pixels())
     monkeypatch.setitem(__import__("sys").modules, "zarr", None)
-    with pytest.raises(ImportError, match=r"need zarr: pip install ddrm-fast\[large\]"):
+    with pytest.raises(ImportError, match=r"need zarr: pip install 'ddrm-fast\[large\]'"):
         blocks.BlockPicture(tmp_path / "a.zarr")
 
 

@@ -111,7 +111,9 @@ def test_a_finished_picture_is_skipped(here, capsys):
 def test_a_record_is_of_one_result(here, capsys):
     """Pictures with the same pixels and the same name, but for the suffix, are two."""
     y = stored("y.zarr")
-    write_blocks("y.tif", tuple(y.shape[1:]), "float32", lambda t, l, h, w: y[0, :, t : t + h, l : l + w])
+    write_blocks(
+        "y.tif", tuple(y.shape[1:]), "float32", lambda t, l, h, w: y[0, :, t : t + h, l : l + w]
+    )
     line = ["--memory", "4GiB", "--task", "noise", *QUICK[:-1], *WINDOW]
     for seed in ("0", "1"):
         for kind in ("zarr", "tif"):

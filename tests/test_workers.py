@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -245,19 +246,51 @@ def test_options_that_cannot_be(here, capsys, options, message):
     assert message in capsys.readouterr().err
 
 
-def test_no_cluster_and_no_ray(monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr(ray, "is_initialized", lambda: False)
-        patch.setattr(ray, "init", partial(_refuse, ConnectionError("nobody listens\nat all")))
-        with pytest.raises(ConnectionError, match=r"^no Ray .* at 'there:1' \(nobody listens\)$"):
-            workers.connect("there:1")
+@pytest.fixture
+def alone(monkeypatch):
+    """A process that is not connected to Ray."""
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+
+
+@pytest.mark.parametrize(
+    "address", ["/nope:1", "here", "here:0", "here:65536", "http://here:1", "ray://here", ":1", ""]
+)
+def test_what_is_no_address(alone, capsys, here, address):
+    folder(1)
+    assert main(["restore", "in", *LINE, "--quiet", "--ray", address]) == 1
+    expected = f"--ray: got {address!r}, expected the address of a cluster: auto, HOST:PORT or ray:"
+    assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{}", "ray://127.0.0.1:{}", "[::1]:{}"])
+def test_nobody_listens(alone, capsys, here, address):
+    """It is said at once: Ray alone would try for minutes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))  # a port of ours, on which nobody listens
+        address = address.format(free.getsockname()[1])
+        folder(1)
+        start = time.monotonic()
+        assert main(["restore", "in", *LINE, "--quiet", "--ray", address]) == 1
+    assert time.monotonic() - start < 25
+    said = capsys.readouterr().err
+    assert f"--ray: no Ray cluster can be joined at {address!r} (" in said
+    assert "expected the address of a running one: auto, HOST:PORT or ray://HOST:PORT" in said
+
+
+def test_no_cluster_and_no_ray(alone, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        refuse = partial(_refuse, address, ConnectionError("nobody is\nat home"))
+        monkeypatch.setattr(ray, "init", refuse)
+        with pytest.raises(ConnectionError, match=rf"^no Ray .* at '{address}' \(nobody is\); exp"):
+            workers.connect(address)
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ImportError, match=r"pip install ddrm-fast\[ray\]"):
+    with pytest.raises(ImportError, match=r"pip install 'ddrm-fast\[ray\]'"):
         workers.connect()
 
 
-def _refuse(error, **settings):
-    assert settings["address"] == "there:1"
+def _refuse(expected, error, **settings):
+    assert settings["address"] == expected
     raise error
 
 

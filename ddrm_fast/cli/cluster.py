@@ -18,12 +18,12 @@ from .inputs import Input
 
 def add_worker_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--ray`` and ``--workers``."""
-    group = parser.add_argument_group("many workers, with Ray (pip install ddrm-fast[ray])")
+    group = parser.add_argument_group("many workers, with Ray (pip install 'ddrm-fast[ray]')")
     group.add_argument(
         "--ray", nargs="?", const=workers.LOCAL, metavar="ADDRESS",
         help="share the inputs among workers of this machine, or of the cluster at ADDRESS (auto, "
-        "HOST:PORT), whose machines must see the same files; a worker that dies is replaced, and what is "
-        "written is not computed again",
+        "HOST:PORT, ray://HOST:PORT), whose machines must see the same files; a worker that dies is "
+        "replaced, and what is written is not computed again",
     )  # fmt: skip
     group.add_argument(
         "--workers", metavar="N",
@@ -48,7 +48,10 @@ def pool(
             f"--ray: got {arguments.ray!r}, which is a file or folder; expected an address, or --ray as "
             f"the last word, or --ray {workers.LOCAL}"
         )
-    disconnect = workers.connect(arguments.ray, arguments.quiet)
+    try:
+        disconnect = workers.connect(arguments.ray, arguments.quiet)
+    except (ValueError, ConnectionError) as error:
+        raise type(error)(f"--ray: {error}") from error
     try:
         shared = workers.layout(count, threads, arguments.device != "cpu")
         with workers.Pool(

@@ -23,7 +23,7 @@ from . import cluster, results, specs
 from .folder import Stages, work_through
 from .inputs import Input, output_folder
 from .jobs import noise_floor
-from .large import WINDOW, Large
+from .large import WINDOW, Large, Sides
 from .sampling import Drawing, for_channels, read_drawing, use_machine
 from .tasks import TASKS, parameters_of
 
@@ -36,7 +36,7 @@ _UNUSABLE = ("truth", "arrays")
 def add_disk_options(parser: argparse.ArgumentParser) -> None:
     """Add what pictures larger than memory need."""
     group = parser.add_argument_group(
-        "pictures larger than memory: .zarr, or .tif with --memory (pip install ddrm-fast[large])"
+        "pictures larger than memory: .zarr, or .tif with --memory (pip install 'ddrm-fast[large]')"
     )
     group.add_argument(
         "--memory", metavar="SIZE",
@@ -91,7 +91,9 @@ def run(arguments: argparse.Namespace, options: dict[str, str]) -> int:
         output_folder(arguments.out, "a name with .zarr or .tif, or a folder")
     elif len(inputs) > 1:
         raise ValueError(f"--out: {out} is for one input, expected a folder")
-    twice = [target for target, n in Counter(_target(item, out) for item in inputs).items() if n > 1]
+    twice = [
+        target for target, n in Counter(_target(item, out) for item in inputs).items() if n > 1
+    ]
     if twice:
         raise ValueError(f"--out: the results of several inputs would have the name {twice[0]}")
     with use_machine(arguments):
@@ -160,6 +162,7 @@ def _restore(
         drawing.sampler,
         window=window,
         stride=stride,
+        **({} if drawing.large is None else drawing.large.cutting()),
         memory=memory,
         seed=drawing.seed,
         label=drawing.classes.label,
@@ -204,7 +207,7 @@ def _restore(
 
 def _windows(
     large: Large | None, made: Degradation, picture: BlockPicture
-) -> tuple[int | tuple[int, int], int | None]:
+) -> tuple[Sides, Sides | None]:
     """Window and stride: as asked for, else 256 pixels or the picture's sides, and half of that."""
     if large is not None and large.window is not None:
         return large.window, large.stride

@@ -13,7 +13,7 @@ from torch import Tensor
 from .. import ops, restoration
 from ..io.files import digest
 from ..operators import Operator
-from ..priors import DenoiserPrior, Prior
+from ..priors import DenoiserPrior, Prior, accelerated
 from ..priors.load import DEFAULT
 from ..priors.precision import PRECISIONS
 from ..samplers import DDNM, DDRM, ILVR, DDNMPlus, RePaint, Sampler, Travel
@@ -39,7 +39,8 @@ def add_sampling_options(parser: argparse.ArgumentParser, samples: int) -> None:
     group.add_argument("--seed", default=0, metavar="N", help="of the noise (0)")
     group.add_argument(
         "--sampler", choices=SAMPLERS, default="ddrm",
-        help="(ddrm); ddnm, repaint and ilvr take the input for free of noise",
+        help="(ddrm); ddnm, repaint and ilvr take the input for free of noise; not ddim and ddpm, which draw "
+        "from the prior whatever the input shows: see ddrm-fast sample",
     )  # fmt: skip
     group.add_argument(
         "--travel", nargs=2, metavar=("LENGTH", "REPEAT"),
@@ -65,6 +66,11 @@ def add_sampling_options(parser: argparse.ArgumentParser, samples: int) -> None:
         "--precision", choices=PRECISIONS,
         help="of the network's arithmetic (auto: bfloat16 on processors with instructions for it, "
         "twice as fast there)",
+    )  # fmt: skip
+    group.add_argument(
+        "--compile", action="store_true",
+        help="torch.compile of the network, which takes a while for each size of pictures, windows or tiles: "
+        "for many of one size; needs a C++ compiler; the same pictures but for rounding (no)",
     )  # fmt: skip
     add_machine_options(group)
     add_large_options(parser)
@@ -125,6 +131,7 @@ class Drawing:
         usual: No option chose the sampler or its steps, so that a task may.
         large: How large pictures are restored, or None.
         device: Where the network is, and pictures are restored.
+        compiled: The network is, which may round in another way.
     """
 
     prior: Prior
@@ -141,6 +148,7 @@ class Drawing:
     usual: bool
     large: Large | None = None
     device: str = "cpu"
+    compiled: bool = False
 
     def for_task(self, name: str) -> Drawing:
         """With the sampler's settings that suit a task best, where no option says otherwise."""
@@ -162,6 +170,7 @@ class Drawing:
             "prior": self.prior_name,
             "prior_sha256": self.prior_sha256,
             "precision": self.prior.precision_on(self.device),
+            **({"compiled": True} if self.compiled else {}),
             **self.classes.settings,
         }
 
@@ -206,6 +215,9 @@ def read_drawing(arguments: argparse.Namespace, device: str | None = None) -> Dr
     if arguments.precision is not None:
         prior.precision = arguments.precision
     classes, prior = networks.read_classes(arguments, prior, device)
+    if arguments.compile:
+        prior.precision_on(device)  # what "auto" means is found out at another size, before
+        prior = accelerated(prior, compile=True)
     planned(prior, sampler, travel)
     path = DEFAULT if arguments.prior == "default" else Path(arguments.prior)
     return Drawing(
@@ -223,6 +235,7 @@ def read_drawing(arguments: argparse.Namespace, device: str | None = None) -> Dr
         arguments.sampler == "ddrm" and arguments.steps is None and arguments.eta is None,
         read_large(arguments),
         device,
+        arguments.compile,
     )
 
 

@@ -35,6 +35,20 @@ def whole(option: str, text: str | int, least: int = 1, most: int | None = None)
     return value
 
 
+def sides(option: str, text: str) -> int | tuple[int, int]:
+    """A side of a square, such as 256, or rows and columns, such as 256x512."""
+    words = text.lower().split("x")
+    try:
+        found = tuple(whole(option, word) for word in words)
+    except ValueError:
+        found = ()
+    if len(found) not in (1, 2):
+        raise ValueError(
+            f"{option}: got {text!r}, expected a whole number of at least 1 or ROWSxCOLUMNS, such as 256x512"
+        )
+    return found[0] if len(found) == 1 else found
+
+
 def seed(option: str, text: str | int) -> int:
     """A seed: 64 bits."""
     return whole(option, text, 0, 2**64 - 1)

@@ -274,7 +274,7 @@ def _curves(folder: Path, step: int) -> SummaryWriter:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ImportError(
-            "loss curves need TensorBoard: pip install ddrm_fast[tensorboard]"
+            "loss curves need TensorBoard: pip install 'ddrm-fast[tensorboard]'"
         ) from error
     return SummaryWriter(str(folder), purge_step=step + 1)
 

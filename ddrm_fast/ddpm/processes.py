@@ -66,7 +66,7 @@ class Accelerated(OneProcess):
             from accelerate import Accelerator
         except ImportError as error:
             raise ImportError(
-                "several processes need accelerate: pip install ddrm_fast[accelerate]"
+                "several processes need accelerate: pip install 'ddrm-fast[accelerate]'"
             ) from error
         # the precision is the trainer's own, the same in one process and in many
         self.accelerator = Accelerator(

@@ -294,5 +294,5 @@ def _package(name: str):
         return __import__(name)
     except ImportError as error:
         raise ImportError(
-            f"pictures in blocks need {name}: pip install ddrm-fast[large]"
+            f"pictures in blocks need {name}: pip install 'ddrm-fast[large]'"
         ) from error

@@ -134,7 +134,7 @@ def windowed(
     if not isinstance(prior, Prior):
         raise ValueError(f"prior: expected a Prior, got {type(prior).__name__}")
     size = pair("size", size)
-    network = getattr(prior, "denoiser", None)
+    network = prior.module
     reach, known_multiple = 0, 1
     if isinstance(network, Denoiser):
         reach, known_multiple = network.config.reach, network.config.multiple

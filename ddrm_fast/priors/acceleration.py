@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
 
 import torch
+from torch import Tensor
 
+from .adapters import DenoiserPrior
 from .precision import DTYPES
 from .prior import Prior
 
@@ -34,7 +37,8 @@ def accelerated(
             cores like. (Its output is copied once, into planes.) False: in planes. None: as ``prior`` has it;
             networks that :func:`load_prior` reads have it. Needs ``prior.module``.
         compile:
-            True, or a mode of ``torch.compile``. Compiling takes a while; with ``restore(capture=True)``
+            True, or a mode of ``torch.compile``. Compiling takes a while for each size (after eight of them
+            torch says so and compiles no more); with ``restore(capture=True)``
             no mode that makes CUDA graphs of its own ("reduce-overhead") may be given.
 
     Returns:
@@ -54,7 +58,27 @@ def accelerated(
         faster.arrange(channels_last)
     if compile:
         mode = compile if isinstance(compile, str) else None
-        faster.network = torch.compile(prior.network, mode=mode)
+        if isinstance(prior, DenoiserPrior):  # whose ways to call the network are two
+            faster.denoiser, faster.network = _Compiled(prior.denoiser, mode), faster._clean
+        else:
+            faster.network = _Compiled(prior.network, mode)
     if autocast is not None:
         faster.precision = names[autocast]
     return faster
+
+
+class _Compiled:
+    """``torch.compile`` of a function, at its first call: what is compiled cannot be sent to a worker."""
+
+    def __init__(self, run: Callable[..., Tensor], mode: str | None) -> None:
+        self.run, self.mode = run, mode
+        self._compiled: Callable[..., Tensor] | None = None
+
+    def __call__(self, *arguments: Tensor) -> Tensor:
+        if self._compiled is None:
+            # each size by itself: where sizes are unknowns, what a network derives from them may not compile
+            self._compiled = torch.compile(self.run, mode=self.mode, dynamic=False)
+        return self._compiled(*arguments)
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_compiled": None}

@@ -107,7 +107,7 @@ def unet2d():
         from diffusers import UNet2DModel
     except ImportError as error:
         raise ImportError(
-            "loading a network of diffusers needs diffusers: pip install ddrm_fast[diffusers]"
+            "loading a network of diffusers needs diffusers: pip install 'ddrm-fast[diffusers]'"
         ) from error
     return UNet2DModel
 
