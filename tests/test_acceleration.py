@@ -74,9 +74,10 @@ def test_compiled_networks_draw_the_same_pictures(prior, monkeypatch):
     expected = _restored(prior)
     modes, real = [], torch.compile
 
-    def recorded(run, mode):
+    def recorded(run, mode, dynamic):
+        assert dynamic is False
         modes.append(mode)
-        return real(run, backend="eager")
+        return real(run, backend="eager", dynamic=dynamic)
 
     monkeypatch.setattr(torch, "compile", recorded)
     for option in (True, "max-autotune-no-cudagraphs"):

@@ -6,8 +6,12 @@ import pytest
 import torch
 from cli_cases import picture, scene
 
+import ddrm_fast
 from ddrm_fast.cli import large, main
 from ddrm_fast.io import Picture, read_picture, write_picture
+from ddrm_fast.large import restore_windows, windowed
+from ddrm_fast.operators import SuperResolution
+from ddrm_fast.priors import GaussianPrior
 
 QUICK = ["--task", "sr", "--factor", "2", "--sigma", "0.02", "--prior", "gaussian", "--steps", "3"]
 QUICK += ["--samples", "2", "--quiet"]
@@ -58,6 +62,76 @@ def test_a_joint_run_of_the_whole_is_a_plain_one(small):
     assert record == {"method": "joint", "window": None, "stride": None, "levels": 0}
 
 
+WINDOWS = {
+    "margin": (["--window", "16", "--margin", "2"], {"window": 16, "margin": 2}),
+    "order": (["--window", "16", "--order", "columns"], {"window": 16, "order": "columns"}),
+    "permutation": (
+        ["--window", "32x20", "--stride", "32x20", "--order", "1,0"],
+        {"window": (32, 20), "stride": (32, 20), "order": (1, 0)},
+    ),
+    "batch": (["--window", "16", "--batch", "3"], {"window": 16, "batch": 3}),
+    "rectangles": (["--window", "16X20"], {"window": (16, 20)}),
+    "strides": (["--window", "16", "--stride", "12x8"], {"window": 16, "stride": (12, 8)}),
+    "levels": (
+        ["--window", "16", "--levels", "1", "--level-factor", "2"],
+        {"window": 16, "levels": 1, "factor": 2},
+    ),
+    "joint levels": (
+        ["--large", "joint", "--levels", "1", "--level-factor", "2"],
+        {"window": None, "levels": 1, "factor": 2},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+def test_options_of_windows(small, name):
+    """The pictures of the same call from Python; rounded to 8 bits."""
+    arguments, keywords = WINDOWS[name]
+    found, record = restored(*arguments)
+    y = read_picture("small.png").pixels[None]
+    expected = restore_windows(
+        y, SuperResolution(2), 0.02, GaussianPrior(), ddrm_fast.DDRM(steps=3), num_samples=2,
+        **keywords,
+    )  # fmt: skip
+    assert torch.allclose(found, expected.samples[:, 0], rtol=0, atol=0.51 / 255)
+    for keyword, value in keywords.items():
+        assert record[keyword] == (list(value) if isinstance(value, tuple) else value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "tiling"),
+    [
+        (["--window", "16x24", "--stride", "8x16", "--margin", "4"], {"overlap": 8, "halo": 4}),
+        (["--window", "16x24", "--margin", "2", "--batch", "4"], {"halo": 2, "batch": 4}),
+    ],
+)
+def test_options_of_tiles(small, arguments, tiling):
+    found, _ = restored("--large", "joint", *arguments)
+    y, prior = read_picture("small.png").pixels[None], windowed(GaussianPrior(), (16, 24), **tiling)
+    expected = ddrm_fast.restore(
+        y, SuperResolution(2), 0.02, prior, ddrm_fast.DDRM(steps=3), num_samples=2
+    )
+    assert torch.allclose(found, expected.samples[:, 0], rtol=0, atol=0.51 / 255)
+
+
+def test_a_compiled_network(small, monkeypatch):
+    whole, _ = restored(out="plain")
+    calls = []
+
+    def counted(run, **settings):
+        def inside(*arguments):
+            calls.append(arguments[0].shape)
+            return run(*arguments)
+
+        return inside
+
+    monkeypatch.setattr(torch, "compile", counted)
+    assert torch.equal(restored("--compile", out="compiled")[0], whole)
+    assert calls.count((1, 3, 32, 40)) >= 3
+    with open("compiled/small.json") as file:
+        assert json.load(file)["parameters"]["compiled"] is True
+
+
 def test_other_windows_start_over(small, capsys):
     restored("--window", "16")
     again = ["restore", "small.png", "--out", "out", *QUICK[:-1], "--window", "16"]
@@ -90,6 +164,34 @@ def picture_of_grey():
         (["--levels", "-1"], "--levels: got '-1'"),
         (["--window", "16", "--stride", "17"], "--stride: 17 is larger than the window of 16"),
         (["--large", "joint", "--stride", "8"], "--stride: needs --window"),
+        (["--stride", "8x300"], "--stride: 8x300 is larger than the window of 256"),
+        (
+            ["--window", "16x"],
+            "--window: got '16x', expected a whole number of at least 1 or ROWSxCOL",
+        ),
+        (["--window", "4x4x4"], "--window: got '4x4x4', expected"),
+        (["--margin", "-1"], "--margin: got '-1', expected a whole number of at least 0"),
+        (["--window", "16", "--margin", "8"], "margin: 8 "),
+        (["--batch", "0"], "--batch: got '0'"),
+        (
+            ["--order", "random"],
+            "--order: got 'random', expected rows, columns, snake, or the numbers",
+        ),
+        (["--window", "16", "--order", "0,1"], "order: expected a permutation of 0 to 11"),
+        (["--large", "joint", "--order", "rows"], "--order: is for mask-shift"),
+        (["--large", "joint", "--margin", "8"], "--margin: needs --window"),
+        (["--large", "joint", "--batch", "8"], "--batch: needs --window"),
+        (
+            ["--large", "joint", "--window", "16x20", "--stride", "8"],
+            "--stride: tiles share as many",
+        ),
+        (
+            ["--large", "joint", "--window", "16", "--margin", "8"],
+            "--large joint: overlap: 16 leaves",
+        ),
+        (["--level-factor", "1", "--levels", "1"], "--level-factor: got '1'"),
+        (["--level-factor", "2"], "--level-factor: needs --levels"),
+        (["--sampler", "ddim"], "invalid choice"),
         (["--window", "64"], "window: 64 x 64 is larger than the picture of 32 x 40"),
         (["--window", "15"], "window: expected multiples of 2"),
         (["--levels", "3", "--window", "16"], "levels: with 3 levels height and width must be"),
@@ -97,7 +199,7 @@ def picture_of_grey():
     ],
 )
 def test_wrong_options(small, capsys, arguments, message):
-    status = 2 if "tiles" in arguments else 1
+    status = 2 if message == "invalid choice" else 1
     try:
         found = main(["restore", "small.png", *QUICK, *arguments])
     except SystemExit as exit:

@@ -47,8 +47,8 @@ def record(path="x.zarr.json"):
         return json.load(file)
 
 
-def expected(y, operator, window=48):
-    settings = {"prior": GaussianPrior(), "sampler": DDRM(steps=2), "window": window}
+def expected(y, operator, window=48, **more):
+    settings = {"prior": GaussianPrior(), "sampler": DDRM(steps=2), "window": window, **more}
     return restore_windows(y, operator, 0.1, **settings).samples[0, 0]
 
 
@@ -91,6 +91,17 @@ def test_tasks(here, name):
     assert found["parameters"]["task"] == task and found["peak_bytes"] > 0
     if task == "oldphoto" or name == "inpaint":
         assert len(found["parameters"]["task_parameters"]["mask_sha256"]) == 64
+
+
+def test_options_of_windows(here):
+    y = stored("y.zarr")
+    options = ["--window", "48x60", "--order", "columns", "--margin", "8", "--batch", "2"]
+    line = ["restore", "y.zarr", "--task", "noise", *QUICK, *options, "--out", "x.zarr"]
+    assert main(line) == 0
+    same = {"order": "columns", "margin": 8, "batch": 2}
+    assert torch.equal(whole("x.zarr"), expected(y, operators.Denoising(), (48, 60), **same))
+    found = record()["parameters"]
+    assert found["window"] == [48, 60] and found["large"].items() >= same.items()
 
 
 def test_a_finished_picture_is_skipped(here, capsys):

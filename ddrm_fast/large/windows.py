@@ -63,6 +63,11 @@ class Windows(Sequence[Box]):
                 raise ValueError(
                     f"stride: {stride} is larger than the window of {size}: pixels would be left out"
                 )
+            if size < length and 2 * self.margin >= size:
+                raise ValueError(
+                    f"margin: {self.margin} pixels at each edge leave nothing of a window of {size}, "
+                    f"expected at most {(size - 1) // 2}"
+                )
             if size < length and stride > size - 2 * self.margin:
                 raise ValueError(
                     f"stride: {stride} leaves pixels out, of a window of {size} at most "
