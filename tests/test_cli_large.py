@@ -179,6 +179,10 @@ def picture_of_grey():
         ),
         (["--window", "16", "--order", "0,1"], "order: expected a permutation of 0 to 11"),
         (["--large", "joint", "--order", "rows"], "--order: is for mask-shift"),
+        (
+            ["--large", "joint", "--window", "64", "--prior", "default"],
+            "--large joint: size: tiles of 64 x 64 leave nothing where 192 pixels, the reach of this net",
+        ),
         (["--large", "joint", "--margin", "8"], "--margin: needs --window"),
         (["--large", "joint", "--batch", "8"], "--batch: needs --window"),
         (
@@ -206,6 +210,20 @@ def test_wrong_options(small, capsys, arguments, message):
         found = exit.code
     error = capsys.readouterr().err
     assert found == status and message in error and "Traceback" not in error
+
+
+def test_a_hint_where_the_default_prior_takes_much_memory():
+    """Stage by stage: 120 bytes a pixel in bfloat16, 190 in float32, for one sample."""
+    prior = ddrm_fast.load_prior()
+    prior.precision = "bfloat16"
+    assert large.hint((3, 4000, 4400), prior, 1) is None
+    said = large.hint((3, 4000, 6000), prior, 1)
+    assert said.startswith("24.0 megapixels are restored at once, the quickest way, which takes")
+    assert "some 2.7 GiB" in said and "some 3.5 GiB" in large.hint((3, 4000, 6000), prior, 4)
+    prior.precision = "float32"
+    assert "some 3.1 GiB" in large.hint((3, 4000, 4400), prior, 1)
+    on_gpu = large.hint((3, 4000, 4400), prior, 1, "cuda")
+    assert on_gpu.startswith("17.6 megapixels are restored at once; --window 256")
 
 
 def test_a_large_picture_that_runs_whole_gets_a_hint(small, capsys, monkeypatch):

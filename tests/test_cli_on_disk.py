@@ -221,7 +221,7 @@ def test_the_noise_is_estimated(here, level):
         (["--task", "inpaint", "--mask", "bayer:XYZ"], "--mask bayer:"),
         (["--task", "inpaint", "--mask", "box:1,2,300,4"], "--mask: got 'box:1,2,300,4', expected"),
         (["--task", "inpaint", "--mask", "z.tif"], "--mask: z.tif has 9 x 9 pixels"),
-        (["--task", "blur", "--kernel", "motion:9,30"], "boundary 'reflect'"),
+        (["--task", "blur", "--kernel", "motion:9,30"], "--kernel: motion:9,30 is not of odd sides and"),
         (["--task", "blur", "--kernel", "gaussian:1", "--boundary", "periodic"], "--boundary: pict"),
     ],
 )  # fmt: skip

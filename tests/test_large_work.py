@@ -90,7 +90,9 @@ def test_a_full_disk(folder, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "posix_fallocate", full)
-        with pytest.raises(OutputError, match=r"0.00 GiB .* cannot be had \(No space left"):
+        with pytest.raises(
+            OutputError, match=r"^[^ ]*: 23.4 KiB for .* cannot be had \(No space left"
+        ):
             start(folder)
     work = start(folder)
     work.write(0, 0, torch.ones(3, 5, 5))

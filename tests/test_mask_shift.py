@@ -321,7 +321,9 @@ def test_steps_report_all_pixels(capsys):
 def test_measurements_of_the_whole_plane_are_refused(operator):
     size = (4, 4) if isinstance(operator, GeneralOperator) else (16, 16)
     y = degrade(pictures(1, 3, *size), operator)
-    with pytest.raises(ValueError, match=r"does not split over windows.*large.windowed"):
+    with pytest.raises(
+        ValueError, match=r"does not split over windows.*large.windowed.*--large joint"
+    ):
         restore_windows(y, operator, prior=CONVOLUTION, window=2)
 
 

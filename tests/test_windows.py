@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ddrm_fast.large import Windows, overlaps, pastes, waves, windows_for, windows_of
-from ddrm_fast.operators import Denoising, SuperResolution
+from ddrm_fast.operators import Blur, Denoising, SuperResolution
 from ddrm_fast.operators.cuts import Box, Cuts
 
 GEOMETRY = Path(__file__).parent / "golden" / "hq" / "geometry.npz"
@@ -155,6 +155,11 @@ def test_wrong_windows(arguments, message):
         ({"picture": (64, 64), "window": 18, "grid": 4}, "window: expected multiples of 4"),
         ({"picture": (64, 64), "window": 16, "stride": 6, "grid": 4}, "stride: expected multiples"),
         ({"picture": (64, 64), "window": 16, "stride": 16, "margin": 1}, "at most 14 are kept"),
+        (
+            {"picture": (64, 64), "window": 16, "margin": 8},
+            "margin: 8 .* of 16, expected at most 7",
+        ),
+        ({"picture": (64, 64), "window": 16, "margin": 40}, "margin: 40 .* of 16, expected at"),
         ({"picture": (64, 64), "window": 16, "margin": -1}, "margin: expected an integer >= 0"),
     ],
 )
@@ -166,6 +171,14 @@ def test_windows_that_do_not_fit_the_measurement(keywords, message):
 def test_windows_refuse_sides_that_are_no_integers():
     with pytest.raises(ValueError, match="picture: expected integers >= 1"):
         Windows((0, 8), (8, 8), (4, 4))
+
+
+def test_windows_smaller_than_what_a_blur_leaves_to_neighbours():
+    blur = Blur(torch.ones(21, 21) / 441, "reflect")
+    with pytest.raises(ValueError, match="^window: 20 is too small for .* 10 pixels .* than 20$"):
+        windows_for(blur, (3, 64, 64), 20)
+    assert windows_for(blur, (3, 64, 64), 22).margin == 10
+    assert len(windows_for(blur, (3, 20, 64), (20, 32))) == 4  # one row of windows: no such edges
 
 
 @pytest.mark.parametrize(

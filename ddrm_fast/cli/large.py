@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from .. import restoration
 from ..large import restore_windows, windowed
+from ..large.memory import in_words
 from ..large.restore import GPU_BATCH
 from ..large.windows import ORDERS, pair
 from ..operators import Operator
 from ..priors import Prior
+from ..priors.denoiser import Denoiser
 from . import specs
 
 METHODS = ("mask-shift", "joint")
@@ -20,6 +23,9 @@ WINDOW, FACTOR = 256, 4
 Sides = int | tuple[int, int]
 #: pixels from which on a picture that runs whole gets a hint
 LARGE = 4_000_000
+#: bytes a pixel of a network that goes over a picture stage by stage, of the loop around it, and of each
+#: further sample (docs/any-size.md); from how many in all on there is a hint
+STAGED, LOOP, SAMPLE, MUCH = {"float32": 150, "bfloat16": 80}, 40, 12, 2**31
 
 
 @dataclass(frozen=True)
@@ -185,12 +191,24 @@ def _order(text: str) -> str | tuple[int, ...]:
         ) from None
 
 
-def hint(image_shape: tuple[int, int, int]) -> str | None:
+def hint(
+    image_shape: tuple[int, int, int], prior: Prior, samples: int, device: str = "cpu"
+) -> str | None:
     """What to say of a picture that is restored whole, or None."""
     pixels = image_shape[1] * image_shape[2]
+    said = f"{pixels / 1e6:.1f} megapixels are restored at once"
+    if isinstance(prior.module, Denoiser) and torch.device(device).type == "cpu":
+        network = STAGED.get(prior.precision_on(device), STAGED["float32"])
+        taken = pixels * (network + LOOP + SAMPLE * (samples - 1))
+        if taken < MUCH:
+            return None
+        return (
+            f"{said}, the quickest way, which takes some {in_words(taken)}; where they are not there, "
+            "--window 1024 goes window by window, --large joint --window 2048 shows the network tiles"
+        )
     if pixels <= LARGE:
         return None
     return (
-        f"{pixels / 1e6:.1f} megapixels are restored at once; --window {WINDOW} goes window by window, "
-        "--large joint --window 1024 shows the network tiles: less memory"
+        f"{said}; --window {WINDOW} goes window by window, --large joint --window 1024 shows the network "
+        "tiles: less memory"
     )

@@ -15,7 +15,7 @@ from torch import Tensor
 from .. import operators
 from ..io import check_writable, write_json
 from ..io.blocks import ZARR, BlockPicture, is_block_picture
-from ..large.memory import bytes_of
+from ..large.memory import bytes_of, in_words
 from ..large.on_disk import CACHE_SHARE, Degradation, MaskRegion, restore_on_disk, survey
 from ..operators import Operator
 from ..operators.cuts import Box
@@ -25,7 +25,7 @@ from .inputs import Input, output_folder
 from .jobs import noise_floor
 from .large import WINDOW, Large, Sides
 from .sampling import Drawing, for_channels, read_drawing, use_machine
-from .tasks import TASKS, parameters_of
+from .tasks import TASKS, boundary_of, parameters_of
 
 DEFAULT_MEMORY = "2GiB"
 _TASKS = ("noise", "inpaint", "sr", "color", "oldphoto", "blur")
@@ -201,7 +201,7 @@ def _restore(
     lost = f", {len(report.lost)} blocks were missing" if report.lost else ""
     return (
         f"{item.path} -> {target}  noise {level:.4f} ({sigma_from}), {report.megapixels:.2f} megapixels, "
-        f"{seconds:.1f} s, peak memory {report.peak_bytes / 2**30:.2f} GiB{resumed}{lost}"
+        f"{seconds:.1f} s, peak memory {in_words(report.peak_bytes)}{resumed}{lost}"
     )
 
 
@@ -233,6 +233,12 @@ def degradation_of(
         kernel = specs.kernel("--kernel", options["kernel"])
         if options.get("boundary") == "periodic":
             raise ValueError("--boundary: pictures on disk are reflected at their edges")
+        if boundary_of(kernel) != "reflect":
+            raise ValueError(
+                f"--kernel: {options['kernel']} is not of odd sides and the same under each flip, as "
+                "windows of pictures on disk need it, which are reflected at their edges; a picture in "
+                "memory (.png, or .tif without --memory) may have any kernel, if large with --large joint"
+            )
         operator = operators.Blur(kernel, "reflect")
         return Degradation(lambda mask: operator, takes_mask=False), {}
     mask, record = None, {}

@@ -181,7 +181,9 @@ def _draw(work: _Work) -> _Work:
     """Restore."""
     start = time.perf_counter()
     job, drawing = work.job.continued(), work.drawing
-    advice = hint(job.image_shape) if drawing.large is None and not drawing.quiet else None
+    advice = None
+    if drawing.large is None and not drawing.quiet:
+        advice = hint(job.image_shape, drawing.prior, drawing.samples, drawing.device)
     if advice is not None:
         tqdm.write(f"ddrm-fast restore: {work.item.path}: {advice}", file=sys.stderr)
     result = drawing.restore(job.y, job.operator, job.sigma_y, job.image_shape[0])

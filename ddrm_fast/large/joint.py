@@ -139,6 +139,7 @@ def windowed(
     if isinstance(network, Denoiser):
         reach, known_multiple = network.config.reach, network.config.multiple
     multiple = known_multiple if multiple is None else multiple
+    reaching = reach > 0 and overlap is None and halo is None
     if overlap is None:
         edge = reach if halo is None else halo
         overlap = 2 * edge if edge else min(size) // 4
@@ -152,6 +153,12 @@ def windowed(
             raise ValueError(f"{name}: expected an integer >= {least}, got {value!r}")
     if 2 * halo > overlap:
         raise ValueError(f"halo: twice {halo} does not fit into an overlap of {overlap}")
+    if overlap >= min(size) and reaching:
+        raise ValueError(
+            f"size: tiles of {size[0]} x {size[1]} leave nothing where {reach} pixels, the reach of this "
+            f"network, are thrown away at each edge; expected more than {overlap} (1024 or more, where most "
+            "is kept), or a smaller halo (in the shell --margin), whose tiles give nearly the same"
+        )
     if overlap >= min(size):
         raise ValueError(
             f"overlap: {overlap} leaves nothing of a tile of {size[0]} x {size[1]}; expected less, "

@@ -32,7 +32,7 @@ from ..workers import Pool
 from .clock import Clock
 from .draw import Draw, drawer_of_worker
 from .mask_shift import mask_shift, on_workers
-from .memory import cost_of_window, forget_peak, peak, resident
+from .memory import cost_of_window, forget_peak, in_words, peak, resident
 from .progress import megapixels
 from .restore import GPU_BATCH, GRADIENT, windows_for
 from .waves import waves as waves_of
@@ -369,10 +369,10 @@ def _batch(
     batch = wanted or work.notes.get("batch") or (GPU_BATCH if on_gpu else 1)
     cost, taken = 0 if on_gpu else cost_of_window(prior, window), resident()
     if taken + batch * cost > memory:
+        enough = -(-(taken + batch * cost) // 2**20)
         raise ValueError(
-            f"memory: {batch} windows of {window[1]} x {window[2]} take {batch * cost / 2**20:.0f} MiB, and "
-            f"{taken / 2**20:.0f} MiB are taken; expected {(taken + batch * cost) / 2**30:.2f} GiB or "
-            f"more, got {memory / 2**30:.2f}"
+            f"memory: {batch} windows of {window[1]} x {window[2]} take {in_words(batch * cost)}, and "
+            f"{in_words(taken)} are taken; expected {enough}MiB or more, got {in_words(memory)}"
         )
     if work.notes.get("batch") != batch:
         work.note(batch=batch)

@@ -253,6 +253,13 @@ def windows_for(
     everything = (operator, *held)
     grid = math.lcm(*(each.grid for each in everything))
     needed = max(each.margin for each in everything)
+    if any(
+        2 * needed >= n < length for n, length in zip(pair("window", window), size, strict=True)
+    ):
+        raise ValueError(
+            f"window: {window} is too small for {operator}, whose measurement holds but roughly in the "
+            f"outermost {needed} pixels of a window; expected more than {2 * needed}"
+        )
     if margin is None:
         free = _free_margin(windows_of(size, window, stride, order, grid=grid), grid)
         margin = max(needed, free)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..io import OutputError
 from ..io.files import reason
+from .memory import in_words
 
 FORMAT = "ddrm_fast.unfinished/1"
 
@@ -64,7 +65,7 @@ class Work:
             if isinstance(error, OutputError):
                 raise
             raise OutputError(
-                f"{self.folder}: {size / 2**30:.2f} GiB for the unfinished picture cannot be had "
+                f"{self.folder}: {in_words(size)} for the unfinished picture cannot be had "
                 f"({reason(error)})"
             ) from error
 

@@ -18,6 +18,11 @@ from ..ops import Noise
 from .cuts import Cuts
 
 Shape = tuple[int, int, int]
+#: what to do where a measurement does not split over windows
+KEEPS_WHOLE = (
+    "large.windowed(prior), in the shell --large joint, keeps it whole and shows windows to the network "
+    "alone"
+)
 
 
 @dataclass
@@ -166,7 +171,7 @@ class Operator(ABC):
         """
         raise ValueError(
             f"operator: the measurement of {self} does not split over windows of the picture; "
-            "large.windowed(prior) keeps it whole and shows windows to the network alone"
+            + KEEPS_WHOLE
         )
 
     def crop(self, y: Tensor, cuts: Cuts) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .. import ops
 from ..ops.groups import full_spectrum
-from .base import Measurement, Shape, cut_small, expect_dims
+from .base import KEEPS_WHOLE, Measurement, Shape, cut_small, expect_dims
 from .cuts import Cuts
 from .spectral import TransformOperator, into
 from .transforms import Cosine, Fourier
@@ -74,7 +74,10 @@ class Blur(TransformOperator):
             raise ValueError(f"boundary: expected 'periodic' or 'reflect', got {boundary!r}")
         self.boundary = boundary
         if boundary == "reflect":
-            self._check_symmetry()
+            try:
+                self._check_symmetry()
+            except ValueError as error:
+                raise ValueError(f"kernel: {error}; use boundary='periodic'") from None
         self.margin = max(self.kernel.shape[-2:]) // 2
 
     def windows(self, cuts: Cuts) -> Blur:
@@ -86,24 +89,23 @@ class Blur(TransformOperator):
         if self.boundary == "reflect":
             return self
         try:
-            return Blur(self.kernel[0], "reflect", self.rcond)
+            self._check_symmetry()
         except ValueError as error:
             raise ValueError(
-                f"operator: windows of a blur are reflected at their edges, and this {error}; "
-                "large.windowed(prior) keeps the blur whole"
+                f"operator: windows of a blur are reflected at their edges, and {error}; {KEEPS_WHOLE}"
             ) from None
+        return Blur(self.kernel[0], "reflect", self.rcond)
 
     def _check_symmetry(self) -> None:
         kh, kw = self.kernel.shape[-2:]
         if kh % 2 == 0 or kw % 2 == 0:
-            raise ValueError(f"kernel: boundary 'reflect' needs odd sides, got {kh} x {kw}")
+            raise ValueError(f"boundary 'reflect' needs odd sides, got {kh} x {kw}")
         scale = self.kernel.abs().max()
         for axis in (-2, -1):
             if (self.kernel - self.kernel.flip(axis)).abs().max() > 1e-6 * scale:
                 raise ValueError(
-                    "kernel: boundary 'reflect' needs symmetry under each axis flip separately "
-                    "(a rotated Gaussian has only point symmetry and is not diagonal in the DCT); "
-                    "use boundary='periodic'"
+                    "boundary 'reflect' needs symmetry under each axis flip separately "
+                    "(a rotated Gaussian has only point symmetry and is not diagonal in the DCT)"
                 )
 
     def check_image(self, shape: Shape) -> None:
