@@ -330,7 +330,7 @@ def test_measurements_of_the_whole_plane_are_refused(operator):
 def test_blurs_without_symmetry_are_refused():
     operator = Blur(motion_kernel(5, 30.0))
     y = degrade(pictures(1, 3, 16, 16), operator)
-    with pytest.raises(ValueError, match=r"reflected at their edges.*large.windowed"):
+    with pytest.raises(ValueError, match=r"edges, and boundary .*symmetry.*--large joint, keeps"):
         restore_windows(y, operator, prior=CONVOLUTION, window=12)
 
 

@@ -113,8 +113,8 @@ def add_large_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument(
         "--margin", metavar="N",
-        help="outermost pixels of a window that are left to its neighbours (half of what two windows share, "
-        "less where windows are small; joint: the network's reach)",
+        help="outermost pixels of a window that are left to its neighbours (half of what two windows share; "
+        "joint: the network's reach)",
     )  # fmt: skip
     group.add_argument(
         "--order", metavar="ORDER",
