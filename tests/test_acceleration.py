@@ -1,10 +1,13 @@
 """Options of a network: the same pictures up to the rounding that was asked for."""
 
+import copy
+
 import pytest
 import torch
 from small_cases import GAUSSIAN, PICTURE, restore_small
 
 from ddrm_fast import Prior, load_prior
+from ddrm_fast.large import windowed
 from ddrm_fast.ops import noise_keys, normal
 from ddrm_fast.priors import accelerated
 
@@ -83,6 +86,30 @@ def test_compiled_networks_draw_the_same_pictures(prior, monkeypatch):
     for option in (True, "max-autotune-no-cudagraphs"):
         assert torch.allclose(_restored(accelerated(prior, compile=option)), expected, atol=1e-6)
     assert modes == [None, "max-autotune-no-cudagraphs"]
+
+
+def test_compiled_networks_can_be_sent_to_workers(prior, monkeypatch):
+    """Also after a call; there they are compiled anew."""
+    expected, compiled = _restored(prior), []
+    monkeypatch.setattr(torch, "compile", lambda run, **settings: compiled.append(run) or run)
+    fast = accelerated(prior, compile=True)
+    assert torch.equal(_restored(fast), expected)
+    sent = copy.deepcopy(fast.network)
+    assert len(compiled) == 1 and sent.__getstate__()["_compiled"] is None
+    x, t = torch.rand(1, 3, 8, 8), torch.tensor([5.0])
+    assert torch.equal(sent(x, t), fast.network(x, t)) and len(compiled) == 2
+
+
+def test_both_ways_to_a_denoiser_are_accelerated(monkeypatch):
+    """The one by timestep and the one by noise level, which grey pictures take."""
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda run, **settings: compiled.append(run) or run)
+    fast = accelerated(load_prior(), compile=True)
+    x = torch.rand(1, 3, 16, 16)
+    assert torch.equal(fast.denoise(x, 0.1), load_prior().denoise(x, 0.1)) and len(compiled) == 1
+    fast(x, torch.tensor([5.0]))
+    assert len(compiled) == 1
+    assert windowed(fast, 400).tiling.halo == load_prior().denoiser.config.reach
 
 
 def test_nothing_asked_for_changes_nothing(prior):
