@@ -108,7 +108,7 @@ def _place(address: str) -> tuple[str, int] | None:
 
 
 def _listens(address: str, place: tuple[str, int]) -> None:
-    """Find out whether there is anybody: Ray itself tries for a quarter of an hour.
+    """Find out whether there is anybody: Ray itself still tries after three minutes.
 
     Raises:
         ConnectionError: There is not.

@@ -60,6 +60,11 @@ BAD_ARGUMENTS = [
     (["--task", "noise", "--prior", "foreign.safetensors"], "no network that is known here"),
     (["--task", "noise", "--prior", "broken.safetensors"], "not a readable"),
     (["--task", "noise", "--out", "taken"], "cannot be written"),
+    (
+        ["--task", "noise", "--out", "b.png"],
+        "--out: got 'b.png', which ends in .png; expected a fol",
+    ),
+    (["--task", "noise", "--out", "b.zarr"], "--out: got 'b.zarr', which ends in .zarr; expected"),
     (["--task", "noise", "--device", "cuda:99"], "--device: got 'cuda:99' ("),
     (["--task", "noise", "--device", "abacus"], "--device: got 'abacus' ("),
 ]

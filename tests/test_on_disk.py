@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import subprocess
 import sys
 from functools import partial
@@ -287,6 +288,24 @@ def test_sizes_of_memory():
     for text in ("much", "0", "-1", "1XB", "1.2.3G"):
         with pytest.raises(ValueError, match="expected bytes such as 2GiB or 512M"):
             memory.bytes_of(text)
+
+
+def test_sizes_in_words():
+    sizes = (100, 7000, 2**20, 433_000_000, 2**30 - 1, 2**31)
+    found = [memory.in_words(size) for size in sizes]
+    assert found == ["0.1 KiB", "6.8 KiB", "1.0 MiB", "412.9 MiB", "1024.0 MiB", "2.0 GiB"]
+
+
+def test_the_memory_that_is_asked_for_is_enough(tmp_path):
+    """The number in the message, given back."""
+    stored(tmp_path / "y.zarr")
+    run = partial(restore_on_disk, tmp_path / "y.zarr", tmp_path / "x.zarr", **RUN)
+    with pytest.raises(
+        ValueError, match=r"are taken; expected [0-9]+MiB or more, got 1.0 MiB$"
+    ) as e:
+        run(memory=2**20)
+    asked = re.search("expected ([0-9]+MiB)", str(e.value))[1]
+    run(memory=memory.bytes_of(asked) + 2**25)  # (what is resident varies a little)
 
 
 def test_the_cost_of_a_window_is_seen():
