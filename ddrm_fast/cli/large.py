@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from .. import restoration
+from ..io.files import in_words
 from ..large import restore_windows, windowed
-from ..large.memory import in_words
 from ..large.restore import GPU_BATCH
 from ..large.windows import ORDERS, pair
 from ..operators import Operator

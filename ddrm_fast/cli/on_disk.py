@@ -15,7 +15,8 @@ from torch import Tensor
 from .. import operators
 from ..io import check_writable, write_json
 from ..io.blocks import ZARR, BlockPicture, is_block_picture
-from ..large.memory import bytes_of, in_words
+from ..io.files import in_words
+from ..large.memory import bytes_of
 from ..large.on_disk import CACHE_SHARE, Degradation, MaskRegion, restore_on_disk, survey
 from ..operators import Operator
 from ..operators.cuts import Box

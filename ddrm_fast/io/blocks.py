@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .files import OutputError, atomic_file, reason
+from .files import OutputError, atomic_file, in_words, reason
 
 ZARR = ".zarr"
 TIFF = frozenset({".tif", ".tiff"})
@@ -88,7 +88,7 @@ class BlockPicture:
         if each > cache:
             raise ValueError(
                 f"{path}: one of its blocks, {self.block[0]} x {self.block[1]} pixels, takes "
-                f"{each / 2**20:.0f} MiB, expected at most {cache / 2**20:.0f}; save it in smaller tiles"
+                f"{in_words(each)}, expected at most {in_words(cache)}; save it in smaller tiles"
             )
         self._room = max(1, cache // each)
         self._cache: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()

@@ -109,3 +109,11 @@ def digest(content: bytes) -> str:
 def reason(error: OSError) -> str:
     """What the system says, without number and path."""
     return error.strerror or str(error) or type(error).__name__
+
+
+def in_words(count: int) -> str:
+    """A number of bytes for people: 1.9 GiB, 413.2 MiB, 6.8 KiB."""
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count / 2**10:.1f} KiB"

@@ -30,14 +30,6 @@ def bytes_of(text: str) -> int:
     return value
 
 
-def in_words(count: int) -> str:
-    """A number of bytes for people: 1.9 GiB, 413.2 MiB, 6.8 KiB."""
-    for unit, size in (("GiB", 2**30), ("MiB", 2**20)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count / 2**10:.1f} KiB"
-
-
 def resident() -> int:
     """Bytes of this process that are in memory now; 0 where the system does not tell."""
     return _field("VmRSS")

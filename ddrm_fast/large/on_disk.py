@@ -23,6 +23,7 @@ from torch import Tensor
 from .. import metrics
 from ..arguments import check_labels, check_prior, check_sampler, check_travel, noise_levels, seeds
 from ..io.blocks import Block, BlockError, BlockPicture, write_blocks
+from ..io.files import in_words
 from ..operators import Denoising, Inpainting, Operator
 from ..operators.cuts import Box, Cuts
 from ..priors import Prior, load_prior
@@ -32,7 +33,7 @@ from ..workers import Pool
 from .clock import Clock
 from .draw import Draw, drawer_of_worker
 from .mask_shift import mask_shift, on_workers
-from .memory import cost_of_window, forget_peak, in_words, peak, resident
+from .memory import cost_of_window, forget_peak, peak, resident
 from .progress import megapixels
 from .restore import GPU_BATCH, GRADIENT, windows_for
 from .waves import waves as waves_of

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from ..io import OutputError
-from ..io.files import reason
-from .memory import in_words
+from ..io.files import in_words, reason
 
 FORMAT = "ddrm_fast.unfinished/1"
 
