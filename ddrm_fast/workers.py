@@ -115,8 +115,9 @@ def _listens(address: str, place: tuple[str, int]) -> None:
     """
     try:
         socket.create_connection(place, timeout=_ANSWER).close()
-    except OSError as error:
-        raise _nobody(address, error.strerror or str(error)) from error
+    except (OSError, UnicodeError) as error:  # the latter of a name with an empty part
+        reason = getattr(error, "strerror", None) or str(error)
+        raise _nobody(address, reason) from error
 
 
 def _nobody(address: str, reason: str) -> ConnectionError:

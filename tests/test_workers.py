@@ -262,7 +262,7 @@ def test_what_is_no_address(alone, capsys, here, address):
     assert expected in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:{}", "ray://127.0.0.1:{}", "[::1]:{}"])
+@pytest.mark.parametrize("address", ["127.0.0.1:{}", "ray://127.0.0.1:{}", "[::1]:{}", "a..b:{}"])
 def test_nobody_listens(alone, capsys, here, address):
     """It is said at once: Ray alone would try for minutes."""
     with socket.socket() as free:
