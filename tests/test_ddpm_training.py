@@ -409,7 +409,7 @@ def test_loss_curves_of_tensorboard(tmp_path):
 def test_curves_that_cannot_be_drawn_leave_nothing_behind(tmp_path, monkeypatch):
     """The run can be started again as it was, without them."""
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(ImportError, match=r"TensorBoard: pip install ddrm_fast\[tensorboard\]"):
+    with pytest.raises(ImportError, match=r"TensorBoard: pip install 'ddrm-fast\[tensorboard\]'"):
         run(tmp_path / "run", shown=Shown(tensorboard=True, progress=False))
     assert not list((tmp_path / "run").iterdir())
     assert run(tmp_path / "run").step == TINY.steps

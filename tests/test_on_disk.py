@@ -258,7 +258,7 @@ def test_bad_arguments(tmp_path):
             restore_on_disk(tmp_path / "y.zarr", tmp_path / "x.zarr", **{**RUN, **change})
 
     refused("^memory: expected bytes, got 0", memory=0)
-    refused("^memory: 1 windows of 48 x 48 take .* MiB are taken; expected", memory=2**26)
+    refused("^memory: 1 windows of 48 x 48 take .* [MG]iB are taken; expected", memory=2**26)
     refused("^batch: expected an integer >= 1, got 0", batch=0)
     refused("^window: 100 x 100 is larger than the picture", window=100)
     refused("^stride: 60 is larger than the window of 48", stride=60)
