@@ -25,7 +25,7 @@ FORMAT = "ddrm_fast.denoiser/1"
 SIGMA_MIN = 0.002
 SIGMA_MAX = 160.0
 #: side of the tiles of a stage on a CPU, in places of the finest scale (twice as many pixels)
-TILE = 384
+TILE = 256
 
 
 @dataclass(frozen=True)
