@@ -16,7 +16,9 @@ class Functions:
 
     Inputs are (B, ...), read row by row; outputs are (B, N) for images and (B, m) for measurements.
     A class of one's own gives ``V``, ``Vt``, ``U``, ``Ut`` and ``singulars`` (and ``add_zeros``, if the
-    measurement is not simply shorter than the image) and works with every solver.
+    measurement is not simply shorter than the image) and works with every solver. As in the published
+    base class, a method that a class does not give raises NotImplementedError, with its name, when a solver
+    asks for it.
     """
 
     #: what a singular value that was set to 0 becomes in a step's weights; see :mod:`..weights`
@@ -54,8 +56,8 @@ class Functions:
         return None if overridden(self, *BASIS) else self.operator
 
     def to_operator(self, y: Tensor, name: str = "vec") -> Tensor:
-        """A measurement (B, ...) in the layout of :attr:`operator`."""
-        raise NotImplementedError
+        """A measurement (B, ...) in the layout of :attr:`operator`; for classes that have one."""
+        raise NotImplementedError(f"{type(self).__name__}.to_operator")
 
     def from_operator(self, y: Tensor) -> Tensor:
         """The flat measurement (B, m) of the layout of :attr:`operator`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor
 
@@ -11,7 +13,7 @@ from .base import Functions, dividing, flat, pad, whole
 GREY = (0.3333, 0.3334, 0.3333)
 
 
-class Group(Functions):
+class Group(Functions, ABC):
     """One row of weights applied to every group; its small SVD is the basis of V.
 
     A ``basis`` is the matrix of right singular vectors, its first column the measured direction up to
@@ -38,9 +40,9 @@ class Group(Functions):
 
     Ut = U
 
+    @abstractmethod
     def _entries(self) -> int:
         """Length of a measurement."""
-        raise NotImplementedError
 
     def singulars(self) -> Tensor:
         return self.singulars_small.repeat(self._entries())
