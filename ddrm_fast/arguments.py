@@ -43,9 +43,14 @@ def check_finite(name: str, x: Tensor) -> None:
         raise ValueError(
             f"{name}: expected float32 (or float64) with pictures in [0, 1], got {x.dtype}"
         )
-    bad = int((~torch.isfinite(x)).sum())
-    if bad:
+    if not all_finite(x):
+        bad = int((~torch.isfinite(x)).sum())
         raise ValueError(f"{name}: has {bad} NaN or infinite entries of {x.numel()}")
+
+
+def all_finite(x: Tensor) -> bool:
+    """Whether no entry is NaN or infinite; reads them once and keeps nothing beside them."""
+    return not x.numel() or bool(torch.stack(x.aminmax()).isfinite().all())
 
 
 def check_prior(prior: Prior, channels: int) -> None:
@@ -151,7 +156,7 @@ def check_measures(operator: Operator, shape: tuple[int, int, int]) -> None:
 
 def warn_bytes(y: Tensor, h_ones: Tensor) -> None:
     """y far above what a white picture gives looks like 0..255."""
-    largest, white = float(y.abs().max()), float(h_ones.abs().max())
+    largest, white = (float(torch.stack(v.aminmax()).abs().max()) for v in (y, h_ones))
     if largest > 16 * max(1.0, white):
         warnings.warn(
             f"y: reaches {largest:.4g}, where a white picture gives {white:.4g}; pictures are "
@@ -162,8 +167,8 @@ def warn_bytes(y: Tensor, h_ones: Tensor) -> None:
 
 def check_result(x: Tensor, prior: Prior) -> None:
     """Raises FloatingPointError where a run ended in NaN or infinite pixels."""
-    bad = int((~torch.isfinite(x)).sum())
-    if bad:
+    if not all_finite(x):
+        bad = int((~torch.isfinite(x)).sum())
         raise FloatingPointError(
             f"prior: the network of {prior.name} led to {bad} NaN or infinite pixels of {x.numel()}; "
             "its weights or its number format (float16 ends at 65504) may be at fault"

@@ -9,6 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from .arguments import all_finite
 from .priors import Prior
 
 _SMALLEST_TILE = 64
@@ -67,8 +68,7 @@ class FallingBack:
         rows = [
             row
             for row, (picture, black) in enumerate(zip(x, may_be_black, strict=True))
-            if not bool(torch.isfinite(picture).all())
-            or not (black or bool(picture.amax() > self.black))
+            if not all_finite(picture) or not (black or bool(picture.amax() > self.black))
         ]
         if rows:
             warnings.warn(
@@ -148,7 +148,8 @@ def fits_black(y: Tensor, sigma_y: Tensor) -> list[bool]:
         y: (B, ...).
         sigma_y: [B or 1], in its unit.
     """
-    size = y.detach().flatten(1).double().square().mean(dim=1).sqrt().cpu()
+    values = y.detach().flatten(1)
+    size = torch.linalg.vector_norm(values, dim=1).double().cpu() / values.shape[1] ** 0.5
     return (size <= 2 * sigma_y + 1 / 255).tolist()
 
 

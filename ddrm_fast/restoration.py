@@ -28,6 +28,7 @@ from .arguments import (
     warn_bytes,
 )
 from .fallback import FallingBack, fits_black
+from .heap import kept_memory
 from .operators import Denoising, Operator
 from .priors import Prior, load_prior
 from .samplers import DDIM, DDRM, Hold, Known, Sampler, StepInfo, Travel, run
@@ -97,6 +98,7 @@ def degrade(
     return y + levels.view(-1, *[1] * (y.dim() - 1)) * noise.to(y.dtype).view(y.shape)
 
 
+@kept_memory()
 def restore(
     y: Tensor,
     operator: Operator,
@@ -274,12 +276,12 @@ def restore(
         for work in chunks:
             x = falling_back(work, draw, [black[image] for image, _ in work])
             check_result(x, prior)
-            x = (x + 1) / 2
+            x = (x + 1).div_(2)
             if known is not None:
                 index = torch.tensor([image for image, _ in work], device=y.device)
                 x = known.select(index).put(x)  # without the rounding of the change of range
             if clamp:
-                x = x.clamp(0, 1)
+                x.clamp_(0, 1)
             for row, (image, number) in enumerate(work):
                 total.add(image, x[row])
                 if samples is not None:
@@ -372,12 +374,15 @@ class _Moments:
 
     def add(self, image: int, x: Tensor) -> None:
         self._count[image] += 1
+        if self._count[image] == 1:
+            self.mean[image] = x
+            return
         change = x - self.mean[image]
         self.mean[image] += change / self._count[image]
         self._square[image] += change * (x - self.mean[image])
 
     def std(self, count: int) -> Tensor:
-        return (self._square / max(1, count - 1)).clamp_min(0).sqrt()
+        return self._square.div_(max(1, count - 1)).clamp_min_(0).sqrt_()
 
 
 def _chunks(batch: int, num_samples: int, size: int) -> Iterator[list[tuple[int, int]]]:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from unittest import mock
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from test_blocks import damage
 from test_on_disk import SIZE, stored, whole
 
 from ddrm_fast import DDRM, operators
-from ddrm_fast.cli import main
+from ddrm_fast.cli import main, on_disk
 from ddrm_fast.io import blocks
 from ddrm_fast.io.blocks import write_blocks
 from ddrm_fast.large import restore_windows
@@ -171,6 +172,30 @@ def test_a_killed_run_gives_the_same_picture(here):
     assert record("x.tif.json")["resumed_at_wave"] >= 2
     assert (here / "x.tif").read_bytes() == (here / "whole.tif").read_bytes()
     assert not journal.exists()
+
+
+def test_an_end_just_before_the_record(here, monkeypatch):
+    """The picture is there, its record not yet: the next run knows it for its own."""
+    stored("y.zarr")
+    line = ["restore", "y.zarr", "--task", "noise", *QUICK, *WINDOW, "--out"]
+    assert main([*line, "whole.tif"]) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(on_disk, "write_json", mock.Mock(side_effect=KeyboardInterrupt))
+        assert main([*line, "x.tif"]) != 0
+    assert (here / "x.tif").exists() and not (here / "x.tif.json").exists()
+    assert main([*line, "x.tif"]) == 0
+    assert record("x.tif.json")["resumed_at_wave"] == record("x.tif.json")["waves"]
+    assert (here / "x.tif").read_bytes() == (here / "whole.tif").read_bytes()
+    assert not list(here.glob(".*.work"))
+
+
+def test_what_an_end_just_after_the_record_leaves(here, capsys):
+    stored("y.zarr")
+    line = ["restore", "y.zarr", "--task", "noise", *QUICK, *WINDOW, "--out", "x.tif"]
+    assert main(line) == 0
+    (here / ".x.tif.work").mkdir()
+    assert main(line) == 0
+    assert not list(here.glob(".*.work"))
 
 
 def test_a_damaged_block(here, capsys, monkeypatch):

@@ -48,6 +48,14 @@ def test_each_picture_has_its_own_noise_level():
     assert torch.allclose(same, model(x, torch.full((3,), 0.5)), atol=1e-6)
 
 
+def test_a_gain_multiplies_the_picture_first():
+    x, sigma, gain = torch.randn(2, 3, 9, 12), torch.tensor([0.3, 2.0]), torch.tensor([1.7, 0.4])
+    model = trained()
+    expected = model(x * gain.view(-1, 1, 1, 1), sigma)
+    assert torch.allclose(model(x, sigma, gain), expected, atol=1e-6)
+    assert not torch.allclose(model(x, sigma), expected, atol=1e-2)
+
+
 def test_memory_layout_does_not_matter():
     model, x = trained(), torch.randn(2, 3, 12, 8)
     sigma = torch.tensor([0.3])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import time
 from collections import Counter
 from dataclasses import replace
@@ -17,7 +18,8 @@ from ..io import check_writable, write_json
 from ..io.blocks import ZARR, BlockPicture, is_block_picture
 from ..io.files import in_words
 from ..large.memory import bytes_of
-from ..large.on_disk import CACHE_SHARE, Degradation, MaskRegion, restore_on_disk, survey
+from ..large.on_disk import CACHE_SHARE, Degradation, MaskRegion, Report, restore_on_disk, survey
+from ..large.work import work_folder
 from ..operators import Operator
 from ..operators.cuts import Box
 from . import cluster, results, specs
@@ -145,13 +147,37 @@ def _restore(
         **drawing.settings(),
     }
     earlier = results.earlier(target)
+    unfinished = work_folder(target)
     if results.finished(earlier, target, parameters):
+        shutil.rmtree(unfinished, ignore_errors=True)  # a kill may have left it
         return f"{item.path} -> {target}  is finished already"
-    if target.exists() and earlier is None:
+    if target.exists() and earlier is None and not unfinished.exists():
         raise ValueError(
             f"{target}: is there and is no result of `ddrm-fast restore`; expected another --out"
         )
     check_writable(f"{target}.json")
+    sigma_from = "estimated" if wanted else "given"
+
+    def write_record(report: Report) -> None:
+        write_json(
+            f"{target}.json",
+            {
+                "format": results.FORMAT,
+                "parameters": parameters,
+                "sigma_y": level,
+                "sigma_y_from": sigma_from,
+                "lost": list(report.lost),
+                "windows": report.windows,
+                "waves": report.waves,
+                "resumed_at_wave": report.resumed,
+                "megapixels": report.megapixels,
+                "seconds": report.seconds,
+                "peak_bytes": report.peak_bytes,
+                **results.provenance(drawing.device),
+                "files": [target.name],
+            },
+        )
+
     start = time.perf_counter()
     channels = 3 if TASKS[arguments.task].grey else picture.channels
     report = restore_on_disk(
@@ -176,28 +202,10 @@ def _restore(
         parameters=parameters,
         device=drawing.device,
         workers=None if arguments.ray is None else partial(cluster.pool, arguments),
+        finished=write_record,
         progress=False if drawing.quiet else None,
     )
     seconds = time.perf_counter() - start
-    sigma_from = "estimated" if wanted else "given"
-    write_json(
-        f"{target}.json",
-        {
-            "format": results.FORMAT,
-            "parameters": parameters,
-            "sigma_y": level,
-            "sigma_y_from": sigma_from,
-            "lost": list(report.lost),
-            "windows": report.windows,
-            "waves": report.waves,
-            "resumed_at_wave": report.resumed,
-            "megapixels": report.megapixels,
-            "seconds": report.seconds,
-            "peak_bytes": report.peak_bytes,
-            **results.provenance(drawing.device),
-            "files": [target.name],
-        },
-    )
     resumed = f", resumed at wave {report.resumed} of {report.waves}" if report.resumed else ""
     lost = f", {len(report.lost)} blocks were missing" if report.lost else ""
     return (

@@ -15,6 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..heap import kept_memory
 from ..operators import Operator
 from ..operators.cuts import Box, Cuts
 from ..samplers import Hold, Known, StepInfo
@@ -175,14 +176,15 @@ def mask_shift(
     """
     waves = waves_of(windows) if waves is None else waves
     spread = _here(windows, draw, after_step) if spread is None else spread
-    for number in range(first, len(waves)):
-        items = [(k, *plane) for k in waves[number] for plane in planes]
-        chunks = [items[start : start + batch] for start in range(0, len(items), batch)]
-        batches = _Batches(degraded, canvas, windows, chunks, batch if pad else 0)
-        for index, x in spread(batches):
-            batches.paste(index, x.clamp(0, 1) if clamp else x)
-        pixels = len(planes) * sum(windows.new(k) for k in waves[number])
-        yield Wave(number, len(waves), tuple(waves[number]), pixels)
+    with kept_memory(give_back=True):
+        for number in range(first, len(waves)):
+            items = [(k, *plane) for k in waves[number] for plane in planes]
+            chunks = [items[start : start + batch] for start in range(0, len(items), batch)]
+            batches = _Batches(degraded, canvas, windows, chunks, batch if pad else 0)
+            for index, x in spread(batches):
+                batches.paste(index, x.clamp(0, 1) if clamp else x)
+            pixels = len(planes) * sum(windows.new(k) for k in waves[number])
+            yield Wave(number, len(waves), tuple(waves[number]), pixels)
 
 
 class _Batches(Sequence[Batch]):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from ..heap import give_back
 from ..priors import Prior
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -69,6 +70,7 @@ def cost_of_window(prior: Prior, shape: tuple[int, int, int]) -> int:
     """
     x = torch.zeros(1, *shape)
     labels = None if prior.num_classes is None else torch.zeros(1, dtype=torch.int64)
+    give_back()  # memory that is reused would not be counted
     before = resident() if forget_peak() else peak()
     prior(x, torch.full((1,), 500.0), labels)
     return 12 * x.nbytes + peak() - before

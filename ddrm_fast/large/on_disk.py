@@ -37,7 +37,7 @@ from .memory import cost_of_window, forget_peak, peak, resident
 from .progress import megapixels
 from .restore import GPU_BATCH, GRADIENT, windows_for
 from .waves import waves as waves_of
-from .work import Work
+from .work import Work, work_folder
 
 _SAMPLED = 16  # blocks from which the noise level is estimated
 CACHE_SHARE = 16  # of the memory goes to decoded blocks: one part in so many
@@ -237,6 +237,7 @@ def restore_on_disk(
     parameters: dict | None = None,
     device: torch.device | str = "cpu",
     workers: Callable[[Callable], AbstractContextManager[Pool]] | None = None,
+    finished: Callable[[Report], None] | None = None,
     progress: bool | None = False,
 ) -> Report:
     """Restores a picture that does not fit into memory, by mask-shift restoration.
@@ -273,6 +274,8 @@ def restore_on_disk(
         workers:
             ``make -> with workers(make) as pool``: a :class:`Pool` that draws the batches of every wave; what
             its processes take of memory is not counted.
+        finished:
+            Called when the result is there, as long as a later run could still go on: to write a record.
         progress:
             Show a progress bar: megapixels, their rate, the time left. None: only on a terminal.
 
@@ -312,7 +315,7 @@ def restore_on_disk(
     )  # fmt: skip
     target = Path(target)
     work = Work(
-        target.with_name(f".{target.name}.work"),
+        work_folder(target),
         shape,
         {
             "input": surveyed.sha256, "windows": [windows.size, windows.stride, windows.order],
@@ -343,16 +346,19 @@ def restore_on_disk(
                     work.finish_wave(wave.number)
         with clock.of("write"):
             write_blocks(target, shape, source.dtype, work.read, source.icc)
+        seconds = {"all": time.perf_counter() - start, **clock.seconds}
+        report = Report(
+            size[0] * size[1] / 1e6, len(windows), len(waves), batch, resumed,
+            {name: round(value, 3) for name, value in seconds.items()}, max(before, peak()),
+            tuple(surveyed.lost),
+        )  # fmt: skip
+        if finished is not None:
+            finished(report)
     except BaseException:
         work.close()
         raise
     work.remove()
-    seconds = {"all": time.perf_counter() - start, **clock.seconds}
-    return Report(
-        size[0] * size[1] / 1e6, len(windows), len(waves), batch, resumed,
-        {name: round(value, 3) for name, value in seconds.items()}, max(before, peak()),
-        tuple(surveyed.lost),
-    )  # fmt: skip
+    return report
 
 
 def _batch(

@@ -21,6 +21,11 @@ FORMAT = "ddrm_fast.unfinished/1"
 log = logging.getLogger(__name__)
 
 
+def work_folder(target: Path) -> Path:
+    """Where what is unfinished of a result is kept."""
+    return target.with_name(f".{target.name}.work")
+
+
 class Work:
     """The unfinished picture of a run in a folder: float32 pixels in one plain file, and a journal.
 

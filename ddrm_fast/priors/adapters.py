@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from .denoiser import Denoiser
 from .prior import Prior
 from .schedule import Schedule
 
@@ -41,16 +42,14 @@ class DenoiserPrior(Prior):
             raise ValueError(f"value_range: expected low < high, got {value_range}")
         self.denoiser = denoiser
         self._half, self._middle = (high - low) / 2, (high + low) / 2
+        self._same_unit = (low, high) == (-1, 1)
         module = denoiser if isinstance(denoiser, torch.nn.Module) else None
         super().__init__(self._clean, "x0", Schedule.linear(), channels, name, dtype, module=module)
         abar = self.schedule.alphas_cumprod
         self._levels = torch.stack((abar.rsqrt(), ((1 - abar) / abar).sqrt()), dim=1).float()
 
     def _restore(self, x: Tensor, sigma: Tensor) -> Tensor:
-        if (self._half, self._middle) == (
-            1,
-            0,
-        ):  # nothing to convert, and no copies of large pictures
+        if self._same_unit:  # nothing to convert, and no copies of large pictures
             return self.denoiser(x, sigma)
         scaled = self.denoiser(x * self._half + self._middle, sigma * self._half)
         return (scaled - self._middle) / self._half
@@ -58,8 +57,10 @@ class DenoiserPrior(Prior):
     def _clean(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         if self._levels.device != x_t.device:
             self._levels = self._levels.to(x_t.device)
-        levels = self._levels.index_select(0, t.long())
-        return self._restore(x_t * levels[:, 0].view(-1, 1, 1, 1).to(x_t.dtype), levels[:, 1])
+        gain, sigma = self._levels.index_select(0, t.long()).unbind(1)
+        if self._same_unit and isinstance(self.denoiser, Denoiser):
+            return self.denoiser(x_t, sigma, gain)
+        return self._restore(x_t * gain.view(-1, 1, 1, 1).to(x_t.dtype), sigma)
 
     @torch.no_grad()
     def denoise(self, x: Tensor, sigma: float | Tensor, labels: Tensor | None = None) -> Tensor:

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from ..heap import kept_memory
 from .stages import Box, in_tiles
 
 FORMAT = "ddrm_fast.denoiser/1"
@@ -159,7 +160,8 @@ class _Backbone(nn.Module):
             return self._stages(x, noise_level, scales, None)
         together = max(1, 4 * TILE**2 // (x.shape[-2] * x.shape[-1]))  # pictures that are one tile
         parts = zip(*(value.split(together) for value in (x, noise_level, *scales)), strict=True)
-        done = [self._stages(part, level, rest, TILE) for part, level, *rest in parts]
+        with kept_memory():
+            done = [self._stages(part, level, rest, TILE) for part, level, *rest in parts]
         return done[0] if len(done) == 1 else torch.cat(done)
 
     def _stages(
@@ -249,7 +251,7 @@ class Denoiser(nn.Module):
         self.sha256 = ""
         self.net = _Backbone(self.config)
 
-    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
+    def forward(self, x: Tensor, sigma: Tensor, gain: Tensor | None = None) -> Tensor:
         """Denoise a batch of pictures.
 
         Args:
@@ -257,6 +259,7 @@ class Denoiser(nn.Module):
                 white noise. H and W are free (1 or more).
             sigma: Standard deviation of the noise in units of x, float tensor (B,), (1,) or (),
                 trained for 0.002 to 160.
+            gain: Float tensor (B,): x is multiplied by this first, which costs nothing here.
 
         Returns:
             The estimate of the clean pictures (the posterior mean), shape and dtype of x.
@@ -272,8 +275,11 @@ class Denoiser(nn.Module):
         s = level[:, None, None, None]
         data = self.config.sigma_data
         variance = s.square() + data**2
-        scales = (variance.rsqrt(), data**2 / variance, s * data * variance.rsqrt())
-        estimate = self.net(_pad(noisy, self.config.multiple), level.log(), scales)
+        c_in, c_skip, c_out = variance.rsqrt(), data**2 / variance, s * data * variance.rsqrt()
+        if gain is not None:
+            factor = gain.to(s).view(-1, 1, 1, 1)
+            c_in, c_skip = c_in * factor, c_skip * factor
+        estimate = self.net(_pad(noisy, self.config.multiple), level.log(), (c_in, c_skip, c_out))
         return estimate[..., :height, :width].to(x.dtype)
 
     @staticmethod

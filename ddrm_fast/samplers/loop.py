@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -9,6 +10,7 @@ from itertools import count
 import torch
 from torch import Tensor
 
+from ..heap import kept_memory
 from ..operators.base import Measurement, Operator, Rows
 from ..ops import Noise, normal
 from ..priors.prior import Prior
@@ -19,6 +21,9 @@ from .moves import Moves
 from .table import build_rows, noise_ranges
 from .travel import Travel, moves, network_calls
 from .weights import Sampler
+
+#: values of a batch from which on memory is returned after a run: it takes long then anyway
+_LARGE = 2**22
 
 Guidance = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
@@ -135,10 +140,11 @@ def run(
         x = operator.project(x, y, prior.schedule.sigma(steps[-1][0]), sigma_y)
         return x if known is None else known.put(x)
 
-    return _loop(
-        operator, prior, sampler, u, rows, steps, keys, y.dtype, labels, guidance, callback, noise,
-        capture, known, holds, measured, finish,
-    )  # fmt: skip
+    with kept_memory(give_back=math.prod(shape) > _LARGE):
+        return _loop(
+            operator, prior, sampler, u, rows, steps, keys, y.dtype, labels, guidance, callback, noise,
+            capture, known, holds, measured, finish,
+        )  # fmt: skip
 
 
 def planned(prior: Prior, sampler: Sampler, travel: Travel | None = None) -> list[tuple[int, int]]:
@@ -213,6 +219,7 @@ def _loop(
         if learned is not None and t_next != -1:
             _add_learned_noise(x_next, out, learned[index], step_noise(index + 1), index + 1)
             move.forget()
+        del out  # before the next one is made
         if callback is not None:
             callback(StepInfo(next(calls), total, t, t_next, x_t, x0, x_next))
         x_t = x_next
