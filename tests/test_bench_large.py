@@ -2,11 +2,13 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from ddrm_fast.cli import bench_large, main
 from ddrm_fast.cli.bench_large import Case
+from ddrm_fast.large.clock import Clock
 
 SMALL = Case(0.01, window=64, steps=1, prior="trivial")
 
@@ -68,3 +70,23 @@ def test_what_cannot_run_is_left_out(here, capsys):
 def test_bad_arguments(here, capsys, words):
     assert main(["bench", *words]) == 1
     assert f"{words[0] if len(words) == 2 else words[2]}: got" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "took, middle, count",
+    [([9.0], 9.0, 1), ([1.0, 4.0, 2.0], 2.0, 3), ([1.0, 0.5, 0.2, 0.1, 0.3], 0.3, 5)],
+)
+def test_short_runs_are_repeated_and_the_middle_one_counts(monkeypatch, took, middle, count):
+    now, clock, left = [0.0], Clock(), list(took)
+
+    def run():
+        seconds = left.pop(0)
+        now[0] += seconds
+        clock.seconds["network"] += seconds / 2
+
+    timer = SimpleNamespace(perf_counter=lambda: now[0], process_time=lambda: 3 * now[0])
+    monkeypatch.setattr(bench_large, "time", timer)
+    seconds, used, parts = bench_large._median_run(run, clock)
+    assert len(took) - len(left) == count
+    assert seconds == pytest.approx(middle) and used == pytest.approx(3 * middle)
+    assert parts["network"] == pytest.approx(middle / 2) and parts["read"] == 0
