@@ -48,6 +48,32 @@ def test_each_picture_has_its_own_noise_level():
     assert torch.allclose(same, model(x, torch.full((3,), 0.5)), atol=1e-6)
 
 
+def modulated(seed=0):
+    """A network whose noise level matters, as after training."""
+    model = trained(seed=seed)
+    for block in (block for block in model.modules() if isinstance(block, denoiser.ResidualBlock)):
+        torch.nn.init.normal_(block.modulation.weight, std=0.3)
+        torch.nn.init.normal_(block.modulation.bias, std=0.3)
+    return model
+
+
+@pytest.mark.parametrize("levels", [(0.4, 0.4), (0.4, 7.0)])
+@pytest.mark.parametrize("dtype, close", [(torch.float32, 1e-6), (torch.bfloat16, 0.03)])
+def test_a_noise_level_in_the_weights_is_that_of_the_training(levels, dtype, close):
+    x, sigma, model = torch.randn(2, 3, 12, 20), torch.tensor(levels), modulated()
+    # what needs gradients goes through blocks that take the level as scale and shift
+    expected = model(x.clone().requires_grad_(), sigma).detach()
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        out = model(x, sigma)
+    assert torch.allclose(out, expected, atol=close, rtol=close)
+    other = model(x, sigma[:1])[1] if levels[0] != levels[1] else model(x, 3 * sigma)[1]
+    assert not torch.allclose(other, expected[1], atol=close, rtol=close)
+
+
+def test_no_pictures():
+    assert modulated()(torch.zeros(0, 3, 8, 8), torch.zeros(0)).shape == (0, 3, 8, 8)
+
+
 def test_a_gain_multiplies_the_picture_first():
     x, sigma, gain = torch.randn(2, 3, 9, 12), torch.tensor([0.3, 2.0]), torch.tensor([1.7, 0.4])
     model = trained()

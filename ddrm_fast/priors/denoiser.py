@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -86,6 +87,9 @@ class DenoiserConfig:
         return radius + -radius % self.multiple
 
 
+Layer = Callable[[Tensor], Tensor]
+
+
 class ResidualBlock(nn.Module):
     """x + conv(relu(scale * conv(x) + shift)), scale and shift from the noise level."""
 
@@ -108,6 +112,24 @@ class ResidualBlock(nn.Module):
         hidden = torch.addcmul(shift, hidden, scale + 1).relu_()
         return x + self.second(hidden)
 
+    def at(self, embedding: Tensor, dtype: torch.dtype) -> Layer:
+        """The block at one noise level, which is part of the first convolution's weights then.
+
+        Args:
+            embedding: (1, width).
+            dtype: Of what goes through.
+        """
+        scale, shift = self.modulation(embedding)[0].float().chunk(2)
+        layout = torch.channels_last
+        weight = self.first.weight.float() * (scale + 1)[:, None, None, None]
+        weight, shift = weight.to(dtype, memory_format=layout), shift.to(dtype)
+
+        def compute(x: Tensor) -> Tensor:
+            hidden = F.conv2d(x, weight, shift, padding=1).relu_()
+            return self.second(hidden).add_(x)
+
+        return compute
+
 
 class _Blocks(nn.ModuleList):
     @property
@@ -115,10 +137,19 @@ class _Blocks(nn.ModuleList):
         """How many places away an input may be that an output depends on."""
         return 2 * len(self)
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        for block in self:
-            x = block(x, embedding)
-        return x
+    def at(self, embedding: Tensor, dtype: torch.dtype | None) -> Layer:
+        """The blocks for these noise levels; with a dtype, of what goes through, it is one level alone."""
+        if dtype is None:
+            layers = [partial(block, embedding=embedding) for block in self]
+        else:
+            layers = [block.at(embedding, dtype) for block in self]
+
+        def compute(x: Tensor) -> Tensor:
+            for layer in layers:
+                x = layer(x)
+            return x
+
+        return compute
 
 
 class _Backbone(nn.Module):
@@ -159,6 +190,8 @@ class _Backbone(nn.Module):
         if whole or x.device.type != "cpu":
             return self._stages(x, noise_level, scales, None)
         together = max(1, 4 * TILE**2 // (x.shape[-2] * x.shape[-1]))  # pictures that are one tile
+        if not bool((noise_level == noise_level[:1]).all()):
+            together = 1
         parts = zip(*(value.split(together) for value in (x, noise_level, *scales)), strict=True)
         with kept_memory():
             done = [self._stages(part, level, rest, TILE) for part, level, *rest in parts]
@@ -167,8 +200,14 @@ class _Backbone(nn.Module):
     def _stages(
         self, x: Tensor, noise_level: Tensor, scales: Sequence[Tensor], side: int | None
     ) -> Tensor:
+        """For a side of tiles, all noise levels have to be the same."""
         c_in, c_skip, c_out = scales
-        embedding = self._embedding(noise_level)
+        dtype = None if side is None else _computes_in(self.head.weight)
+        embedding = self._embedding(noise_level if side is None else noise_level[:1])
+        down, middle, up = (
+            [blocks.at(embedding, dtype) for blocks in way]
+            for way in (self.down, [self.middle], self.up)
+        )
 
         def stage(scale: int, reach: int, compute: Callable[[Box], list[Tensor]]) -> list[Tensor]:
             size = (x.shape[-2] >> scale + 1, x.shape[-1] >> scale + 1)
@@ -184,7 +223,7 @@ class _Backbone(nn.Module):
         def descend(scale: int, source: Tensor) -> list[Tensor]:
             def compute(box: Box) -> list[Tensor]:
                 h = box.of(source)
-                h = self.down[scale](h if scale else enter(h), embedding)
+                h = down[scale](h if scale else enter(h))
                 return [h, self.shrink[scale](h)]
 
             return stage(scale, self.down[scale].reach + (not scale), compute)
@@ -192,20 +231,20 @@ class _Backbone(nn.Module):
         def ascend(scale: int, coarse: Tensor, skip: Tensor) -> Tensor:
             def compute(box: Box) -> list[Tensor]:
                 h = self.grow[scale](box.of(coarse)) + box.of(skip)
-                h = self.up[scale](h, embedding)
+                h = up[scale](h)
                 return [h if scale else leave(h, box.of(x))]
 
             return stage(scale, self.up[scale].reach + (not scale), compute)[0]
 
         last = len(self.down)
         if last == 0:
-            return leave(self.middle(enter(x), embedding), x)
+            return leave(middle[0](enter(x)), x)
         h, skips = x, []
         for scale in range(last):
             skip, h = descend(scale, h)
             skips.append(skip)
         source = h
-        (h,) = stage(last, self.middle.reach, lambda box: [self.middle(box.of(source), embedding)])
+        (h,) = stage(last, self.middle.reach, lambda box: [middle[0](box.of(source))])
         for scale in reversed(range(last)):
             h = ascend(scale, h, skips.pop())
         return h
@@ -214,6 +253,13 @@ class _Backbone(nn.Module):
         phase = noise_level.float()[:, None] * self.frequencies.float()[None]
         features = torch.cat([phase.cos(), phase.sin()], dim=1)
         return self.embed(features.to(self.head.weight.dtype))
+
+
+def _computes_in(weight: Tensor) -> torch.dtype:
+    """What convolutions with such weights give."""
+    if torch.is_autocast_enabled(weight.device.type):
+        return torch.get_autocast_dtype(weight.device.type)
+    return weight.dtype
 
 
 def _pad(x: Tensor, multiple: int) -> Tensor:
@@ -269,6 +315,8 @@ class Denoiser(nn.Module):
             TypeError: x or sigma is not a floating-point tensor.
         """
         self._check(x, sigma)
+        if not len(x):
+            return x
         height, width = x.shape[-2:]
         noisy = x.float()
         level = sigma.to(device=x.device, dtype=torch.float32).reshape(-1).expand(x.shape[0])
