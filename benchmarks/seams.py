@@ -18,6 +18,7 @@ import math
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from skimage import data
 from torch import Tensor
 
@@ -38,11 +39,16 @@ WAYS = ("whole", "mask-shift", "mask-shift, published", "joint", "plain blend")
 def pictures(folder: Path | None, size: int, count: int) -> Tensor:
     """Middles (count or fewer, 3, size, size) in [0, 1], of pictures that are large enough.
 
-    Of scikit-image's photographs first, then of the folder.
+    Of scikit-image's photographs first, then of the folder. The latter are made smaller as far as can be:
+    the blocks of JPEG, 8 x 8, would be borders of the truth itself where windows have theirs.
     """
     crops = []
     paths = sorted(folder.iterdir()) if folder is not None else []
-    photographs = (read_picture(path).pixels for path in paths if path.suffix.lower() in SUFFIXES)
+    photographs = (
+        _shrunk(read_picture(path).pixels, size)
+        for path in paths
+        if path.suffix.lower() in SUFFIXES
+    )
     examples = (
         torch.from_numpy(getattr(data, name)().copy()).permute(2, 0, 1).float() / 255
         for name in ("astronaut", "chelsea", "coffee")
@@ -55,6 +61,16 @@ def pictures(folder: Path | None, size: int, count: int) -> Tensor:
     if not crops:
         raise SystemExit(f"--size: {size} is larger than every photograph")
     return torch.stack(crops)
+
+
+def _shrunk(x: Tensor, size: int) -> Tensor:
+    """A picture whose shorter side is ``size``, or what it was if that is less."""
+    height, width = x.shape[1:]
+    if min(height, width) <= size:
+        return x
+    sides = [round(n * size / min(height, width)) for n in (height, width)]
+    small = F.interpolate(x[None], sides, mode="bicubic", antialias=True, align_corners=False)
+    return small[0].clamp(0, 1)
 
 
 TASKS = ("noise", "sr", "missing")
