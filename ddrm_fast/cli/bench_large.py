@@ -246,9 +246,9 @@ _RUN = {"whole": _whole, "tiles": _tiles, "mask-shift": _mask_shift, "on disk": 
 def table(rows: Sequence[dict]) -> str:
     """The measurements as people read them."""
     lines = [
-        "| picture | task | method | window / stride | batch | workers | steps, prior | MP/s | "
+        "| picture | task | method | window / stride | batch | workers | threads | steps, prior | MP/s | "
         "processor s/MP | peak | network | steps | canvas, read, write |",
-        "|---|---|---|---|---:|---:|---|---:|---:|---:|---:|---:|---:|",
+        "|---|---|---|---|---:|---:|---:|---|---:|---:|---:|---:|---:|---:|",
     ]
     for row in rows:
         seconds = row["seconds"]
@@ -262,7 +262,8 @@ def table(rows: Sequence[dict]) -> str:
         together = row["batch"] if row["waves"] else "one by one"
         lines.append(
             f"| {row['side']}² | {row['task']} | {row['method']} | {row['window']} / {stride} | {together} "
-            f"| {row['workers']} | {row['steps']}, {row['prior']} | {row['megapixels_per_second']:.4f} "
+            f"| {row['workers']} | {row['threads']} | {row['steps']}, {row['prior']} "
+            f"| {row['megapixels_per_second']:.4f} "
             f"| {row['processor_seconds_per_megapixel']:.1f} | {row['peak_bytes'] / 2**20:.0f} MiB "
             f"| {share(seconds['network'])} | {share(seconds['steps'])} | {share(disk)} |"
         )
@@ -309,6 +310,7 @@ def plot(path: Path, rows: Sequence[dict]) -> bool:
             and (row["task"], row["stride"]) == (plain.task, plain.stride)
             and row["window"] == _WINDOWS.get(method, plain.window)
             and (row["batch"], row["waves"], row["workers"]) == (1, True, 1)
+            and row["threads"] == rows[0]["threads"]
         ]
         chosen.sort(key=lambda row: row["side"])
         pixels = [row["side"] ** 2 / 1e6 for row in chosen]
