@@ -382,7 +382,7 @@ class _Moments:
         self._square[image] += change * (x - self.mean[image])
 
     def std(self, count: int) -> Tensor:
-        return self._square.div_(max(1, count - 1)).clamp_min_(0).sqrt_()
+        return (self._square / max(1, count - 1)).clamp_min_(0).sqrt_()
 
 
 def _chunks(batch: int, num_samples: int, size: int) -> Iterator[list[tuple[int, int]]]:

@@ -265,6 +265,13 @@ def test_subclass_without_methods():
         restore(H_funcs=ddrm.H_functions())
 
 
+@pytest.mark.parametrize("method", ["V", "Vt", "U", "Ut", "singulars", "add_zeros", "to_operator"])
+def test_each_method_that_a_subclass_does_not_give_is_named(method):
+    vec = () if method == "singulars" else (torch.zeros(1, 12),)
+    with pytest.raises(NotImplementedError, match=rf"^H_functions\.{method}$"):
+        getattr(ddrm.H_functions(), method)(*vec)
+
+
 A = ddnm.SuperResolution(3, 8, 2, "cpu")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,11 @@ from ...operators.base import Operator
 
 #: the methods that say what a degradation is; an operator stands for them unless one is overridden
 BASIS = ("V", "Vt", "U", "Ut", "singulars")
+
+
+def _missing(functions: Functions, method: str) -> NoReturn:
+    """What the published base class raises where a solver needs what a class does not give."""
+    raise NotImplementedError(f"{type(functions).__name__}.{method}")
 
 
 class Functions:
@@ -29,27 +36,27 @@ class Functions:
 
     def V(self, vec: Tensor) -> Tensor:
         """Image (B, N) with the coefficients ``vec`` (B, N)."""
-        raise NotImplementedError(f"{type(self).__name__}.V")
+        _missing(self, "V")
 
     def Vt(self, vec: Tensor) -> Tensor:
         """Coefficients (B, N) of an image, measured ones first."""
-        raise NotImplementedError(f"{type(self).__name__}.Vt")
+        _missing(self, "Vt")
 
     def U(self, vec: Tensor) -> Tensor:
         """Measurement (B, m) with the coefficients ``vec`` (B, m)."""
-        raise NotImplementedError(f"{type(self).__name__}.U")
+        _missing(self, "U")
 
     def Ut(self, vec: Tensor) -> Tensor:
         """Coefficients (B, m) of a measurement."""
-        raise NotImplementedError(f"{type(self).__name__}.Ut")
+        _missing(self, "Ut")
 
     def singulars(self) -> Tensor:
         """Singular values, [m] or [N], whichever is shorter."""
-        raise NotImplementedError(f"{type(self).__name__}.singulars")
+        _missing(self, "singulars")
 
     def add_zeros(self, vec: Tensor) -> Tensor:
         """``vec`` (B, m) with zeros behind it: (B, N)."""
-        raise NotImplementedError(f"{type(self).__name__}.add_zeros")
+        _missing(self, "add_zeros")
 
     def fast(self) -> Operator | None:
         """The operator that stands for V, Vt, U and Ut; None for a class of the caller's own."""
@@ -57,7 +64,7 @@ class Functions:
 
     def to_operator(self, y: Tensor, name: str = "vec") -> Tensor:
         """A measurement (B, ...) in the layout of :attr:`operator`; for classes that have one."""
-        raise NotImplementedError(f"{type(self).__name__}.to_operator")
+        _missing(self, "to_operator")
 
     def from_operator(self, y: Tensor) -> Tensor:
         """The flat measurement (B, m) of the layout of :attr:`operator`."""
