@@ -25,9 +25,10 @@ from pathlib import Path
 
 import torch
 
-from ddrm_fast import metrics, ops
+from ddrm_fast import ops
 from ddrm_fast.cli import specs
 from ddrm_fast.cli.errors import FAILURES, one_line
+from ddrm_fast.evaluation import metrics
 from ddrm_fast.io import write_json
 from ddrm_fast.priors.batches import batches
 from ddrm_fast.priors.denoiser import Denoiser, DenoiserConfig

@@ -23,8 +23,9 @@ from skimage import data
 from torch import Tensor
 
 import ddrm_fast
-from ddrm_fast import metrics, operators
+from ddrm_fast import operators
 from ddrm_fast.cli.tasks import TASKS as USUAL
+from ddrm_fast.evaluation import metrics
 from ddrm_fast.io import SUFFIXES, Panel, read_picture, sheet
 from ddrm_fast.large import Windows, restore_windows, windowed, windows_for
 from ddrm_fast.large.seams import border_ratio

@@ -6,6 +6,8 @@
 >>> result.mean, result.std
 """
 
+from importlib import import_module
+
 import torch  # noqa: F401  (first: its OpenMP runtime then serves the compiled extension too)
 
 from . import large, operators, ops, priors, samplers
@@ -56,3 +58,17 @@ __all__ = [
     "samplers",
     "use_backend",
 ]
+
+#: modules that are loaded when they are asked for
+_LATER = {
+    "metrics": "evaluation.metrics",
+    "perceptual": "evaluation.perceptual",
+    "streams": "machine.overlap",
+    "workers": "machine.workers",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _LATER:
+        return import_module(f"{__name__}.{_LATER[name]}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

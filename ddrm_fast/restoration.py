@@ -28,7 +28,7 @@ from .arguments import (
     warn_bytes,
 )
 from .fallback import FallingBack, fits_black
-from .heap import kept_memory
+from .machine.heap import kept_memory
 from .operators import Denoising, Operator
 from .priors import Prior, load_prior
 from .samplers import DDIM, DDRM, Hold, Known, Sampler, StepInfo, Travel, run

@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 import ddrm_fast
-from ddrm_fast import metrics, operators
+from ddrm_fast import operators
+from ddrm_fast.evaluation import metrics
 from ddrm_fast.io import Panel, heat, read_picture, sheet
 from ddrm_fast.samplers import DDRM
 

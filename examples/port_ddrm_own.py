@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 import ddrm_fast
-from ddrm_fast import DDRM, metrics, operators
+from ddrm_fast import DDRM, operators
+from ddrm_fast.evaluation import metrics
 
 HERE = Path(__file__).parent
 

@@ -4,7 +4,7 @@ import resource
 
 import torch
 
-from ddrm_fast import heap
+from ddrm_fast.machine import heap
 
 
 def faults(megabytes=80):

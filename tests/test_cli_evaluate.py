@@ -7,10 +7,11 @@ import pytest
 import torch
 from cli_cases import QUICK, fails, files, picture, record, scene
 
-from ddrm_fast import perceptual, restoration
+from ddrm_fast import restoration
 from ddrm_fast.cli import main
+from ddrm_fast.evaluation import perceptual
+from ddrm_fast.evaluation.perceptual import Features
 from ddrm_fast.io import read_picture
-from ddrm_fast.perceptual import Features
 
 
 def test_evaluate(here, capsys):

@@ -25,8 +25,8 @@ from conformance import (
 from tolerances import NORMAL, STEP, assert_close
 
 from ddrm_fast import ops
+from ddrm_fast.machine.overlap import Transfers
 from ddrm_fast.ops import BackendError, Noise, dct, philox
-from ddrm_fast.streams import Transfers
 
 if not torch.cuda.is_available():
     pytest.skip("needs a GPU", allow_module_level=True)

@@ -11,7 +11,7 @@ from unittest import mock
 import heap_runs
 import pytest
 
-from ddrm_fast import heap
+from ddrm_fast.machine import heap
 
 pytestmark = [
     pytest.mark.skipif(heap._glibc() is None, reason="the C library is not glibc"),

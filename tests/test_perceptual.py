@@ -11,8 +11,8 @@ import torch
 from scipy.linalg import sqrtm
 from torch import nn
 
-from ddrm_fast import perceptual
-from ddrm_fast.perceptual import (
+from ddrm_fast.evaluation import perceptual
+from ddrm_fast.evaluation.perceptual import (
     ALEXNET,
     INCEPTION,
     Features,

@@ -11,9 +11,10 @@ import torch
 from PIL import Image, ImageOps
 
 import ddrm_fast
-from ddrm_fast import metrics, operators
+from ddrm_fast import operators
 from ddrm_fast.cli.edges import continue_blurred
 from ddrm_fast.cli.sampling import for_channels
+from ddrm_fast.evaluation import metrics
 from ddrm_fast.io import (
     OutputError,
     Panel,

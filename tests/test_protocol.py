@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 
 import ddrm_fast
-from ddrm_fast import metrics, operators, perceptual
+from ddrm_fast import operators
+from ddrm_fast.evaluation import metrics, perceptual
+from ddrm_fast.evaluation.perceptual import Features, Unavailable
 from ddrm_fast.io import read_picture
-from ddrm_fast.perceptual import Features, Unavailable
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 protocol = pytest.importorskip("ddrm_protocol")

@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from ddrm_fast.streams import Transfers, overlapped
+from ddrm_fast.machine.overlap import Transfers, overlapped
 
 WAIT = 20  # seconds; only a test that fails waits so long
 

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from ddrm_fast.cli import main
+from ddrm_fast.machine.cpu_share import CpuShare
 from ddrm_fast.priors import runs, training
 from ddrm_fast.priors.batches import batches, draw_batch
-from ddrm_fast.priors.cpu_share import CpuShare
 from ddrm_fast.priors.dead_leaves import DeadLeavesConfig
 from ddrm_fast.priors.denoiser import DenoiserConfig, load_denoiser
 from ddrm_fast.priors.pictures import CropConfig, CropSource, load_folders, make_leaves, pack

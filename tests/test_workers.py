@@ -93,7 +93,7 @@ def test_workers_have_the_package_of_the_driver(here):
     Path("ddrm_fast/__init__.py").write_text("raise ImportError('another package')")
     program = """
 import ddrm_fast
-from ddrm_fast import workers
+from ddrm_fast.machine import workers
 disconnect = workers.connect(quiet=True)
 with workers.Pool(lambda: lambda item: ddrm_fast.__file__, workers.Layout(1, 1)) as pool:
     assert dict(pool.run([0])) == {0: ddrm_fast.__file__}

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .. import metrics, perceptual, restoration
+from .. import restoration
+from ..evaluation import metrics, perceptual
 from ..operators import Operator
 from .sampling import Drawing
 from .tasks import degradation, multiples, pad
@@ -52,7 +53,7 @@ def evaluate(
 
     Args:
         x: Clean picture (C, H, W) in [0, 1].
-        lpips: See :func:`ddrm_fast.perceptual.load_lpips`.
+        lpips: See :func:`ddrm_fast.evaluation.perceptual.load_lpips`.
 
     Returns:
         Figures for the record, and the estimates (C, H, W) by method; "sample" is the first sample, its

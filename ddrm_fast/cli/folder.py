@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from ..io import OutputError
-from ..streams import overlapped
+from ..machine.overlap import overlapped
 from .errors import FAILURES, one_line
 from .inputs import Input
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .. import metrics
+from ..evaluation import metrics
 from ..io import Picture, read_measurement, read_picture
 from ..io.files import digest
 from ..operators import Operator

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .. import perceptual
+from ..evaluation import perceptual
+from ..evaluation.perceptual import Features, Unavailable
 from ..io import read_picture
-from ..perceptual import Features, Unavailable
 
 
 @dataclass
@@ -20,8 +20,8 @@ class Perception:
     """Measures that look through a network.
 
     Attributes:
-        lpips: See :func:`ddrm_fast.perceptual.load_lpips`; None where it is not here.
-        inception: See :func:`ddrm_fast.perceptual.load_inception`; None where it is not here
+        lpips: See :func:`ddrm_fast.evaluation.perceptual.load_lpips`; None where it is not here.
+        inception: See :func:`ddrm_fast.evaluation.perceptual.load_inception`; None where it is not here
             or was not asked for.
         left_out: What is not measured and why, a line each.
         quiet: No progress bar.

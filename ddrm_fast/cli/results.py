@@ -14,7 +14,7 @@ import torch
 
 import ddrm_fast
 
-from .. import metrics
+from ..evaluation import metrics
 from ..io import OutputError, Panel, Picture, heat, sheet, write_atomically, write_picture
 from ..io.files import reason
 from ..ops.dispatch import choose

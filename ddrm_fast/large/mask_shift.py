@@ -15,11 +15,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..heap import kept_memory
+from ..machine.heap import kept_memory
+from ..machine.workers import Lost, Pool
 from ..operators import Operator
 from ..operators.cuts import Box, Cuts
 from ..samplers import Hold, Known, StepInfo
-from ..workers import Lost, Pool
 from .draw import Batch, Draw, Drawer, Item, cuts_of
 from .waves import waves as waves_of
 from .windows import Windows

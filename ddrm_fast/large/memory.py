@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from ..heap import give_back
+from ..machine.heap import give_back
 from ..priors import Prior
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")

@@ -20,16 +20,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .. import metrics
 from ..arguments import check_labels, check_prior, check_sampler, check_travel, noise_levels, seeds
+from ..evaluation import metrics
 from ..io.blocks import Block, BlockError, BlockPicture, write_blocks
 from ..io.files import in_words
+from ..machine.workers import Pool
 from ..operators import Denoising, Inpainting, Operator
 from ..operators.cuts import Box, Cuts
 from ..priors import Prior, load_prior
 from ..samplers import DDRM, Sampler, Travel
 from ..samplers.known import check_gradient
-from ..workers import Pool
 from .clock import Clock
 from .draw import Draw, drawer_of_worker
 from .mask_shift import mask_shift, on_workers

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from ..heap import kept_memory
+from ..machine.heap import kept_memory
 from .stages import Box, in_tiles
 
 FORMAT = "ddrm_fast.denoiser/1"

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ..machine.cpu_share import CpuShare
 from .batches import batches
-from .cpu_share import CpuShare
 from .dead_leaves import DeadLeavesConfig
 from .denoiser import Denoiser, DenoiserConfig, save_metadata
 from .pictures import CropConfig, CropSource, load_folders

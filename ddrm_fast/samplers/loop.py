@@ -10,7 +10,7 @@ from itertools import count
 import torch
 from torch import Tensor
 
-from ..heap import kept_memory
+from ..machine.heap import kept_memory
 from ..operators.base import Measurement, Operator, Rows
 from ..ops import Noise, normal
 from ..priors.prior import Prior

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from .operators import Operator
+from ..operators import Operator
 
 
 def psnr(estimate: Tensor, truth: Tensor) -> float:

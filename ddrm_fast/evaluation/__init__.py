@@ -1,0 +1,1 @@
+"""How good a restored picture is: metrics of pictures and of sets of pictures."""
