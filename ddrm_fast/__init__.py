@@ -7,6 +7,7 @@
 """
 
 from importlib import import_module
+from pathlib import Path
 
 import torch  # noqa: F401  (first: its OpenMP runtime then serves the compiled extension too)
 
@@ -58,6 +59,15 @@ __all__ = [
     "samplers",
     "use_backend",
 ]
+
+
+def _read_ddpm(path: Path, name: str) -> Prior:
+    from .ddpm.files import load_ddpm_prior  # loaded when such a file is read
+
+    return load_ddpm_prior(path, name)
+
+
+priors.register_reader("ddrm_fast.ddpm/1", _read_ddpm)
 
 #: modules that are loaded when they are asked for
 _LATER = {

@@ -14,8 +14,8 @@ from PIL import Image
 import ddrm_fast
 from ddrm_fast import DDRM, Prior, Schedule, operators
 from ddrm_fast.cli import main
-from ddrm_fast.priors.published.guided import GuidedClassifier, GuidedConfig, GuidedUNet
-from ddrm_fast.priors.published.layers import timestep_embedding
+from ddrm_fast.priors.networks.guided import GuidedClassifier, GuidedConfig, GuidedUNet
+from ddrm_fast.priors.networks.layers import timestep_embedding
 from ddrm_fast.priors.published.recognise import ddpm_config, guided_config
 
 GOLDEN = Path(__file__).parent / "golden" / "unet"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..priors.adapters import unet2d
-from ..priors.published.guided import GROUPS, AttentionBlock, GuidedConfig, GuidedUNet, ResBlock
+from ..priors.networks.guided import GROUPS, AttentionBlock, GuidedConfig, GuidedUNet, ResBlock
 
 if TYPE_CHECKING:
     from .config import DDPMConfig

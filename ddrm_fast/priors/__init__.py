@@ -7,6 +7,7 @@ from .guidance import classifier_free, classifier_guidance
 from .load import load_prior
 from .prior import Prior
 from .published import PRESETS, load_classifier
+from .readers import register_reader
 from .schedule import Schedule
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "from_diffusers",
     "load_classifier",
     "load_prior",
+    "register_reader",
     "wrap_diffusers",
 ]

@@ -15,6 +15,7 @@ from .gaussian import GaussianPrior
 from .prior import Prior
 from .published import PRESETS, load_published
 from .published.load import check_config
+from .readers import reader_of
 
 DEFAULT = Path(__file__).with_name("default.safetensors")
 
@@ -89,11 +90,10 @@ def _read(name_or_path: str | Path, config: Mapping[str, Any] | None) -> Prior:
             f"{path}: expected a file written by `ddrm-fast train`, a published checkpoint "
             f"({', '.join(CHECKPOINTS)}), or a diffusers folder"
         )
-    from ..ddpm.files import is_ddpm, load_ddpm_prior  # that package needs this one
-
-    if is_ddpm(path):
+    reader = reader_of(path)
+    if reader is not None:
         _needs_none(config, path)
-        return load_ddpm_prior(path, str(name_or_path))
+        return reader(path, str(name_or_path))
     if is_denoiser(path):
         network = load_denoiser(path)
         _needs_none(config, path)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import copy
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
 from ..ops import noise_keys, normal
 
-if TYPE_CHECKING:
-    from .prior import Prior
+Denoise = Callable[[str, Tensor, float], Tensor]
 
 DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 PRECISIONS = ("auto", *DTYPES)
@@ -30,13 +29,21 @@ def check_precision(precision: str) -> str:
     return precision
 
 
-def fastest_precision(prior: Prior, device: torch.device) -> str:
+def fastest_precision(denoise: Denoise, channels: int, device: torch.device) -> str:
     """What "auto" means: bfloat16 on processors with instructions for it, if the network bears it.
 
     Depends on machine and network alone, never on timings, so that a picture can be made again. On a GPU
     half precision is asked for by name.
+
+    Args:
+        denoise:
+            ``(precision, x, sigma) -> clean``: the network in a number format, x (1, C, 64, 64).
+        channels:
+            C.
+        device:
+            Where it would compute.
     """
-    if device.type == "cpu" and native_bfloat16() and _bears(prior, "bfloat16"):
+    if device.type == "cpu" and native_bfloat16() and _bears(denoise, channels, "bfloat16"):
         return "bfloat16"
     return "float32"
 
@@ -47,19 +54,15 @@ def native_bfloat16() -> bool:
 
 
 @torch.no_grad()
-def _bears(prior: Prior, precision: str) -> bool:
+def _bears(denoise: Denoise, channels: int, precision: str) -> bool:
     """Whether a small picture comes out the same at several noise levels, within TOLERANCE."""
-    channels = prior.channels or 3
     across = torch.linspace(-1, 1, 64)
     picture = torch.where(across[:, None] * across < 0, -across.abs(), across.abs()).sin()
     noise = normal(noise_keys(1, 0), channels, 64, 64)
-    labels = None if prior.num_classes is None else torch.zeros(1, dtype=torch.int64)
-    exact, rough = copy.copy(prior), copy.copy(prior)
-    exact.precision, rough.precision = "float32", precision
     try:
         for level in LEVELS:
             x = picture.expand(1, channels, 64, 64) + level * noise
-            change = rough.denoise(x, level, labels) - exact.denoise(x, level, labels)
+            change = denoise(precision, x, level) - denoise("float32", x, level)
             if not float(change.square().mean().sqrt()) <= TOLERANCE * level:  # (nor NaN)
                 return False
     except (RuntimeError, ValueError):  # not made for 64 x 64 pixels, or for these levels

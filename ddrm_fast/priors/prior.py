@@ -123,8 +123,16 @@ class Prior:
             return check_precision(self.precision)
         device = torch.device(device)
         if device.type not in self._fastest:
-            self._fastest[device.type] = fastest_precision(self, device)
+            channels = self.channels or 3
+            self._fastest[device.type] = fastest_precision(self._denoise_in, channels, device)
         return self._fastest[device.type]
+
+    def _denoise_in(self, precision: str, x: Tensor, sigma: float) -> Tensor:
+        """:meth:`denoise` in a number format."""
+        other = copy(self)
+        other.precision = precision
+        labels = None if self.num_classes is None else torch.zeros(len(x), dtype=torch.int64)
+        return other.denoise(x, sigma, labels)
 
     def in_float32(self, device: torch.device | str = "cpu") -> Prior | None:
         """The same prior in float32 where it computes in half precision on this device; else None."""

@@ -12,10 +12,10 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ..adapters import wrap_diffusers
+from ..networks.ddpm import DDPMUNet
+from ..networks.guided import GuidedClassifier, GuidedUNet
 from ..prior import Prior
 from ..schedule import Schedule
-from .ddpm import DDPMUNet
-from .guided import GuidedClassifier, GuidedUNet
 from .presets import PRESETS, Preset
 from .recognise import ddpm_config, family, guided_config
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from .ddpm import DDPMConfig
-from .guided import GuidedConfig
+from ..networks.ddpm import DDPMConfig
+from ..networks.guided import GuidedConfig
 
 Weights = Mapping[str, Tensor]
 

@@ -1,0 +1,1 @@
+"""Architectures: torch modules alone, which know nothing of priors, files or schedules."""
