@@ -4,28 +4,84 @@
 >>> operator = ddrm_fast.operators.SuperResolution(4)
 >>> result = ddrm_fast.restore(y, operator, sigma_y=0.05, num_samples=4)
 >>> result.mean, result.std
+
+Names are loaded when they are asked for: `import ddrm_fast` by itself is quick and does not import
+PyTorch, so that the shell's help and completion answer at once.
 """
 
 from importlib import import_module
-from pathlib import Path
-
-import torch  # noqa: F401  (first: its OpenMP runtime then serves the compiled extension too)
-
-from . import large, operators, ops, priors, samplers
-from .ops import BackendError, backends, use_backend
-from .priors import (
-    DenoiserPrior,
-    Prior,
-    Schedule,
-    classifier_free,
-    classifier_guidance,
-    load_classifier,
-    load_prior,
-)
-from .restoration import Restoration, degrade, restore, sample
-from .samplers import DDIM, DDNM, DDPM, DDRM, ILVR, DDNMPlus, Hold, Known, RePaint, StepInfo, Travel
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+#: module -> what it gives to the package's face
+_NAMES = {
+    "ops": ("BackendError", "backends", "use_backend"),
+    "priors": (
+        "DenoiserPrior", "Prior", "Schedule", "classifier_free", "classifier_guidance", "load_classifier",
+        "load_prior",
+    ),
+    "restoration": ("Restoration", "degrade", "restore", "sample"),
+    "samplers": (
+        "DDIM", "DDNM", "DDNMPlus", "DDPM", "DDRM", "Hold", "ILVR", "Known", "RePaint", "StepInfo", "Travel",
+    ),
+}  # fmt: skip
+#: rooms, and modules that live in one, by the name that they have here
+_MODULES = {
+    name: name
+    for name in (
+        "bench", "compat", "ddpm", "evaluation", "io", "large", "machine", "operators", "ops", "priors",
+        "samplers",
+    )
+} | {
+    "metrics": "evaluation.metrics",
+    "perceptual": "evaluation.perceptual",
+    "streams": "machine.overlap",
+    "workers": "machine.workers",
+}  # fmt: skip
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
+
+if TYPE_CHECKING:  # the same, for those who read and do not run
+    from . import (
+        bench,
+        compat,
+        ddpm,
+        evaluation,
+        io,
+        large,
+        machine,
+        operators,
+        ops,
+        priors,
+        samplers,
+    )
+    from .evaluation import metrics, perceptual
+    from .machine import overlap as streams
+    from .machine import workers
+    from .ops import BackendError, backends, use_backend
+    from .priors import (
+        DenoiserPrior,
+        Prior,
+        Schedule,
+        classifier_free,
+        classifier_guidance,
+        load_classifier,
+        load_prior,
+    )
+    from .restoration import Restoration, degrade, restore, sample
+    from .samplers import (
+        DDIM,
+        DDNM,
+        DDPM,
+        DDRM,
+        ILVR,
+        DDNMPlus,
+        Hold,
+        Known,
+        RePaint,
+        StepInfo,
+        Travel,
+    )
 
 __all__ = [
     "DDIM",
@@ -45,40 +101,42 @@ __all__ = [
     "StepInfo",
     "Travel",
     "backends",
+    "bench",
     "classifier_free",
     "classifier_guidance",
+    "compat",
+    "ddpm",
     "degrade",
+    "evaluation",
+    "io",
     "large",
     "load_classifier",
     "load_prior",
+    "machine",
+    "metrics",
     "operators",
     "ops",
+    "perceptual",
     "priors",
     "restore",
     "sample",
     "samplers",
+    "streams",
     "use_backend",
+    "workers",
 ]
 
 
-def _read_ddpm(path: Path, name: str) -> Prior:
-    from .ddpm.files import load_ddpm_prior  # loaded when such a file is read
-
-    return load_ddpm_prior(path, name)
-
-
-priors.register_reader("ddrm_fast.ddpm/1", _read_ddpm)
-
-#: modules that are loaded when they are asked for
-_LATER = {
-    "metrics": "evaluation.metrics",
-    "perceptual": "evaluation.perceptual",
-    "streams": "machine.overlap",
-    "workers": "machine.workers",
-}
-
-
 def __getattr__(name: str) -> object:
-    if name in _LATER:
-        return import_module(f"{__name__}.{_LATER[name]}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _HOME:
+        value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    elif name in _MODULES:
+        value = import_module(f"{__name__}.{_MODULES[name]}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from pkgutil import resolve_name
 
 from safetensors import SafetensorError, safe_open
 
@@ -11,17 +12,18 @@ from .prior import Prior
 
 Reader = Callable[[Path, str], Prior]
 
-_READERS: dict[str, Reader] = {}
+#: functions, or where they are: MODULE:NAME, loaded when such a file is read
+_READERS: dict[str, Reader | str] = {"ddrm_fast.ddpm/1": "ddrm_fast.ddpm.files:load_ddpm_prior"}
 
 
-def register_reader(format: str, reader: Reader) -> None:
+def register_reader(format: str, reader: Reader | str) -> None:
     """Makes :func:`load_prior` read files of a format; a room above this one brings its own so.
 
     Args:
         format:
             What stands under ``format`` in the file's metadata.
         reader:
-            ``(path, name) -> Prior``; imports what it needs when it is called.
+            ``(path, name) -> Prior``, or where that is, ``"module:function"``, loaded when it is needed.
     """
     _READERS[format] = reader
 
@@ -37,6 +39,7 @@ def reader_of(path: Path) -> Reader | None:
         return None
     try:
         with safe_open(str(path), framework="pt", device="cpu") as file:
-            return _READERS.get((file.metadata() or {}).get("format", ""))
+            found = _READERS.get((file.metadata() or {}).get("format", ""))
     except (SafetensorError, OSError):
         return None
+    return resolve_name(found) if isinstance(found, str) else found
