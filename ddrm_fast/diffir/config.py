@@ -94,9 +94,7 @@ class DiffIRConfig:
         _expect(self.dim % 2 == 0, "dim", self.dim, "an even number")
         for level, count in enumerate(self.heads):
             width = self.dim * 2**level
-            _expect(
-                width % count == 0, "heads", self.heads, f"divisors: level {level} has {width}"
-            )
+            _expect(width % count == 0, "heads", self.heads, f"divisors: level {level} has {width}")
         _expect(
             self.dim * 2 % self.heads[0] == 0, "heads", self.heads, "a first that divides 2 dim"
         )

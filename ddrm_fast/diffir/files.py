@@ -69,9 +69,7 @@ def load(path: str | Path, name: str | None = None, device: torch.device | str =
     if name is not None:
         wanted = preset(name, config.stage)
         if config != wanted:
-            raise ValueError(
-                f"{path}: is not {name}: {'; '.join(differences(config, wanted))}"
-            )
+            raise ValueError(f"{path}: is not {name}: {'; '.join(differences(config, wanted))}")
     network = build(config)
     fill(network, weights, str(path))
     return network.eval().requires_grad_(False).to(device)

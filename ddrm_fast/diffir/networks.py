@@ -24,7 +24,7 @@ def start_vectors(batch: int, seed: int | Tensor = 0, sample: int | Tensor | Non
         sample: Number of the draw, one for all or int64 [B]; default 0, 1, ..., B - 1.
     """
     keys = noise_keys(batch, seed, sample)
-    return normal(keys, 1, 1, PRIOR, 0, STREAM)[:, 0, 0]
+    return normal(keys, 1, 1, PRIOR, stream=STREAM)[:, 0, 0]
 
 
 class DiffIRS1(nn.Module):

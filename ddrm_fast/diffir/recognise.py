@@ -44,7 +44,9 @@ def own_names(weights: Weights, what: str) -> dict[str, Tensor]:
             x = own.pop(name)
             same = twin not in own or (own[twin].shape == x.shape and bool((own[twin] == x).all()))
             if not same:
-                raise ValueError(f"{what}: {name} and {twin} are one tensor, but their values differ")
+                raise ValueError(
+                    f"{what}: {name} and {twin} are one tensor, but their values differ"
+                )
             own.setdefault(twin, x)
     return own
 
@@ -125,7 +127,9 @@ class _Facts:
         pattern = re.compile(re.escape(part) + r"\.(\d+)\.")
         found = {int(match[1]) for name in self.weights if (match := pattern.match(name))}
         if len(found) < least or found != set(range(len(found))):
-            raise ValueError(f"{self.what}: {part} has the blocks {sorted(found)}; some are missing")
+            raise ValueError(
+                f"{self.what}: {part} has the blocks {sorted(found)}; some are missing"
+            )
         return len(found)
 
     def residual_blocks(self, encoder: str) -> int:

@@ -19,7 +19,9 @@ from ..schedule import Schedule
 from .presets import PRESETS, Preset
 from .recognise import ddpm_config, family, guided_config
 
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "ema", "module")
+_WRAPPERS = (
+    "params_ema", "params", "state_dict", "model_state_dict", "model", "ema", "module",
+)  # fmt: skip
 
 
 def load_published(path: str | Path, config: Mapping[str, Any] | None = None) -> Prior:
