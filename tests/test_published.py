@@ -238,7 +238,7 @@ def test_guidance_needs_classes_and_whole_labels(tmp_path):
 
 def test_a_guided_prior_is_of_the_same_kind():
     """Adapters with classes keep their own class, and what the precision check found is forgotten."""
-    prior = ddrm_fast.DenoiserPrior(lambda x, sigma: 0.5 * x, (-1.0, 1.0))
+    prior = ddrm_fast.DenoiserPrior(lambda x, sigma, labels=None: 0.5 * x, (-1.0, 1.0))
     prior.num_classes, prior._fastest["cpu"] = 2, "bfloat16"
     guided = ddrm_fast.classifier_free(prior, 2.0, null_label=1)
     assert type(guided) is type(prior) and guided.num_classes == 2 and not guided._fastest

@@ -253,6 +253,7 @@ class _Windowed(Prior):
         super().__init__(
             self._tiled, prior.prediction, prior.schedule, prior.channels, prior.name,
             num_classes=prior.num_classes, precision=prior.precision, module=prior.module,
+            fractional=prior.fractional, sigma_min=prior.sigma_min,
         )  # fmt: skip
 
     def _inner(self) -> Prior:
@@ -270,7 +271,7 @@ class _Windowed(Prior):
 
         def evaluate(part: Tensor, count: int) -> Tensor:
             chosen = None if labels is None else labels.repeat(count)
-            return inner(part, t.repeat(count), chosen)
+            return inner.at(part, t.repeat(count), chosen)
 
         return self.tiling.blend(x_t, evaluate)
 

@@ -3,7 +3,7 @@
 from .acceleration import accelerated
 from .adapters import DenoiserPrior, from_diffusers, wrap_diffusers
 from .gaussian import GaussianPrior
-from .guidance import classifier_free, classifier_guidance
+from .guidance import classifier_free, classifier_guidance, without_labels
 from .load import load_prior
 from .prior import Prior
 from .published import PRESETS, load_classifier
@@ -23,5 +23,6 @@ __all__ = [
     "load_classifier",
     "load_prior",
     "register_reader",
+    "without_labels",
     "wrap_diffusers",
 ]

@@ -32,7 +32,8 @@ class GaussianPrior(Prior):
         schedule: Schedule | None = None,
     ) -> None:
         self.power, self.mean = power, mean
-        super().__init__(self._eps, "eps", schedule or Schedule.linear(), name="gaussian")
+        schedule = schedule or Schedule.linear()
+        super().__init__(self._eps, "eps", schedule, name="gaussian", fractional=True)
 
     def _spectrum(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
@@ -50,7 +51,7 @@ class GaussianPrior(Prior):
         return (0.3 * power / whole).to(x)
 
     def _eps(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
-        abar = self.schedule.alphas_cumprod.to(x_t)[t.long()].view(-1, 1, 1, 1)
+        abar = self.schedule.abar_at(t.to(x_t.device)).to(x_t).view(-1, 1, 1, 1)
         mean = torch.as_tensor(self.mean).to(x_t)
         centred = torch.fft.rfft2(x_t - abar.sqrt() * mean)
         scaled = centred * (1 - abar).sqrt() / (abar * self._spectrum(x_t) + 1 - abar)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 
@@ -21,8 +21,9 @@ class Prior:
 
     Args:
         network:
-            ``(x_t, t[, labels]) -> output``: x_t (B, C, H, W) float32, t float32 [B] (timesteps 0 .. T - 1),
-            output (B, C or more, H, W); channels behind the first C (variances) are not read.
+            ``(x_t, t[, labels]) -> output``: x_t (B, C, H, W) float32, t float32 [B] (timesteps 0 .. T - 1,
+            whole numbers unless ``fractional``), output (B, C or more, H, W); channels behind the first C
+            (variances) are not read.
         prediction:
             What the output is: "eps" (noise), "x0" (clean image) or "v" (velocity).
         schedule:
@@ -44,6 +45,11 @@ class Prior:
             What holds the weights, for :meth:`to`; None: ``network``, if it is a Module.
         channels_last:
             Whether the network gets x_t in channels-last memory; :meth:`arrange` puts its weights there too.
+        fractional:
+            Whether the network takes any t from ``timestep(sigma_min)`` to T - 1, not whole numbers alone.
+        sigma_min:
+            The lowest noise level that the network knows, in the unit of [-1, 1] pictures; None: that of
+            timestep 0. Below it :meth:`denoise` keeps the score of this level.
     """
 
     network: Callable[..., Tensor]
@@ -56,6 +62,8 @@ class Prior:
     precision: str = "float32"
     module: torch.nn.Module | None = None
     channels_last: bool = False
+    fractional: bool = False
+    sigma_min: float | None = None
     _fastest: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -67,7 +75,43 @@ class Prior:
             raise ValueError(f"network: expected a callable, got {type(self.network).__name__}")
 
     def __call__(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The network's output, its shape checked.
+        """The network's output for whole timesteps.
+
+        A prior is no denoiser: what looks like a noise level in the place of t is refused.
+
+        Args:
+            x_t:
+                State (B, C, H, W): sqrt(abar_t) times a picture in [-1, 1], plus noise.
+            t:
+                Timesteps [B], whole numbers from 0 to T - 1. (:meth:`at` takes those between.)
+            labels:
+                Classes [B].
+
+        Returns:
+            (B, C or more, H, W), what ``prediction`` says.
+
+        Raises:
+            ValueError: t is none of these, or the output does not have x_t's shape (or more channels).
+        """
+        self._check_timesteps(x_t, t)
+        return self.at(x_t, t, labels)
+
+    def _check_timesteps(self, x_t: Tensor, t: Tensor) -> None:
+        last = self.schedule.T - 1
+        expected = f"t: expected timesteps [{len(x_t)}], whole numbers from 0 to {last}"
+        advice = "for a noise level call prior.denoise(x, sigma)"
+        if not isinstance(t, Tensor) or t.shape != x_t.shape[:1]:
+            got = f"shape {tuple(t.shape)}" if isinstance(t, Tensor) else repr(t)
+            raise ValueError(f"{expected}, got {got}; {advice}")
+        if t.device.type != "cpu" or torch.compiler.is_compiling():
+            return  # reading them would wait for the device
+        if not ((t >= 0) & (t <= last) & (t == t.round())).all():
+            raise ValueError(f"{expected}, got {t.tolist()}; {advice}, between timesteps prior.at")
+
+    def at(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+        """As a call, for timesteps that are not whole too if the prior is ``fractional``; t is not checked.
+
+        The sampling loops' door: nothing is read back from the device.
 
         Raises:
             ValueError: the output does not have x_t's shape (or more channels).
@@ -161,41 +205,104 @@ class Prior:
             )
         return -math.sqrt(1 - abar) / prediction_row(self.prediction, abar)[3]
 
+    def timestep(self, sigma: float) -> float:
+        """Where the network is asked for a noise level: the t with this sigma, whole unless ``fractional``.
+
+        Levels outside :attr:`sigma_range` give its ends.
+
+        Args:
+            sigma:
+                In the unit of [-1, 1] pictures, 0 or more.
+
+        Raises:
+            ValueError: sigma is negative or no number.
+        """
+        if not sigma >= 0:
+            raise ValueError(f"sigma: expected a noise level of 0 or more, got {sigma}")
+        t = self.schedule.timestep(max(sigma, self.sigma_range[0]))
+        if self.fractional:
+            return t
+        first = max(0, math.floor(t))
+        if t <= first:
+            return first
+        low, high = (self.schedule.sigma(k) for k in (first, first + 1))
+        return first + int(low == 0 or t - first > 0.5)  # the nearest logarithm
+
+    def steps(self, steps: int | Sequence[float], *, from_pure_noise: bool = False) -> list[float]:
+        """The timesteps that a sampler visits: :meth:`Schedule.steps`, for what this network takes.
+
+        Args:
+            steps:
+                A number of steps, or the timesteps; they need not be whole if the prior is ``fractional``.
+            from_pure_noise:
+                Allow abar = 0 at the first of them.
+
+        Raises:
+            ValueError: as :meth:`Schedule.steps`.
+        """
+        lowest = self.timestep(0.0) if self.fractional else None
+        if lowest == -1:  # a network for every level; the clean image itself is no step
+            lowest = math.nextafter(-1, 0)
+        return self.schedule.steps(steps, from_pure_noise=from_pure_noise, lowest=lowest)
+
+    @property
+    def sigma_range(self) -> tuple[float, float]:
+        """The lowest and the highest noise level that the network knows, [-1, 1] unit."""
+        known = ((1 - self.schedule.alphas_cumprod) / self.schedule.alphas_cumprod).sqrt()
+        low = float(known[0]) if self.sigma_min is None else self.sigma_min
+        return low, float(known[known.isfinite()][-1])
+
     @torch.no_grad()
     def denoise(self, x: Tensor, sigma: float | Tensor, labels: Tensor | None = None) -> Tensor:
         """Clean image from ``x`` = image + sigma times white noise.
+
+        Below the lowest level s of :attr:`sigma_range` the network is asked at s, and the score (x0 - x) /
+        sigma^2 stays what it is there (Tweedie's formula): x + (sigma / s)^2 (x0_s - x). So the picture moves
+        by less than at s, and ever less towards 0.
 
         Args:
             x:
                 (B, C, H, W), images in [-1, 1] plus noise.
             sigma:
-                Noise level in the same unit, > 0, one for all or [B]; between the smallest and the
-                largest of the schedule (the network is asked at the nearest timestep).
+                Noise level in the same unit, > 0, one for all or [B]; up to twice the largest of the schedule
+                (the network is asked at :meth:`timestep`).
 
         Returns:
             The posterior mean as the network sees it, (B, C, H, W).
 
         Raises:
-            ValueError: sigma is outside the schedule's range.
+            ValueError: sigma is not above 0, or far above the schedule's range.
         """
-        batch = x.shape[0]
-        levels = torch.as_tensor(sigma, dtype=torch.float64).cpu().reshape(-1)
-        if len(levels) not in (1, batch):
-            raise ValueError(f"sigma: expected one number or [{batch}], got {len(levels)} numbers")
-        levels = levels.expand(batch)
-        abar = self.schedule.alphas_cumprod
-        known = ((1 - abar) / abar).sqrt()
-        low, high = float(known[0]), float(known[torch.isfinite(known)][-1])
-        if batch and not ((levels >= 0.5 * low) & (levels <= 2 * high)).all():
-            raise ValueError(f"sigma: expected {low:.2g} to {high:.3g}, got {sigma}")
-        t = (levels.log()[:, None] - known.clamp_min(1e-12).log()[None]).abs().argmin(dim=1)
-        signal = (1 / (1 + levels**2)).sqrt()
-        noise = levels * signal
+        levels = self._levels_of(x, sigma)
+        low, high = self.sigma_range
+        if not (levels <= 2 * high).all():
+            raise ValueError(f"sigma: expected above 0, up to {high:.3g}, got {sigma}")
+        asked = levels.clamp(min=low)
+        times = {level: self.timestep(level) for level in set(asked.tolist())}
+        t = torch.tensor([times[level] for level in asked.tolist()], dtype=torch.float32)
+        signal = (1 / (1 + asked**2)).sqrt()
+        noise = asked * signal
         x_t = x * signal.to(x.device, x.dtype).view(-1, 1, 1, 1)
-        out = self(x_t, t.to(x.device, torch.float32), labels)[:, : x.shape[1]].to(x.dtype)
-        if self.prediction == "x0":
-            return out
+        out = self.at(x_t, t.to(x.device), labels)[:, : x.shape[1]].to(x.dtype)
         signal, noise = (v.to(x.device, x.dtype).view(-1, 1, 1, 1) for v in (signal, noise))
         if self.prediction == "eps":
-            return (x_t - noise * out) / signal
-        return signal * x_t - noise * out
+            out = (x_t - noise * out) / signal
+        elif self.prediction == "v":
+            out = signal * x_t - noise * out
+        return held_score(out, x, levels / low)
+
+    def _levels_of(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        """Noise levels, one for each picture, float64 [B] on the processor."""
+        levels = torch.as_tensor(sigma, dtype=torch.float64).cpu().reshape(-1)
+        if len(levels) not in (1, len(x)):
+            raise ValueError(f"sigma: expected one number or [{len(x)}], got {len(levels)} numbers")
+        if not (levels > 0).all():
+            raise ValueError(f"sigma: expected > 0, got {levels.tolist()}")
+        return levels.expand(len(x))
+
+
+def held_score(x0: Tensor, x: Tensor, share: Tensor) -> Tensor:
+    """x0 of the lowest known level as that of `share` (a part of 1) of it: see :meth:`Prior.denoise`."""
+    if bool((share >= 1).all()):
+        return x0
+    return torch.lerp(x, x0, share.clamp(max=1).square().to(x.device, x.dtype).view(-1, 1, 1, 1))

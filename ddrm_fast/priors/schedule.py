@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import index
@@ -77,16 +79,85 @@ class Schedule:
     def T(self) -> int:
         return len(self.alphas_cumprod)
 
-    def abar(self, t: int) -> float:
-        """abar_t; 1 for t = -1 (the clean image)."""
+    def abar(self, t: float) -> float:
+        """abar_t; 1 for t = -1 (the clean image).
+
+        Between two timesteps log sigma is linear in t; between -1 and 0 sigma itself is. (Where sigma is 0 at
+        one of two timesteps it is linear there too, where abar is 0 at one of them abar is.)
+
+        Raises:
+            ValueError: t is not from -1 to T - 1.
+        """
+        if not -1 <= t <= self.T - 1:
+            raise ValueError(f"t: expected -1 to {self.T - 1}, got {t}")
+        first = math.floor(t)
+        below, share = self._abar(first), t - first
+        if share == 0:
+            return below
+        above = self._abar(first + 1)
+        if above == 0:
+            return (1 - share) * below
+        low, high = (math.sqrt((1 - abar) / abar) for abar in (below, above))
+        sigma = high * share if low == 0 else low * (high / low) ** share
+        return 1 / (1 + sigma**2)
+
+    def _abar(self, t: int) -> float:
         return 1.0 if t == -1 else float(self.alphas_cumprod[t])
 
-    def sigma(self, t: int) -> float:
-        """sqrt((1 - abar_t) / abar_t): the noise level of x_t / sqrt(abar_t)."""
+    def sigma(self, t: float) -> float:
+        """sqrt((1 - abar_t) / abar_t): the noise level of x_t / sqrt(abar_t).
+
+        Raises:
+            ValueError: t is not from -1 to T - 1.
+        """
         abar = self.abar(t)
         return ((1.0 - abar) / abar) ** 0.5 if abar > 0 else float("inf")
 
-    def steps(self, steps: int | Sequence[int], *, from_pure_noise: bool = False) -> list[int]:
+    def timestep(self, sigma: float) -> float:
+        """The t with this noise level, from -1 (0) to T - 1, whole or between: the inverse of :meth:`sigma`.
+
+        A level above the schedule's largest gives the last timestep; where abar is 0 there, the last one
+        before it.
+
+        Raises:
+            ValueError: sigma is negative or no number.
+        """
+        if not sigma >= 0:
+            raise ValueError(f"sigma: expected a noise level of 0 or more, got {sigma}")
+        known = ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt()
+        known = known[known.isfinite()].tolist()
+        first = bisect_right(known, sigma) - 1  # the last timestep at or below this level
+        if first == len(known) - 1:
+            return float(first)
+        low, high = (known[first] if first >= 0 else 0.0), known[first + 1]
+        if low == 0:
+            return first + sigma / high
+        return first + math.log(sigma / low) / math.log(high / low)
+
+    def abar_at(self, t: Tensor) -> Tensor:
+        """:meth:`abar` for timesteps on any device, without reading them: float64 of t's shape.
+
+        Args:
+            t:
+                Any shape, from -1 to T - 1.
+        """
+        abar = torch.cat([torch.ones(1, dtype=torch.float64), self.alphas_cumprod]).to(t.device)
+        place = t.double() + 1
+        first = place.floor().long()
+        below, above = abar[first], abar[(first + 1).clamp(max=self.T)]
+        share = place - first
+        low, high = (((1 - a) / a).sqrt() for a in (below, above))
+        sigma = torch.where(low == 0, high * share, low * (high / low) ** share)
+        between = torch.where(above == 0, (1 - share) * below, 1 / (1 + sigma**2))
+        return torch.where(share == 0, below, between)
+
+    def steps(
+        self,
+        steps: int | Sequence[float],
+        *,
+        from_pure_noise: bool = False,
+        lowest: float | None = None,
+    ) -> list[float]:
         """The timesteps that a sampler visits, descending.
 
         Args:
@@ -97,28 +168,20 @@ class Schedule:
             from_pure_noise:
                 Allow abar = 0 at the first of them: ancestral sampling can start there, restoration
                 cannot.
+            lowest:
+                Allow timesteps that are not whole, from this one on, above -1: for a network that takes them
+                (:meth:`Prior.steps` knows).
 
         Raises:
-            ValueError: the number is outside 1 .. T, a timestep is outside 0 .. T - 1 or out of order,
-                or has abar = 0 (nothing of the image is left there to predict from).
+            ValueError: the number is outside 1 .. T, a timestep is outside 0 .. T - 1, not whole or out of
+                order, or has abar = 0 (nothing of the image is left there to predict from).
         """
         if isinstance(steps, int):
             if not 1 <= steps <= self.T:
                 raise ValueError(f"steps: expected 1 to {self.T}, got {steps}")
             visited = list(range(0, self.T, self.T // steps))[::-1]
         else:
-            try:
-                visited = [index(t) for t in steps]
-            except TypeError:
-                raise ValueError(
-                    f"steps: expected a whole number, or a list of them, got {steps!r}"
-                ) from None
-            if not visited:
-                raise ValueError("steps: the list is empty")
-            if any(not 0 <= t < self.T for t in visited):
-                raise ValueError(f"steps: expected timesteps from 0 to {self.T - 1}, got {visited}")
-            if any(a <= b for a, b in zip(visited, visited[1:], strict=False)):
-                raise ValueError(f"steps: expected descending timesteps, got {visited}")
+            visited = self._listed(steps, lowest)
         empty = [t for t in visited[int(from_pure_noise) :] if self.abar(t) == 0]
         if empty:
             raise ValueError(
@@ -132,7 +195,34 @@ class Schedule:
             )
         return visited
 
+    def _listed(self, steps: Sequence[float], lowest: float | None) -> list[float]:
+        """Timesteps that were given one by one, checked; whole ones are int."""
+        try:
+            if lowest is None:
+                visited = [index(t) for t in steps]
+            else:
+                visited = [_whole(float(0.0 + t)) for t in steps]  # text has no sum
+        except (TypeError, ValueError, OverflowError):
+            kind = "them" if lowest is None else "numbers"
+            raise ValueError(
+                f"steps: expected a whole number, or a list of {kind}, got {steps!r}"
+            ) from None
+        if not visited:
+            raise ValueError("steps: the list is empty")
+        low = 0 if lowest is None else lowest
+        if any(not low <= t <= self.T - 1 for t in visited):
+            raise ValueError(
+                f"steps: expected timesteps from {low:.4g} to {self.T - 1}, got {visited}"
+            )
+        if any(a <= b for a, b in zip(visited, visited[1:], strict=False)):
+            raise ValueError(f"steps: expected descending timesteps, got {visited}")
+        return visited
 
-def pairs(visited: Sequence[int]) -> list[tuple[int, int]]:
+
+def _whole(t: float) -> float:
+    return int(t) if t == int(t) else t
+
+
+def pairs(visited: Sequence[float]) -> list[tuple[float, float]]:
     """(t, t_next) of every step; the last one ends on the clean image, t_next = -1."""
     return list(zip(visited, [*visited[1:], -1], strict=True))

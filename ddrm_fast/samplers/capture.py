@@ -77,7 +77,7 @@ def captured_steps(
         source = x_t if before is None else before.copy_(x_t)
         t = times.index_select(0, step)[0]
         step.add_(1)
-        out = prior(source, t, labels)
+        out = prior.at(source, t, labels)
         move.down(source, out, noise, x_t, x0)
         if travels:
             move.forget()  # a graph cannot know which kind of move came before

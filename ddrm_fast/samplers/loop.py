@@ -150,7 +150,7 @@ def run(
 def planned(prior: Prior, sampler: Sampler, travel: Travel | None = None) -> list[tuple[int, int]]:
     """(t, t_next) of every move of a run; t_next > t goes back up and calls no network."""
     from_pure_noise = getattr(sampler, "from_pure_noise", False)
-    visited = prior.schedule.steps(sampler.steps, from_pure_noise=from_pure_noise)
+    visited = prior.steps(sampler.steps, from_pure_noise=from_pure_noise)
     return moves(visited, getattr(sampler, "travel", None) if travel is None else travel)
 
 
@@ -212,7 +212,7 @@ def _loop(
             move.up(x_t, step_noise(index + 1), x_next)
             x_t = x_next
             continue
-        out = prior(x_t, times[index], labels)
+        out = prior.at(x_t, times[index], labels)
         if guidance is not None:
             out = _guide(out, guidance(x_t, times[index], labels), pull[index], shape)
         move.down(x_t, out, step_noise(index + 1), x_next, x0)
