@@ -83,7 +83,7 @@ class Prior:
             x_t:
                 State (B, C, H, W): sqrt(abar_t) times a picture in [-1, 1], plus noise.
             t:
-                Timesteps [B], whole numbers from 0 to T - 1. (:meth:`at` takes those between.)
+                Timesteps [B] or [1], whole numbers from 0 to T - 1. (:meth:`at` takes those between.)
             labels:
                 Classes [B].
 
@@ -100,7 +100,7 @@ class Prior:
         last = self.schedule.T - 1
         expected = f"t: expected timesteps [{len(x_t)}], whole numbers from 0 to {last}"
         advice = "for a noise level call prior.denoise(x, sigma)"
-        if not isinstance(t, Tensor) or t.shape != x_t.shape[:1]:
+        if not isinstance(t, Tensor) or tuple(t.shape) not in ((1,), (len(x_t),)):
             got = f"shape {tuple(t.shape)}" if isinstance(t, Tensor) else repr(t)
             raise ValueError(f"{expected}, got {got}; {advice}")
         if t.device.type != "cpu" or torch.compiler.is_compiling():
