@@ -116,6 +116,9 @@ def _degrade(
         alpha=picture.alpha,
         bits=picture.bits,
         icc=picture.icc,
+        exif=picture.exif,
+        xmp=picture.xmp,
+        dpi=picture.dpi,
     )
     if TASKS[task].shown:
         write_picture(f"{target}.png", picture.with_pixels(shown(stored)))

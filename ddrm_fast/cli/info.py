@@ -18,7 +18,7 @@ from ..priors.load import DEFAULT
 
 #: packages of the extras of pyproject.toml, each of which some command or option needs
 OPTIONAL = (
-    "accelerate", "diffusers", "matplotlib", "ray", "scikit-image", "tensorboard", "tifffile",
+    "accelerate", "diffusers", "matplotlib", "ray", "pillow-heif", "scikit-image", "tensorboard",
     "torch-fidelity", "torchmetrics", "torchvision", "triton", "zarr",
 )  # fmt: skip
 

@@ -104,8 +104,9 @@ def _stored_job(path: Path, task: str | None, options: dict[str, str], sigma: st
         raise ValueError(f"{path}: {error}") from error
     height, width = stored.crop
     like = Picture(
-        torch.zeros(stored.image_shape[0], height, width), stored.alpha, stored.bits, stored.icc
-    )
+        torch.zeros(stored.image_shape[0], height, width), stored.alpha, stored.bits, stored.icc,
+        exif=stored.exif, xmp=stored.xmp, dpi=stored.dpi,
+    )  # fmt: skip
     record = {"input_sha256": stored.sha256, "task": stored.task,
               "task_parameters": stored.parameters}  # fmt: skip
     return Job(

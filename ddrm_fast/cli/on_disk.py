@@ -39,7 +39,7 @@ _UNUSABLE = ("truth", "arrays")
 def add_disk_options(parser: argparse.ArgumentParser) -> None:
     """Add what pictures larger than memory need."""
     group = parser.add_argument_group(
-        "pictures larger than memory: .zarr, or .tif with --memory (pip install 'ddrm-fast[large]')"
+        "pictures larger than memory: .tif with --memory, or .zarr (pip install 'ddrm-fast[large]')"
     )
     group.add_argument(
         "--memory", metavar="SIZE",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .decode import check_unit
 from .files import OutputError, atomic_file, in_words, reason
+from .foreign import foreign
+from .metadata import Metadata, upright_xmp
+from .tiff import TiffPicture, tiff_words
+
+log = logging.getLogger(__name__)
 
 ZARR = ".zarr"
 TIFF = frozenset({".tif", ".tiff"})
@@ -40,8 +48,9 @@ class BlockPicture:
     Args:
         path:
             A Zarr array, a Zarr group that holds one array or a pyramid with the finest level "0", or a
-            TIFF file, tiled or in strips: (H, W), (H, W, C) or (C, H, W) with 1 or 3 channels; uint8,
-            uint16, or float32 in [0, 1].
+            TIFF file, tiled or in strips. Arrays are (H, W), (H, W, C) or (C, H, W) with 1 or 3 channels;
+            uint8, uint16, or float32 in [0, 1]. TIFF files are read as their tags say, upright, as
+            :func:`ddrm_fast.io.read_picture` does; those with transparency are refused.
         cache:
             Bytes of decoded blocks that are kept, the latest ones.
 
@@ -50,15 +59,17 @@ class BlockPicture:
             C and (H, W).
         dtype:
             "uint8", "uint16" or "float32".
-        icc:
-            Colour profile of a TIFF file, or None.
+        icc, meta:
+            Colour profile of a TIFF file, or None; and what else stands beside its pixels.
+        notes:
+            What is left out or converted, to be said.
         block:
             (rows, columns) of a block of the file.
         lost:
             Blocks that are to be taken as missing: :meth:`read` gives zeros there, :meth:`known` False.
 
     Raises:
-        ImportError: zarr or tifffile is not installed.
+        ImportError: zarr is not installed, and it is a Zarr array.
         FileNotFoundError: There is no such file.
         ValueError: It is no such picture, or one of its blocks is larger than ``cache``; the message
             names it.
@@ -68,75 +79,43 @@ class BlockPicture:
         self.path = Path(path)
         if not self.path.exists():
             raise FileNotFoundError(f"{path}: no such file")
-        self.icc: bytes | None = None
-        try:
+        with foreign(path, "not readable as a picture in blocks"):
             if self.path.suffix.lower() in TIFF:
-                self._array = self._open_tiff()
+                self._source = _Tiff(self.path)
             else:
-                self._array = self._open_zarr()
-        except ImportError:
-            raise
-        except Exception as error:  # readers of foreign bytes raise anything
-            raise ValueError(f"{path}: not readable as a picture in blocks ({error})") from error
-        self._planes, self.channels, self.size = self._layout()
-        self.dtype = str(self._array.dtype)
+                self._source = _Zarr(self.path)
+        source = self._source
+        self.channels, self.size, self.dtype = source.channels, source.size, source.dtype
+        self.meta, self.notes, self.block = source.meta, source.notes, source.block
+        for note in self.notes:
+            log.warning("%s: %s", path, note)
         if self.dtype not in _WHITE:
             raise ValueError(f"{path}: has {self.dtype} pixels, expected {', '.join(_WHITE)}")
-        chunks = self._array.chunks
-        self.block = tuple(chunks[1:] if self._planes else chunks[:2])
-        each = self.channels * self.block[0] * self.block[1] * self._array.dtype.itemsize
+        self._rows, self._columns = source.edges()
+        each = self.channels * self.block[0] * self.block[1] * np.dtype(self.dtype).itemsize
         if each > cache:
             raise ValueError(
                 f"{path}: one of its blocks, {self.block[0]} x {self.block[1]} pixels, takes "
                 f"{in_words(each)}, expected at most {in_words(cache)}; save it in smaller tiles"
             )
         self._room = max(1, cache // each)
-        self._cache: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
+        self._cache: OrderedDict[Block, np.ndarray] = OrderedDict()
         self.lost: set[Block] = set()
 
-    def _open_tiff(self):
-        tifffile, zarr = _package("tifffile"), _package("zarr")
-        with tifffile.TiffFile(self.path) as file:
-            page = file.pages.first
-            self.icc = page.iccprofile
-            tifffile.TIFF.DECOMPRESSORS[page.compression]  # says what is missing for this one
-        store = tifffile.imread(self.path, aszarr=True, series=0, level=0)
-        return zarr.open_array(store, mode="r")
-
-    def _open_zarr(self):
-        zarr = _package("zarr")
-        found = zarr.open(self.path, mode="r")
-        if hasattr(found, "shape"):
-            return found
-        names = list(found.array_keys())
-        if len(names) != 1 and "0" not in names:
-            raise ValueError(f"a group of {len(names)} arrays, expected one, or a pyramid")
-        return found["0" if "0" in names else names[0]]
-
-    def _layout(self) -> tuple[bool, int, tuple[int, int]]:
-        """Whether the channels come first, C and (H, W)."""
-        shape = tuple(self._array.shape)
-        if len(shape) == 2:
-            return False, 1, shape
-        if len(shape) == 3 and shape[2] in (1, 3):
-            return False, shape[2], shape[:2]
-        if len(shape) == 3 and shape[0] in (1, 3):
-            return True, shape[0], shape[1:]
-        raise ValueError(
-            f"{self.path}: has shape {shape}, expected (rows, columns), (rows, columns, channels) or "
-            "(channels, rows, columns) with 1 or 3 channels"
-        )
+    @property
+    def icc(self) -> bytes | None:
+        """Colour profile."""
+        return self.meta.icc
 
     def blocks(self) -> Iterator[Block]:
         """All blocks of the file, row by row."""
-        for i in range(-(-self.size[0] // self.block[0])):
-            for j in range(-(-self.size[1] // self.block[1])):
+        for i in range(len(self._rows) - 1):
+            for j in range(len(self._columns) - 1):
                 yield self._place(i, j)
 
     def _place(self, i: int, j: int) -> Block:
-        top, left = i * self.block[0], j * self.block[1]
-        height, width = self.size
-        return top, left, min(self.block[0], height - top), min(self.block[1], width - left)
+        top, left = self._rows[i], self._columns[j]
+        return top, left, self._rows[i + 1] - top, self._columns[j + 1] - left
 
     def stored(self, block: Block) -> np.ndarray:
         """The pixels of a block as they are stored, (rows, columns, channels).
@@ -144,26 +123,24 @@ class BlockPicture:
         Raises:
             BlockError: They cannot be read, or are floating-point numbers outside [0, 1].
         """
+        if block in self._cache:
+            self._cache.move_to_end(block)
+            return self._cache[block]
         top, left, height, width = block
-        key = (top // self.block[0], left // self.block[1])
-        if key in self._cache:
-            self._cache.move_to_end(key)
-            return self._cache[key]
-        rows, columns = slice(top, top + height), slice(left, left + width)
         try:
-            if self._planes:
-                pixels = np.moveaxis(self._array[:, rows, columns], 0, -1)
-            else:
-                pixels = self._array[rows, columns].reshape(height, width, self.channels)
-            if self.dtype == "float32" and not ((pixels >= 0) & (pixels <= 1)).all():
-                raise ValueError("pixels outside [0, 1]")
+            pixels = self._source.read(block)
+            if pixels.shape != (height, width, self.channels):
+                raise ValueError(f"it holds {pixels.shape}")
+            if self.dtype == "float32":
+                check_unit(pixels)
         except Exception as error:  # decoders raise anything
+            key = bisect_right(self._rows, top) - 1, bisect_right(self._columns, left) - 1
             raise BlockError(
                 f"{self.path}: block ({key[0]}, {key[1]}), rows {top} to {top + height - 1}, columns "
                 f"{left} to {left + width - 1}, cannot be read ({error})",
                 block,
             ) from error
-        self._cache[key] = pixels
+        self._cache[block] = pixels
         if len(self._cache) > self._room:
             self._cache.popitem(last=False)
         return pixels
@@ -192,12 +169,74 @@ class BlockPicture:
 
     def _parts(self, top: int, left: int, height: int, width: int):
         """The blocks that a region meets, with their slices of the region and of the block."""
-        for i in range(top // self.block[0], -(-(top + height) // self.block[0])):
-            for j in range(left // self.block[1], -(-(left + width) // self.block[1])):
+        for i in _met(self._rows, top, height):
+            for j in _met(self._columns, left, width):
                 block = self._place(i, j)
                 down, down_inside = _meet(top, height, block[0], block[2])
                 right, right_inside = _meet(left, width, block[1], block[3])
                 yield block, (down, right), (down_inside, right_inside)
+
+
+class _Tiff(TiffPicture):
+    """A TIFF file without transparency."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        if self.alpha:
+            self.close()
+            raise ValueError(
+                "ExtraSamples (tag 338): its transparency is not carried from disk to disk; save it without"
+            )
+        self.meta = Metadata(self.icc, None, upright_xmp(self.xmp), self.dpi)
+        self.meta = self.meta.for_channels(self.channels)
+
+
+class _Zarr:
+    """A Zarr array of pixels, as a source of blocks."""
+
+    meta, notes = Metadata(), ()
+
+    def __init__(self, path: Path) -> None:
+        zarr = _package("zarr")
+        found = zarr.open(path, mode="r")
+        if not hasattr(found, "shape"):
+            names = list(found.array_keys())
+            if len(names) != 1 and "0" not in names:
+                raise ValueError(f"a group of {len(names)} arrays, expected one, or a pyramid")
+            found = found["0" if "0" in names else names[0]]
+        self._array, self.dtype = found, str(found.dtype)
+        self._first, self.channels, self.size = self._layout()
+        chunks = found.chunks
+        self.block = tuple(chunks[1:] if self._first else chunks[:2])
+
+    def _layout(self) -> tuple[bool, int, tuple[int, int]]:
+        """Whether the channels come first, C and (H, W)."""
+        shape = tuple(self._array.shape)
+        if len(shape) == 2:
+            return False, 1, shape
+        if len(shape) == 3 and shape[2] in (1, 3):
+            return False, shape[2], shape[:2]
+        if len(shape) == 3 and shape[0] in (1, 3):
+            return True, shape[0], shape[1:]
+        raise ValueError(
+            f"has shape {shape}, expected (rows, columns), (rows, columns, channels) or "
+            "(channels, rows, columns) with 1 or 3 channels"
+        )
+
+    def edges(self) -> tuple[list[int], list[int]]:
+        return tuple([*range(0, n, step), n] for n, step in zip(self.size, self.block, strict=True))
+
+    def read(self, block: Block) -> np.ndarray:
+        top, left, height, width = block
+        rows, columns = slice(top, top + height), slice(left, left + width)
+        if self._first:
+            return np.moveaxis(self._array[:, rows, columns], 0, -1)
+        return self._array[rows, columns].reshape(height, width, self.channels)
+
+
+def _met(edges: list[int], start: int, length: int) -> range:
+    """Which intervals between edges meet one."""
+    return range(bisect_right(edges, start) - 1, bisect_right(edges, start + length - 1))
 
 
 def _meet(start: int, length: int, other: int, size: int) -> tuple[slice, slice]:
@@ -217,7 +256,7 @@ def write_blocks(
     shape: tuple[int, int, int],
     dtype: str,
     read: Callable[[int, int, int, int], Tensor],
-    icc: bytes | None = None,
+    meta: Metadata | None = None,
 ) -> None:
     """Write a picture block by block, whole or not at all.
 
@@ -226,7 +265,7 @@ def write_blocks(
         shape: (C, H, W).
         dtype: "uint8", "uint16" or "float32".
         read: ``(top, left, height, width) -> (C, height, width)`` in [0, 1].
-        icc: Colour profile, for TIFF.
+        meta: Profile, XMP and resolution, for TIFF.
 
     Raises:
         OutputError: The disk is full, or the place is not writable.
@@ -243,7 +282,8 @@ def write_blocks(
     if path.suffix.lower() == ZARR:
         _write_zarr(path, (height, width, channels), dtype, places, tile)
         return
-    tifffile = _package("tifffile")
+    import tifffile
+
     with atomic_file(path) as file:
         tifffile.imwrite(
             file,
@@ -254,8 +294,8 @@ def write_blocks(
             photometric="rgb" if channels == 3 else "minisblack",
             compression="zlib",
             bigtiff=channels * height * width * np.dtype(dtype).itemsize > 2**31,
-            iccprofile=icc,
             metadata=None,
+            **tiff_words(meta or Metadata()),
         )
 
 
@@ -285,7 +325,7 @@ def _write_zarr(path: Path, shape: tuple[int, int, int], dtype: str, places, til
 
 
 def _package(name: str):
-    """zarr or tifffile.
+    """zarr.
 
     Raises:
         ImportError: It is not installed.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -13,8 +12,11 @@ import torch
 from torch import Tensor
 
 from .files import digest, read_bytes, write_atomically
+from .foreign import foreign, read_arrays
+from .metadata import dpi_of
 
 FORMAT = "ddrm_fast.measurement/1"
+_BYTES = ("icc", "exif", "xmp")
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class StoredMeasurement:
         alpha: Opacity of the picture, (H, W), or None.
         bits: Per channel of the picture's file.
         icc: Its colour profile, or None.
+        exif, xmp, dpi: What else its file said; see :class:`ddrm_fast.io.metadata.Metadata`.
         sha256: Digest of the file, hex; empty before it was written.
     """
 
@@ -45,13 +48,17 @@ class StoredMeasurement:
     alpha: Tensor | None = None
     bits: int = 8
     icc: bytes | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    dpi: tuple[float, float] | None = None
     sha256: str = field(default="", compare=False)
 
 
 def write_measurement(path: str | Path, measurement: StoredMeasurement) -> None:
     """Write an ``.npz`` file, atomically.
 
-    Entries: ``y``, ``header`` (JSON), the operator's arrays as ``operator.NAME``, ``alpha``, ``icc``.
+    Entries: ``y``, ``header`` (JSON), the operator's arrays as ``operator.NAME``, ``alpha``, ``icc``,
+    ``exif``, ``xmp``.
 
     Raises:
         OutputError: The file cannot be written.
@@ -64,13 +71,16 @@ def write_measurement(path: str | Path, measurement: StoredMeasurement) -> None:
         "image_shape": measurement.image_shape,
         "crop": measurement.crop,
         "bits": measurement.bits,
+        "dpi": measurement.dpi,
     }
     entries = {"header": np.array(json.dumps(header)), "y": measurement.y.numpy()}
     entries |= {f"operator.{name}": x.numpy() for name, x in measurement.arrays.items()}
     if measurement.alpha is not None:
         entries["alpha"] = measurement.alpha.numpy()
-    if measurement.icc is not None:
-        entries["icc"] = np.frombuffer(measurement.icc, np.uint8)
+    for name in _BYTES:
+        content = getattr(measurement, name)
+        if content is not None:
+            entries[name] = np.frombuffer(content, np.uint8)
     buffer = BytesIO()
     np.savez_compressed(buffer, **entries)
     write_atomically(path, buffer.getvalue())
@@ -84,11 +94,10 @@ def read_measurement(path: str | Path) -> StoredMeasurement:
         ValueError: The file is empty, damaged or of another kind; the message names it.
     """
     content = read_bytes(path)
-    try:
-        with np.load(BytesIO(content), allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile) or "header" not in archive:
-                raise ValueError("it has no header")
-            entries = {name: archive[name] for name in archive.files}
+    with foreign(path, "is not a measurement file of ddrm-fast"):
+        entries = read_arrays(path, content)
+        if "header" not in entries:
+            raise ValueError("it has no header")
         header = json.loads(str(entries["header"]))
         if header.get("format") != FORMAT:
             raise ValueError(f"its format is {header.get('format')!r}, expected {FORMAT!r}")
@@ -107,10 +116,7 @@ def read_measurement(path: str | Path) -> StoredMeasurement:
             crop=tuple(int(n) for n in header["crop"]),
             alpha=torch.from_numpy(entries["alpha"]) if "alpha" in entries else None,
             bits=int(header["bits"]),
-            icc=entries["icc"].tobytes() if "icc" in entries else None,
+            dpi=dpi_of(header.get("dpi")),
             sha256=digest(content),
+            **{name: entries[name].tobytes() if name in entries else None for name in _BYTES},
         )
-    except (ValueError, TypeError, AttributeError, EOFError, OSError, KeyError) as error:
-        raise ValueError(f"{path}: is not a measurement file of ddrm-fast ({error})") from error
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{path}: is damaged ({error})") from error

@@ -345,7 +345,7 @@ def restore_on_disk(
                 with clock.of("canvas"):
                     work.finish_wave(wave.number)
         with clock.of("write"):
-            write_blocks(target, shape, source.dtype, work.read, source.icc)
+            write_blocks(target, shape, source.dtype, work.read, source.meta.for_channels(channels))
         seconds = {"all": time.perf_counter() - start, **clock.seconds}
         report = Report(
             size[0] * size[1] / 1e6, len(windows), len(waves), batch, resumed,
