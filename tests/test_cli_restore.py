@@ -11,8 +11,8 @@ from PIL import Image
 
 from ddrm_fast import restoration
 from ddrm_fast.cli import main, results
-from ddrm_fast.cli.tasks import TASKS
 from ddrm_fast.io import OutputError, read_measurement, read_picture
+from ddrm_fast.registry import TASKS
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from .. import operators, ops
+from .. import ops
 from ..operators import Carry, Operator, Rows
 from ..operators.base import Measurement
 from ..ops import Noise
 from ..priors.schedule import Schedule, pairs
+from ..problems import degradation
+from ..registry import TASKS
 from ..samplers import DDRM
 from ..samplers.table import build_rows
 
@@ -24,24 +27,15 @@ def random_mask(height: int, width: int) -> Tensor:
     return torch.rand(height, width, generator=torch.Generator().manual_seed(2)) > 0.5
 
 
-def _old_photo(n: int) -> Operator:
-    return operators.SuperResolution(2, weights=(0.3, 0.5, 0.2), mask=random_mask(n, n))
+def _example(task: str, options: Mapping[str, str], n: int) -> Operator:
+    return degradation(task, (3, n, n), options, seed=2).operator()
 
 
-#: every operator by name, for n x n pixels, n a power of two
+#: every example of every task by name, for n x n pixels, n a power of two
 OPERATORS: dict[str, Callable[[int], Operator]] = {
-    "denoising": lambda n: operators.Denoising(),
-    "inpainting": lambda n: operators.Inpainting(random_mask(n, n)),
-    "gain": lambda n: operators.Gain(torch.linspace(0.3, 1, n).expand(n, n)),
-    "colorization": lambda n: operators.Colorization(),
-    "super-resolution x4": lambda n: operators.SuperResolution(4),
-    "old photo x2": _old_photo,
-    "Walsh-Hadamard 25 %": lambda n: operators.WalshHadamardCS((n, n), 4),
-    "blocks of 16 x 16, 25 %": lambda n: operators.BlockCS(16, 4),
-    "blur (FFT)": lambda n: operators.Blur(operators.gaussian_kernel(2.0)),
-    "blur (DCT)": lambda n: operators.Blur(operators.gaussian_kernel(2.0), "reflect"),
-    "blur + decimation x4": lambda n: operators.BlurDecimate(operators.gaussian_kernel(2.0), 4),
-    "bicubic x4": lambda n: operators.BicubicDownscaling(4, (n, n)),
+    label: partial(_example, task.name, options)
+    for task in TASKS.values()
+    for label, options in task.examples.items()
 }
 
 

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from .. import __version__
+from ..registry import load_plugins
 from . import bench, bound, degrade, evaluate, info, restore, sample, train, train_ddpm
-from .errors import FAILURES, one_line
+from .errors import FAILURES, one_line, speak_of
 
 COMMANDS = (restore, degrade, sample, evaluate, bound, bench, info, train, train_ddpm)
 
@@ -37,6 +38,13 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def options_of(parser: argparse.ArgumentParser, command: str) -> list[str]:
+    """Arguments of a command that have an option, by the names that they have in Python."""
+    (commands,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    strings = commands.choices[command]._option_string_actions
+    return [s.removeprefix("--").replace("-", "_") for s in strings if s.startswith("--")]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -48,7 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         130 for Ctrl-C. (Arguments that do not parse end the process with status 2.)
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
-    parsed = build_parser().parse_args(arguments)
+    load_plugins()
+    parser = build_parser()
+    parsed = parser.parse_args(arguments)
+    speak_of(options_of(parser, parsed.command))
     try:
         return parsed.run(parsed)
     except BrokenPipeError:  # whoever read our output has left

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -13,8 +13,9 @@ from torch import Tensor
 from .. import restoration
 from ..evaluation import metrics, perceptual
 from ..operators import Operator
+from ..problems import degradation, pad, padded_size
+from ..registry import TASKS
 from .sampling import Drawing
-from .tasks import degradation, multiples, pad
 
 Lpips = Callable[[Tensor, Tensor], float]
 
@@ -25,23 +26,13 @@ class Case:
 
     task: str
     sigma: float = 0.0
-    options: dict[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 CASES = {
-    "noise-15": Case("noise", 15 / 255),
-    "noise-25": Case("noise", 25 / 255),
-    "noise-50": Case("noise", 50 / 255),
-    "noise-100": Case("noise", 100 / 255),
-    "sr2": Case("sr", 0.0, {"factor": "2"}),
-    "sr2-noise": Case("sr", 0.05, {"factor": "2"}),
-    "sr4": Case("sr", 0.0, {"factor": "4"}),
-    "sr4-noise": Case("sr", 0.05, {"factor": "4"}),
-    "inpaint-50": Case("inpaint", 0.0, {"mask": "random:0.5"}),
-    "blur": Case("blur", 0.05, {"kernel": "uniform:9"}),
-    "blur-motion": Case("blur", 0.01, {"kernel": "motion:15,30"}),
-    "color": Case("color"),
-    "blockcs-25": Case("blockcs", 0.0, {"ratio": "4"}),
+    name: Case(task.name, sigma, options)
+    for task in TASKS.values()
+    for name, (sigma, options) in task.cases.items()
 }
 METHODS = ("input", "bicubic", "pinv", "sample", "mean")
 
@@ -60,9 +51,9 @@ def evaluate(
         figures are means over all.
     """
     size = tuple(x.shape[1:])
-    padded = multiples(case.task, case.options, size)
+    padded = padded_size(case.task, case.options, size)
     shape = (x.shape[0], *padded)
-    made = degradation(case.task, case.options, shape, drawing.seed, crop=size)
+    made = degradation(case.task, shape, case.options, seed=drawing.seed, crop=size)
     operator = made.operator()
     y = restoration.degrade(pad(x, padded)[None], operator, case.sigma, drawing.seed)
     start = time.perf_counter()

@@ -5,29 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from torch import Tensor
-
-from .. import restoration
-from ..io import (
-    StoredMeasurement,
-    read_picture,
-    write_measurement,
-    write_picture,
-)
-from ..operators import Operator
+from ..io import read_picture, write_measurement, write_picture
+from ..problems import measure, operator_of, shown
+from ..problems.measured import MEASUREMENT
+from ..registry import TASKS
 from . import specs
 from .folder import Stages, work_through
-from .inputs import MEASUREMENT, Input, find_inputs, output_folder
-from .tasks import (
-    TASKS,
-    Degradation,
-    add_task_options,
-    degradation,
-    multiples,
-    pad,
-    task_options,
-    task_table,
-)
+from .inputs import Input, find_inputs, output_folder
+from .tasks import add_task_options, task_options, task_table
 
 EXAMPLE = """\
 examples:
@@ -99,54 +84,10 @@ def _degrade(
             "expected another folder for --out"
         )
     picture = read_picture(item.path)
-    channels = picture.pixels.shape[0]
-    if TASKS[task].grey and channels != 3:
-        raise ValueError(f"{item.path}: is grey, task {task} expects a picture with colours")
-    size = multiples(task, options, picture.size)
-    made = degradation(task, options, (channels, *size), seed, crop=picture.size)
-    y = restoration.degrade(pad(picture.pixels, size)[None], made.operator(), sigma, seed)[0]
-    stored = StoredMeasurement(
-        y=y,
-        task=task,
-        parameters=made.parameters,
-        arrays=made.arrays,
-        sigma_y=sigma,
-        image_shape=made.image_shape,
-        crop=picture.size,
-        alpha=picture.alpha,
-        bits=picture.bits,
-        icc=picture.icc,
-        exif=picture.exif,
-        xmp=picture.xmp,
-        dpi=picture.dpi,
-    )
+    stored = measure(picture, task, options, sigma_y=sigma, seed=seed)
     if TASKS[task].shown:
         write_picture(f"{target}.png", picture.with_pixels(shown(stored)))
     write_measurement(f"{target}{MEASUREMENT}", stored)
-    layout = " x ".join(map(str, y.shape))
-    return f"{item.path} -> {target}{MEASUREMENT}  {made.operator()}, y {layout}, sigma {sigma:.4g}"
-
-
-def shown(stored: StoredMeasurement) -> Tensor:
-    """A measurement that is a picture, without its padding; it may leave [0, 1]."""
-    height, width = (
-        -(-crop * small // whole)
-        for crop, small, whole in zip(
-            stored.crop, stored.y.shape[1:], stored.image_shape[1:], strict=True
-        )
-    )
-    return stored.y[:, :height, :width]
-
-
-def operator_of(stored: StoredMeasurement) -> Operator:
-    """The operator of a measurement file.
-
-    Raises:
-        ValueError: What is stored does not make one, or y does not fit it.
-    """
-    made = Degradation(stored.task, stored.parameters, stored.arrays, stored.image_shape)
-    operator = made.operator()
-    shape = operator.image_shape(stored.y[None])
-    if tuple(shape) != tuple(stored.image_shape):
-        raise ValueError(f"it is for pictures of {shape}, its header says {stored.image_shape}")
-    return operator
+    layout = " x ".join(map(str, stored.y.shape))
+    made = f"{operator_of(stored)}, y {layout}, sigma {sigma:.4g}"
+    return f"{item.path} -> {target}{MEASUREMENT}  {made}"

@@ -23,6 +23,7 @@ from ..io import (
     write_picture,
 )
 from ..io.files import digest
+from ..registry import TASKS
 from . import specs
 from .cases import CASES, centre, evaluate
 from .errors import FAILURES, one_line
@@ -30,7 +31,6 @@ from .inputs import Input, find_inputs
 from .perception import Perception, read_perception
 from .sampling import add_sampling_options, read_drawing, use_machine
 from .tables import row_of, table
-from .tasks import TASKS
 
 FORMAT = "ddrm_fast.evaluation/1"
 

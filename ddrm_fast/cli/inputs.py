@@ -9,8 +9,7 @@ from pathlib import Path
 
 from ..io import SUFFIXES
 from ..io.blocks import ZARR
-
-MEASUREMENT = ".npz"
+from ..problems.measured import MEASUREMENT
 
 
 @dataclass(frozen=True)

@@ -10,28 +10,22 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from .. import operators
 from ..io import check_writable, write_json
 from ..io.blocks import ZARR, BlockPicture, is_block_picture
 from ..io.files import in_words
 from ..large.memory import bytes_of
-from ..large.on_disk import CACHE_SHARE, Degradation, MaskRegion, Report, restore_on_disk, survey
+from ..large.on_disk import CACHE_SHARE, Report, restore_on_disk, survey
 from ..large.work import work_folder
-from ..operators import Operator
-from ..operators.cuts import Box
+from ..problems import noise_floor
+from ..problems.regions import Regions, by_regions, regions
+from ..registry import TASKS
 from . import cluster, results, specs
 from .folder import Stages, work_through
 from .inputs import Input, output_folder
-from .jobs import noise_floor
 from .large import WINDOW, Large, Sides
 from .sampling import Drawing, for_channels, read_drawing, use_machine
-from .tasks import TASKS, boundary_of, parameters_of
 
 DEFAULT_MEMORY = "2GiB"
-_TASKS = ("noise", "inpaint", "sr", "color", "oldphoto", "blur")
 _BITS = {"uint8": 8, "uint16": 16, "float32": 16}
 _UNUSABLE = ("truth", "arrays")
 
@@ -78,12 +72,11 @@ def concerns(arguments: argparse.Namespace) -> bool:
 
 def run(arguments: argparse.Namespace, options: dict[str, str]) -> int:
     """Restore; returns the exit status."""
+    known = ", ".join(by_regions())
     if arguments.task is None:
-        raise ValueError(f"--task: is needed for pictures on disk; expected {', '.join(_TASKS)}")
-    if arguments.task not in _TASKS:
-        raise ValueError(
-            f"--task {arguments.task}: is not for pictures on disk; expected {', '.join(_TASKS)}"
-        )
+        raise ValueError(f"--task: is needed for pictures on disk; expected {known}")
+    if arguments.task not in by_regions():
+        raise ValueError(f"--task {arguments.task}: is not for pictures on disk; expected {known}")
     if isinstance(arguments.samples, str) and specs.whole("--samples", arguments.samples) > 1:
         raise ValueError(
             "--samples: of a picture on disk one is drawn; another --seed gives another"
@@ -215,7 +208,7 @@ def _restore(
 
 
 def _windows(
-    large: Large | None, made: Degradation, picture: BlockPicture
+    large: Large | None, made: Regions, picture: BlockPicture
 ) -> tuple[Sides, Sides | None]:
     """Window and stride: as asked for, else 256 pixels or the picture's sides, and half of that."""
     if large is not None and large.window is not None:
@@ -226,87 +219,20 @@ def _windows(
 
 
 def degradation_of(
-    task: str, options: dict[str, str], picture: BlockPicture
-) -> tuple[Degradation, dict]:
+    name: str, options: dict[str, str], picture: BlockPicture
+) -> tuple[Regions, dict]:
     """What happened to a picture on disk, and what else defines it, for the record.
 
     Raises:
         ValueError: A mask or kernel does not fit, or cannot be read by blocks.
     """
-    values = parameters_of(task, options)
-    factor = values.get("factor", 1)
-    weights = values.get("weights")
-    if TASKS[task].grey and picture.channels != 1:
-        raise ValueError(f"{picture.path}: has colours, task {task} on disk expects a grey picture")
-    if task == "blur":
-        kernel = specs.kernel("--kernel", options["kernel"])
-        if options.get("boundary") == "periodic":
-            raise ValueError("--boundary: pictures on disk are reflected at their edges")
-        if boundary_of(kernel) != "reflect":
-            raise ValueError(
-                f"--kernel: {options['kernel']} is not of odd sides and the same under each flip, as "
-                "windows of pictures on disk need it, which are reflected at their edges; a picture in "
-                "memory (.png, or .tif without --memory) may have any kernel, if large with --large joint"
-            )
-        operator = operators.Blur(kernel, "reflect")
-        return Degradation(lambda mask: operator, takes_mask=False), {}
-    mask, record = None, {}
-    if "mask" in options:
-        size = tuple(n * factor for n in picture.size)
-        mask, record = _mask(options["mask"], size, factor)
-    if task in ("noise", "inpaint"):
-        return Degradation(mask=mask), record
-    return Degradation(partial(_block_means, factor, weights), factor, mask), record
-
-
-def _block_means(factor: int, weights: tuple | None, mask: Tensor | None) -> Operator:
-    return operators.SuperResolution(factor, weights, mask)
-
-
-def _mask(text: str, size: tuple[int, int], factor: int) -> tuple[MaskRegion, dict]:
-    """A mask by region: a box, a colour filter, or a file in blocks; and its digest, where it is one."""
-    kind, _, rest = text.partition(":")
-    if kind == "box" and rest:
-        box = Box(*specs.box("--mask", text, size))
-        return partial(_outside, box), {}
-    if kind == "bayer" and rest:
-        specs.mask("--mask", text, (2, 2), None)  # says what is wrong with the pattern
-        return partial(_bayer, rest), {}
-    if kind == "random" and rest:
-        specs.mask("--mask", text, (2, 2), None)  # explains
-    if not is_block_picture(text):
-        raise ValueError(
-            f"--mask: got {text!r}; for pictures on disk expected a .zarr or .tif file (tiled), "
-            "box:TOP,LEFT,HEIGHT,WIDTH or bayer:RGGB"
-        )
-    file = BlockPicture(text)
-    small = tuple(n // factor for n in size)
-    if file.size not in (size, small):
-        raise ValueError(
-            f"--mask: {text} has {file.size[0]} x {file.size[1]} pixels (rows x columns), expected the "
-            f"picture's {size[0]} x {size[1]}"
-        )
-    shrink = factor if file.size != size else 1
-    return partial(_white, file, shrink), {"mask_sha256": survey(file).sha256}
-
-
-def _outside(box: Box, top: int, left: int, height: int, width: int) -> Tensor:
-    here = Box(top, left, height, width)
-    known, hole = torch.ones(1, height, width, dtype=torch.bool), box.meet(here)
-    if hole is not None:
-        known[:, *hole.inside(here)] = False
-    return known
-
-
-def _bayer(pattern: str, top: int, left: int, height: int, width: int) -> Tensor:
-    down, right = top % 2, left % 2
-    tile = operators.bayer_mask(height + 2, width + 2, pattern)[0] > 0
-    return tile[:, down : down + height, right : right + width]
-
-
-def _white(file: BlockPicture, shrink: int, top: int, left: int, height: int, width: int) -> Tensor:
-    x = file.read(*Box(top, left, height, width).shrunk(shrink)).mean(dim=0, keepdim=True) >= 0.5
-    return x.repeat_interleave(shrink, dim=1).repeat_interleave(shrink, dim=2)
+    if TASKS[name].grey and picture.channels != 1:
+        raise ValueError(f"{picture.path}: has colours, task {name} on disk expects a grey picture")
+    made = regions(name, options, picture.size)
+    words = options.get("mask")
+    if words is None or not is_block_picture(words):
+        return made, {}
+    return made, {"mask_sha256": survey(BlockPicture(words)).sha256}
 
 
 def _bytes(option: str, text: str) -> int:

@@ -12,13 +12,13 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from ..io import Picture, check_writable, write_json
+from ..io import Picture, check_writable, read_picture, write_json
+from ..problems import Measured, has_measurement, read_measured
 from ..restoration import Restoration
 from . import on_disk, results, specs
 from .cluster import add_worker_options, share_out
 from .folder import Stages, work_through
-from .inputs import Input, find_inputs, output_folder
-from .jobs import Job, has_measurement, read_job, read_truth
+from .inputs import Input, find_inputs, output_folder, partner
 from .large import hint
 from .sampling import Drawing, add_sampling_options, read_drawing, use_machine
 from .tasks import add_task_options, task_options, task_table
@@ -145,7 +145,7 @@ class _Work:
 
     item: Input
     target: Path
-    job: Job
+    job: Measured
     drawing: Drawing
     truth: Picture | None
     parameters: dict
@@ -160,9 +160,9 @@ def _read(
 ) -> _Work | str:
     """What there is to do for an input; what to print where it is done already."""
     target = Path(arguments.out) / item.name
-    job = read_job(item.path, arguments.task, options, arguments.sigma)
+    job = read_measured(item.path, arguments.task, options, arguments.sigma)
     drawing = drawing.for_task(job.record["task"])
-    truth = read_truth(item, arguments.truth, job)
+    truth = _truth(item, arguments.truth, job)
     parameters = {
         **job.record,
         "truth": None if truth is None else truth.sha256,
@@ -175,6 +175,21 @@ def _read(
         return f"{item.path} -> {target}*  is finished already"
     check_writable(f"{target}.json")
     return _Work(item, target, job, drawing, truth, parameters, earlier)
+
+
+def _truth(item: Input, where: str | None, job: Measured) -> Picture | None:
+    """The clean picture to compare with, in the channels of the result."""
+    if where is None:
+        return None
+    file = partner(item, Path(where))
+    truth = read_picture(file)
+    expected = (job.image_shape[0], *job.crop)
+    if tuple(truth.pixels.shape) != expected:
+        raise ValueError(
+            f"--truth: {file} has (channels, rows, columns) {tuple(truth.pixels.shape)}, "
+            f"the restored picture {expected}"
+        )
+    return truth
 
 
 def _draw(work: _Work) -> _Work:

@@ -18,8 +18,8 @@ from ..evaluation import metrics
 from ..io import OutputError, Panel, Picture, heat, sheet, write_atomically, write_picture
 from ..io.files import reason
 from ..ops.dispatch import choose
+from ..problems import Measured
 from ..restoration import Restoration
-from .jobs import Job
 
 FORMAT = "ddrm_fast.restoration/1"
 
@@ -78,7 +78,7 @@ def provenance(device: str = "cpu") -> dict:
     }
 
 
-def measure(job: Job, result: Restoration, truth: Picture | None) -> dict:
+def measure(job: Measured, result: Restoration, truth: Picture | None) -> dict:
     """Residuals, and distances to the truth where it is known."""
     height, width = job.crop
     found: dict = {
@@ -109,7 +109,7 @@ def _finite(value: float, digits: int) -> float | None:
 
 def write(
     target: Path,
-    job: Job,
+    job: Measured,
     result: Restoration,
     truth: Picture | None,
     found: dict,

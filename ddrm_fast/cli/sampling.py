@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import math
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,14 +19,14 @@ from ..operators import Operator
 from ..priors import DenoiserPrior, Prior, accelerated
 from ..priors.load import DEFAULT
 from ..priors.precision import PRECISIONS
-from ..samplers import DDNM, DDRM, ILVR, DDNMPlus, RePaint, Sampler, Travel
+from ..registry import SAMPLERS, TASKS, Choice, loaded
+from ..samplers import Sampler, Travel
 from ..samplers.loop import planned
 from . import networks, specs
 from .large import Large, add_large_options, read_large
 from .networks import PRIORS, Classes
-from .tasks import TASKS
 
-SAMPLERS = {"ddrm": DDRM, "ddnm": DDNM, "ddnm+": DDNMPlus, "repaint": RePaint, "ilvr": ILVR}
+log = logging.getLogger(__name__)
 
 
 def add_sampling_options(parser: argparse.ArgumentParser, samples: int) -> None:
@@ -33,22 +36,21 @@ def add_sampling_options(parser: argparse.ArgumentParser, samples: int) -> None:
     group.add_argument(
         "--steps",
         metavar="N",
-        help="network calls per sample (20; missing pixels: 50, compressed sensing: 100, with --eta 1; "
-        "ddnm, ddnm+, ilvr: 100; repaint: 250, before its travel)",
+        help=f"network calls per sample ({_usual_steps()}; repaint: before its travel)",
     )
     group.add_argument("--seed", default=0, metavar="N", help="of the noise (0)")
+    restoring = [name for name, sampler in SAMPLERS.items() if sampler.restores]
     group.add_argument(
-        "--sampler", choices=SAMPLERS, default="ddrm",
-        help="(ddrm); ddnm, repaint and ilvr take the input for free of noise; not ddim and ddpm, which draw "
-        "from the prior whatever the input shows: see ddrm-fast sample",
+        "--sampler", type=partial(_sampler_name, restoring), default="ddrm", metavar="SAMPLER",
+        help=f"{', '.join(restoring)} (ddrm); ddnm, repaint and ilvr take the input for free of noise; not "
+        "ddim and ddpm, which draw from the prior whatever the input shows: see ddrm-fast sample",
     )  # fmt: skip
     group.add_argument(
         "--travel", nargs=2, metavar=("LENGTH", "REPEAT"),
         help="time travel: sample every stretch of LENGTH steps REPEAT times, for holes and strong "
         "degradations, at REPEAT times the network calls (none; repaint: 10 10)",
     )  # fmt: skip
-    group.add_argument("--eta", metavar="X", help="share of fresh noise, 0 to 1 (0.85)")
-    group.add_argument("--eta-b", metavar="X", help="ddrm: trust in the measurement, 0 to 1 (1)")
+    add_parameters(group, restoring)
     group.add_argument(
         "--end-on-measurement",
         action="store_true",
@@ -75,6 +77,44 @@ def add_sampling_options(parser: argparse.ArgumentParser, samples: int) -> None:
     add_machine_options(group)
     add_large_options(parser)
     networks.add_class_options(parser)
+
+
+def _usual_steps() -> str:
+    """The defaults of ``--steps`` in words: those of DDRM, of tasks that want others, of other samplers."""
+    first, *others = (entry for entry in SAMPLERS.values() if entry.restores)
+    said = [str(first.steps)]
+    for task in TASKS.values():
+        if task.usual:
+            others_too = "".join(f", --{k} {v:g}" for k, v in task.usual.items() if k != "steps")
+            said.append(f"{task.name}: {task.usual.get('steps', first.steps)}{others_too}")
+    return "; ".join([*said, *(f"{entry.name}: {entry.steps}" for entry in others)])
+
+
+def _sampler_name(known: Sequence[str], text: str) -> str:
+    """The name of a sampler that restores, from it or an alias."""
+    try:
+        name = SAMPLERS.find(text).name
+        if name not in known:
+            raise ValueError(f"{name} draws from the prior; expected one of {', '.join(known)}")
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"invalid choice: {error}") from None
+    return name
+
+
+def add_parameters(group: argparse._ActionsContainer, samplers: Iterable[str]) -> None:
+    """Add the parameters of samplers, each once; one whose name an option has already is left out."""
+    found = {p.name: p for name in samplers for p in SAMPLERS[name].parameters}
+    for parameter in found.values():
+        choices = parameter.choices if isinstance(parameter, Choice) else None
+        try:
+            group.add_argument(
+                parameter.option, dest=f"sampler_{parameter.name}", choices=choices,
+                metavar=None if choices else parameter.metavar, help=parameter.described,
+            )  # fmt: skip
+        except argparse.ArgumentError:
+            log.warning(
+                "%s: an option has this name, the sampler keeps its default", parameter.option
+            )
 
 
 def add_machine_options(group: argparse._ActionsContainer) -> None:
@@ -104,13 +144,26 @@ def _sampler(arguments: argparse.Namespace) -> Sampler:
     settings: dict = {}
     if arguments.steps is not None:
         settings["steps"] = specs.whole("--steps", arguments.steps)
-    for name in ("eta", "eta_b"):
-        value, option = getattr(arguments, name), f"--{name.replace('_', '-')}"
-        if value is not None:
-            if name not in {field.name for field in fields(SAMPLERS[arguments.sampler])}:
-                raise ValueError(f"{option}: sampler {arguments.sampler} does not take it")
-            settings[name] = specs.number(option, value, 0, 1)
-    return SAMPLERS[arguments.sampler](**settings)
+    entry = SAMPLERS[arguments.sampler]
+    for name, value in given_parameters(arguments).items():
+        parameter = entry.parameter(name)
+        if parameter is None:
+            known = ", ".join(found.name for found in entry.parameters) or "none"
+            raise ValueError(
+                f"{name}: sampler {entry.name} does not take it; its parameters: {known}"
+            )
+        settings[name] = parameter.read(value)
+    return loaded(entry.make)(**settings)
+
+
+def given_parameters(arguments: argparse.Namespace) -> dict[str, str]:
+    """The parameters of a sampler that were given, as text."""
+    prefix = "sampler_"
+    return {
+        name.removeprefix(prefix): value
+        for name, value in vars(arguments).items()
+        if name.startswith(prefix) and value is not None
+    }
 
 
 def _travel(arguments: argparse.Namespace) -> Travel | None:
@@ -154,7 +207,7 @@ class Drawing:
         """With the sampler's settings that suit a task best, where no option says otherwise."""
         if not self.usual:
             return self
-        return replace(self, sampler=replace(self.sampler, **TASKS[name].drawing))
+        return replace(self, sampler=replace(self.sampler, **TASKS[name].usual))
 
     def settings(self) -> dict:
         """Everything that the pictures depend on, as JSON values."""
@@ -232,7 +285,9 @@ def read_drawing(arguments: argparse.Namespace, device: str | None = None) -> Dr
         arguments.clip_x0,
         arguments.quiet,
         classes,
-        arguments.sampler == "ddrm" and arguments.steps is None and arguments.eta is None,
+        arguments.sampler == "ddrm"
+        and arguments.steps is None
+        and "eta" not in given_parameters(arguments),
         read_large(arguments),
         device,
         arguments.compile,

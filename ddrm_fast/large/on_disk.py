@@ -21,13 +21,14 @@ import torch
 from torch import Tensor
 
 from ..arguments import check_labels, check_prior, check_sampler, check_travel, noise_levels, seeds
-from ..evaluation import metrics
 from ..io.blocks import Block, BlockError, BlockPicture, write_blocks
 from ..io.files import in_words
 from ..machine.workers import Pool
-from ..operators import Denoising, Inpainting, Operator
+from ..operators import Operator
 from ..operators.cuts import Box, Cuts
 from ..priors import Prior, load_prior
+from ..problems.noise import estimate_noise
+from ..problems.regions import MaskRegion, Regions
 from ..samplers import DDRM, Sampler, Travel
 from ..samplers.known import check_gradient
 from .clock import Clock
@@ -44,33 +45,8 @@ CACHE_SHARE = 16  # of the memory goes to decoded blocks: one part in so many
 
 log = logging.getLogger(__name__)
 
-MaskRegion = Callable[[int, int, int, int], Tensor]
-
-
-@dataclass(frozen=True)
-class Degradation:
-    """How a picture on disk was degraded.
-
-    Args:
-        operator:
-            ``(mask or None) -> operator`` of windows: the mask, bool (B, 1 or C, H, W), says which pixels of
-            the restored picture are measured; None: all. For super-resolution, for example,
-            ``lambda mask: SuperResolution(4, mask=mask)``.
-        factor:
-            Side of the block of pixels that a pixel of the measurement is the mean of.
-        mask:
-            ``(top, left, height, width) -> bool (1 or C, height, width)`` of the restored picture, where it
-            is measured in parts only.
-        takes_mask:
-            Whether the operator takes a mask at all: without one, nothing may be missing.
-    """
-
-    operator: Callable[[Tensor | None], Operator] = lambda mask: (
-        Denoising() if mask is None else Inpainting(mask)
-    )
-    factor: int = 1
-    mask: MaskRegion | None = None
-    takes_mask: bool = True
+#: how a picture on disk was degraded
+Degradation = Regions
 
 
 class Blocks:
@@ -183,7 +159,7 @@ def survey(
 def _noise_of(picture: BlockPicture, block: Block, known: MaskRegion | None) -> float | None:
     """Noise level of a block; None where too little of it is known."""
     try:
-        return metrics.estimate_noise(picture.read(*block), known and known(*block))
+        return estimate_noise(picture.read(*block), known and known(*block))
     except ValueError:
         return None
 

@@ -31,10 +31,14 @@ def continue_blurred(y: Tensor, operator: Operator, margin: int, sigma_y: float)
     M cuts out the known part; conjugate gradients, 20 rounds of a few FFTs each.
 
     Args:
-        y: (C, h, w).
-        operator: Periodic, for any size.
-        margin: Rows and columns to add, about the kernel's size.
-        sigma_y: Its noise level, > 0.
+        y:
+            (C, h, w).
+        operator:
+            Periodic, for any size.
+        margin:
+            Rows and columns to add, about the kernel's size.
+        sigma_y:
+            Its noise level, > 0.
 
     Returns:
         (C, h + margin, w + margin), y itself at the top left.

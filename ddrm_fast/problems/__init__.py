@@ -1,0 +1,31 @@
+"""What was measured: tasks made definite, measurements in files, edges, noise levels."""
+
+from .arrays import gain, kernel, mask, pad
+from .degradation import Degradation, check_options, degradation, padded_size
+from .edges import continue_blurred
+from .measured import Measured, has_measurement, of_picture, of_stored, read_measured
+from .measurements import measure, operator_of, shown
+from .noise import estimate_noise, noise_floor, noise_of_file
+
+__all__ = [
+    "Degradation",
+    "Measured",
+    "check_options",
+    "continue_blurred",
+    "degradation",
+    "estimate_noise",
+    "gain",
+    "has_measurement",
+    "kernel",
+    "mask",
+    "measure",
+    "noise_floor",
+    "noise_of_file",
+    "of_picture",
+    "of_stored",
+    "operator_of",
+    "pad",
+    "padded_size",
+    "read_measured",
+    "shown",
+]

@@ -1,0 +1,252 @@
+"""From a file and what is said of it to a measurement that can be restored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..io import Picture, StoredMeasurement, read_measurement, read_picture
+from ..io.files import digest
+from ..operators import Operator
+from ..operators.base import Shape
+from ..registry import TASKS, Task
+from ..registry.values import noise_level
+from .arrays import Size
+from .degradation import Degradation, check_options, degradation
+from .edges import continue_blurred
+from .measurements import operator_of, shown
+from .noise import noise_floor, noise_of_file
+
+#: suffix of a measurement file
+MEASUREMENT = ".npz"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A measurement with its operator and noise level, and what a restored picture inherits from it.
+
+    Attributes:
+        y: Batch 1, in the operator's layout.
+        operator: The degradation.
+        sigma_y: Noise level in the unit of y.
+        sigma_from: "given", "estimated" or "stored".
+        image_shape: (C, H, W) that the operator works on.
+        crop: (H, W) of the result at the top left of that.
+        like: Alpha, depth and profile of the results.
+        preview: The measurement as a picture (C, h, w), to look at.
+        record: What defines the measurement, as JSON values.
+        margin: Rows and columns by which a blurred picture still has to be continued.
+    """
+
+    y: Tensor
+    operator: Operator
+    sigma_y: float
+    sigma_from: str
+    image_shape: Shape
+    crop: Size
+    like: Picture
+    preview: Tensor
+    record: dict
+    margin: int = 0
+
+    def continued(self) -> Measured:
+        """With y continued to the operator's size; see :func:`ddrm_fast.problems.continue_blurred`."""
+        if not self.margin:
+            return self
+        y = continue_blurred(self.y[0], self.operator, self.margin, self.sigma_y)[None]
+        return replace(self, y=y.contiguous(), margin=0)
+
+
+def has_measurement(path: Path) -> bool:
+    """Whether a file is a measurement, or has one of the same name beside it."""
+    return path.suffix.lower() == MEASUREMENT or path.with_suffix(MEASUREMENT).is_file()
+
+
+def read_measured(
+    path: str | Path,
+    task: Task | str | None = None,
+    options: Mapping[str, Any] | None = None,
+    sigma: float | str | None = None,
+) -> Measured:
+    """Read a measurement file, or a picture and take it for a measurement.
+
+    >>> found = read_measured("small.png", "sr", {"factor": 4}).continued()
+    >>> restore(found.y, found.operator, found.sigma_y)
+
+    Args:
+        path:
+            An ``.npz`` file of `ddrm-fast degrade` or :func:`ddrm_fast.io.write_measurement`, or a picture;
+            without a task, the measurement file of the same name beside a picture.
+        task:
+            What happened to the picture; a measurement file knows it.
+        options:
+            The task's parameters: values, tensors, or the text that stands for them.
+        sigma:
+            Noise level of y, a number or text such as 25/255, never taken below the rounding of a picture
+            file; "auto": estimated; None: that of the measurement file, else estimated.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It cannot be read, does not fit the task, or an argument is wrong; the message says which.
+    """
+    path, options = Path(path), options or {}
+    task = TASKS.find(task) if isinstance(task, str) else task
+    exact = path.with_suffix(MEASUREMENT)
+    if path.suffix.lower() == MEASUREMENT or (task is None and has_measurement(path)):
+        stored = path if path.suffix.lower() == MEASUREMENT else exact
+        return _of_file(stored, task, options, sigma)
+    if task is None:
+        read_picture(path)  # a missing or unreadable file is the first thing to say
+        raise ValueError(
+            f"task: is needed for a picture without a measurement file ({exact.name}); "
+            f"expected one of {', '.join(TASKS)}"
+        )
+    if not task.shown:
+        raise ValueError(
+            f"task {task.name}: its measurements are no pictures; expected a {MEASUREMENT} file of "
+            "`ddrm-fast degrade`"
+        )
+    return of_picture(read_picture(path), task, options, sigma)
+
+
+def _of_file(
+    path: Path, task: Task | None, options: Mapping[str, Any], sigma: float | str | None
+) -> Measured:
+    stored = read_measurement(path)
+    if task is not None and (task.name != stored.task or options):
+        what = next(iter(options)) if task.name == stored.task else f"task {task.name}"
+        raise ValueError(
+            f"{path}: is a measurement of task {stored.task} and defines its parameters itself; "
+            f"leave out {what}"
+        )
+    try:
+        return of_stored(stored, sigma)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def of_stored(stored: StoredMeasurement, sigma: float | str | None = None) -> Measured:
+    """A stored measurement, ready to be restored.
+
+    Args:
+        stored:
+            What :func:`ddrm_fast.io.read_measurement` read.
+        sigma:
+            As in :func:`read_measured`.
+
+    Raises:
+        ValueError: What is stored makes no operator, or the noise cannot be estimated.
+    """
+    operator, y = operator_of(stored), stored.y[None]
+    task = TASKS.find(stored.task)
+    level, origin = stored.sigma_y, "stored"
+    if sigma == "auto":
+        if not task.shown:
+            raise ValueError("the noise of coefficients cannot be estimated: give sigma")
+        known = stored.arrays.get(task.known) if task.known else None
+        level, origin = noise_of_file(y[0], stored.bits, known), "estimated"
+    elif sigma is not None:
+        level, origin = noise_level("sigma", sigma), "given"
+    height, width = stored.crop
+    preview = shown(stored) if task.shown else operator.H_pinv(y)[0, :, :height, :width]
+    black = torch.zeros(stored.image_shape[0], height, width)
+    like = Picture(
+        black, stored.alpha, stored.bits, stored.icc,
+        exif=stored.exif, xmp=stored.xmp, dpi=stored.dpi,
+    )  # fmt: skip
+    record = {
+        "input_sha256": stored.sha256,
+        "task": stored.task,
+        "task_parameters": stored.parameters,
+    }
+    return Measured(
+        y, operator, level, origin, stored.image_shape, stored.crop, like, preview, record
+    )
+
+
+def of_picture(
+    picture: Picture,
+    task: Task | str,
+    options: Mapping[str, Any] | None = None,
+    sigma: float | str | None = None,
+) -> Measured:
+    """A picture taken for the measurement of a task.
+
+    Args:
+        picture:
+            As :func:`ddrm_fast.io.read_picture` gives it; pixels that a mask says are unknown count as 0, and
+            colours become grey where the task says that they are lost.
+        task, options, sigma:
+            As in :func:`read_measured`.
+
+    Raises:
+        ValueError: A parameter is missing or wrong, the picture does not fit the task, or its noise cannot
+            be estimated.
+    """
+    task = TASKS.find(task) if isinstance(task, str) else task
+    options = options or {}
+    y, channels = picture.pixels, picture.pixels.shape[0]
+    factor = check_options(task, options).get(task.smaller_by, 1)
+    crop = tuple(n * factor for n in picture.size)
+    made = degradation(task, (3 if task.grey else channels, *crop), options)
+    known = made.arrays.get(task.known) if task.known else None
+    if known is not None:
+        y = y * known
+    if task.grey and channels == 3:
+        grey = torch.tensor(made.parameters["weights"], dtype=torch.float64)
+        y = (y * grey.float().view(3, 1, 1)).sum(0, keepdim=True)
+    level, origin = _noise_of(picture, y, known, sigma)
+    margin = 0
+    if task.kernel and options.get("boundary") is None:
+        margin, made = _without_edges(made, task.kernel, factor)
+    operator = made.operator()
+    operator.check_image(made.image_shape)
+    record = {
+        "input_sha256": picture.sha256,
+        "task": task.name,
+        "task_parameters": {**made.parameters, **_words(options)},
+        "arrays_sha256": {name: _array_digest(x) for name, x in made.arrays.items()},
+    }
+    return Measured(
+        y[None].contiguous(), operator, level, origin, made.image_shape, crop, picture, y, record, margin
+    )  # fmt: skip
+
+
+def _without_edges(made: Degradation, kernel: str, factor: int) -> tuple[int, Degradation]:
+    """How far a blurred picture is continued, and the periodic blur of that size."""
+    taps = made.arrays[kernel].shape
+    if max(taps) > min(made.image_shape[1:]):
+        raise ValueError(
+            f"{kernel}: of {taps[0]} x {taps[1]} is larger than the picture of "
+            f"{made.image_shape[1]} x {made.image_shape[2]}"
+        )
+    margin = -(-max(taps) // factor)
+    shape = (made.image_shape[0], *(n + margin * factor for n in made.image_shape[1:]))
+    parameters = {**made.parameters, "boundary": "periodic", "margin": margin}
+    return margin, Degradation(made.task, parameters, made.arrays, shape)
+
+
+def _noise_of(
+    picture: Picture, y: Tensor, known: Tensor | None, sigma: float | str | None
+) -> tuple[float, str]:
+    """Noise level of a picture file, never below its rounding, and where it comes from."""
+    if sigma not in (None, "auto"):
+        return max(noise_floor(picture.bits), noise_level("sigma", sigma)), "given"
+    try:
+        return noise_of_file(y, picture.bits, known), "estimated"
+    except ValueError as error:
+        raise ValueError(f"sigma auto: {error}; give sigma") from error
+
+
+def _words(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record keeps of the parameters; tensors are among the arrays' digests."""
+    return {name: value for name, value in options.items() if not isinstance(value, Tensor)}
+
+
+def _array_digest(x: Tensor) -> str:
+    return digest(x.contiguous().numpy().tobytes())

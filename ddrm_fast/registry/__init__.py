@@ -1,0 +1,79 @@
+"""One place where a task or a sampler is made known to everything that lists, takes or tests them."""
+
+from __future__ import annotations
+
+from .entries import Entry, Registry, SamplerEntry, Task, load_plugins, loaded
+from .fields import fields_of
+from .parameters import Choice, GreyWeights, Kernel, Mask, Number, Parameter, Plane, Whole
+from .samplers import SAMPLERS
+from .tasks import TASKS
+
+__all__ = [
+    "SAMPLERS",
+    "TASKS",
+    "Choice",
+    "Entry",
+    "GreyWeights",
+    "Kernel",
+    "Mask",
+    "Number",
+    "Parameter",
+    "Plane",
+    "Registry",
+    "SamplerEntry",
+    "Task",
+    "Whole",
+    "load_plugins",
+    "loaded",
+    "register_sampler",
+    "register_task",
+]
+
+
+def register_task(name: str, make, summary: str = "", **settings) -> Task:
+    """Makes an operator known as a task: to the shell, records, benchmarks and the laws.
+
+    Args:
+        name:
+            As in ``--task NAME``.
+        make:
+            The operator's class, or a function that returns the operator; called with the parameters as
+            keywords, and with ``size`` (H, W) or ``image_shape`` (C, H, W) if it has such a keyword.
+        summary:
+            One line.
+        settings:
+            Fields of :class:`Task`: ``parameters``, ``complaint``, ``examples``, ``grey`` ...
+
+    Returns:
+        The entry.
+
+    Raises:
+        ValueError: Another task has the name.
+    """
+    return TASKS.register(Task(name=name, make=make, summary=summary, **settings))
+
+
+def register_sampler(name: str, make, summary: str = "", **settings) -> SamplerEntry:
+    """Makes a sampler known: to the shell, records and the laws.
+
+    Args:
+        name:
+            As in ``--sampler NAME``.
+        make:
+            Its dataclass. Fields that are numbers, words or switches become parameters, with their defaults,
+            and options, with the help that the docstring's ``Args:`` gives them.
+        summary:
+            One line.
+        settings:
+            Fields of :class:`SamplerEntry`; ``parameters`` where those of the fields are not what is wanted.
+
+    Returns:
+        The entry.
+
+    Raises:
+        ValueError: Another sampler has the name.
+    """
+    steps = getattr(make, "steps", None)
+    settings.setdefault("steps", steps if isinstance(steps, int) else None)
+    settings.setdefault("parameters", fields_of(make, leave=("steps",)))
+    return SAMPLERS.register(SamplerEntry(name=name, make=make, summary=summary, **settings))

@@ -1,0 +1,98 @@
+"""Every sampler, once: from here the shell, records and documents know it.
+
+No module of the package is imported here. The laws of samplers hold what this says against the classes.
+"""
+
+from __future__ import annotations
+
+from .entries import Registry, SamplerEntry
+from .parameters import Choice, Number
+
+#: samplers by name
+SAMPLERS: Registry[SamplerEntry] = Registry("sampler")
+
+_ETA = Number(name="eta", help="share of fresh noise, 0 to 1", low=0, high=1, default=0.85)
+_VARIANCE = Choice(
+    name="variance",
+    help="of the noise of a step: the smaller or the larger of the two of Ho et al., or what the network "
+    "learned",
+    choices=("small", "large", "learned"),
+    default="small",
+)
+
+SAMPLERS.register(
+    SamplerEntry(
+        name="ddrm",
+        summary="follows the measurement as far as its noise allows, singular value by singular value",
+        make="ddrm_fast.samplers:DDRM",
+        steps=20,
+        parameters=(
+            _ETA,
+            Number(
+                name="eta_b", help="ddrm: trust in the measurement, 0 to 1", low=0, high=1, default=1.0
+            ),
+        ),
+    )
+)  # fmt: skip
+SAMPLERS.register(
+    SamplerEntry(
+        name="ddnm",
+        summary="puts the measurement into every prediction",
+        make="ddrm_fast.samplers:DDNM",
+        steps=100,
+        parameters=(_ETA,),
+        advice="takes the input for free of noise",
+    )
+)
+SAMPLERS.register(
+    SamplerEntry(
+        name="ddnm+",
+        aliases=("ddnmplus", "ddnm-plus"),
+        summary="DDNM for a measurement with noise",
+        make="ddrm_fast.samplers:DDNMPlus",
+        steps=100,
+        parameters=(_ETA,),
+    )
+)
+SAMPLERS.register(
+    SamplerEntry(
+        name="repaint",
+        summary="noises the measurement at each step, and goes back up to let the rest follow it",
+        make="ddrm_fast.samplers:RePaint",
+        steps=250,
+        parameters=(_VARIANCE,),
+        advice="takes the input for free of noise",
+    )
+)
+SAMPLERS.register(
+    SamplerEntry(
+        name="ilvr",
+        summary="ancestral sampling whose measured part is that of the noised measurement",
+        make="ddrm_fast.samplers:ILVR",
+        steps=100,
+        parameters=(_VARIANCE,),
+        advice="takes the input for free of noise",
+    )
+)
+SAMPLERS.register(
+    SamplerEntry(
+        name="ddim",
+        summary="draws from the prior, in any number of steps",
+        make="ddrm_fast.samplers:DDIM",
+        steps=50,
+        parameters=(
+            Number(name="eta", help="share of fresh noise, 0 to 1", low=0, high=1, default=0.0),
+        ),
+        restores=False,
+    )
+)
+SAMPLERS.register(
+    SamplerEntry(
+        name="ddpm",
+        summary="draws from the prior by ancestral sampling, as it was trained",
+        make="ddrm_fast.samplers:DDPM",
+        steps=1000,
+        parameters=(_VARIANCE,),
+        restores=False,
+    )
+)
