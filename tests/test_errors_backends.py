@@ -84,3 +84,41 @@ def test_explicit_cpp_does_not_fall_back_for_float64():
         with pytest.raises(BackendError, match="'cpp' was asked for, but it computes in float32"):
             restore_small(PICTURE.double())
     assert restore_small(PICTURE.double()).mean.dtype == torch.float64
+
+
+def test_blocks_that_overlap_leave_nothing_behind():
+    """Two threads, one of which leaves its block inside the other's."""
+    before = dispatch._requested
+    first, second = ops.use_backend("reference"), ops.use_backend("cpp")
+    assert dispatch._requested == "cpp"
+    with first:
+        pass
+    assert dispatch._requested == "cpp"
+    with second:
+        assert dispatch._requested == "cpp"
+    assert dispatch._requested == before
+    with first, second:
+        assert dispatch._requested == "cpp"
+    assert dispatch._requested == before
+
+
+def test_threads_with_blocks_of_their_own():
+    import threading
+
+    before, wrong = dispatch._requested, []
+
+    def work(name):
+        for _ in range(200):
+            with ops.use_backend(name):
+                module = dispatch.choose("cpu", torch.float32).__name__.rpartition(".")[2]
+                if module not in ("reference", "cpp"):
+                    wrong.append(module)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in ("reference", "cpp") * 2]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong and dispatch._requested == before
+    with ops.use_backend("reference"):
+        assert dispatch.choose("cpu", torch.float32).__name__.endswith("reference")

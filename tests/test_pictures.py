@@ -214,6 +214,15 @@ def test_psnr():
     )
     with pytest.raises(ValueError, match="shape"):
         metrics.psnr(x, x[:1])
+    whole = (x * 255).round().byte()
+    assert metrics.psnr(whole, whole) == math.inf
+    assert metrics.psnr(whole, 255 - whole) == pytest.approx(
+        metrics.psnr(whole / 255, (255 - whole) / 255), 1e-6
+    )
+    with pytest.raises(ValueError, match="estimate: got torch.uint8, expected floating-point"):
+        metrics.psnr(whole, x)
+    with pytest.raises(ValueError, match=r"truth: reaches 255, expected a picture in \[0, 1\]"):
+        metrics.psnr(x, torch.full_like(x, 255))
 
 
 def test_ssim():

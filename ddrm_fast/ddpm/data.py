@@ -7,13 +7,13 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from ..io.foreign import foreign, read_arrays
 from ..priors.dead_leaves import DeadLeavesConfig
 from ..priors.pictures import usable_pictures
 from ..priors.runs import kept_leaves
@@ -209,18 +209,18 @@ def _read_array(
     path: Path, size: int, channels: int, classes: bool
 ) -> tuple[np.ndarray, np.ndarray | None]:
     labels = None
-    try:
-        if path.suffix.lower() == ".npy":
-            pixels = np.load(path, mmap_mode="r", allow_pickle=False)
-        else:
-            with np.load(path, allow_pickle=False) as file:
-                named = [next((n for n in names if n in file), None) for names in _NAMES]
-                if named[0] is None:
-                    raise ValueError(f"has no array called {' or '.join(_NAMES[0])}")
-                pixels = file[named[0]]
-                labels = None if named[1] is None else file[named[1]]
-    except (ValueError, EOFError, BadZipFile) as error:
-        raise ValueError(f"{path}: not readable as an array ({error})") from error
+    if path.suffix.lower() == ".npy":
+        with foreign(path, "not readable as an array"):
+            pixels = np.lib.format.open_memmap(path, mode="r")
+    else:
+        file = read_arrays(path, names=[name for names in _NAMES for name in names])
+        named = [next((n for n in names if n in file), None) for names in _NAMES]
+        if named[0] is None:
+            raise ValueError(
+                f"{path}: not readable as an array (has no array called {' or '.join(_NAMES[0])})"
+            )
+        pixels = file[named[0]]
+        labels = None if named[1] is None else file[named[1]]
     if pixels.ndim == 3:
         pixels = pixels[..., None]
     if pixels.dtype != np.uint8 or pixels.shape[1:] != (size, size, channels):

@@ -17,14 +17,26 @@ def psnr(estimate: Tensor, truth: Tensor) -> float:
 
     Args:
         estimate: Clipped to [0, 1] first.
-        truth: Same shape.
+        truth: Same shape. Two uint8 pictures are divided by 255 first.
 
     Returns:
         -10 log10 of the mean squared error; infinite for equal pictures.
 
     Raises:
-        ValueError: The shapes differ.
+        ValueError: The shapes differ, or numbers are whole ones of another kind, or the truth leaves [0, 1]
+            as a picture of 0 to 255 does.
     """
+    if estimate.dtype == truth.dtype == torch.uint8:
+        estimate, truth = estimate.double() / 255, truth.double() / 255
+    for name, picture in (("estimate", estimate), ("truth", truth)):
+        if not picture.is_floating_point():
+            raise ValueError(
+                f"{name}: got {picture.dtype}, expected floating-point numbers in [0, 1] (or uint8 for both)"
+            )
+    if truth.numel() and float(truth.max()) > 2:
+        raise ValueError(
+            f"truth: reaches {float(truth.max()):.4g}, expected a picture in [0, 1]; this looks like 0..255"
+        )
     if estimate.shape != truth.shape:
         raise ValueError(
             f"estimate: expected the truth's shape {tuple(truth.shape)}, got {tuple(estimate.shape)}"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import io
+import itertools
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -16,42 +19,78 @@ class OutputError(OSError):
 
 
 @contextmanager
-def atomic_file(path: str | Path) -> Iterator[io.BufferedWriter]:
+def atomic_file(path: str | Path) -> Iterator[io.BufferedRandom]:
     """Open a file so that whoever looks sees the old one or the whole new one, also after a power cut.
 
     Makes the folder where it is missing. On any error the half-written file is removed and ``path``
     stays as it was; a run that is killed leaves at most ``.NAME.part`` behind, which the next run
-    overwrites.
+    overwrites. Processes that write one file at a time each have a name of their own; the last one to
+    finish stays.
 
     Raises:
         OutputError: The disk is full, the place is not writable or not a folder.
+        ValueError: The name is longer than the file system allows.
     """
     path = Path(path)
-    part = _part(path)
+    part: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "wb") as file:
+        part, file = _part(path)
+        with file:
             yield file
             file.flush()
             os.fsync(file.fileno())  # some file systems report a full disk only here
-        os.replace(part, path)
+            os.replace(part, path)  # while it is locked
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
     except BaseException as error:
-        try:
-            part.unlink(missing_ok=True)
-        except OSError:
-            pass
+        if part is not None:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise OutputError(f"{path}: cannot be written ({reason(error)})") from error
+            raise _failure(path, error) from error
         raise
 
 
-def _part(path: Path) -> Path:
-    return path.with_name(f".{path.name}.part")
+_LONGEST = 255  # bytes of a name, on all file systems that people use
+_COUNTER = itertools.count()
+
+
+def _part(path: Path) -> tuple[Path, io.BufferedRandom]:
+    """The unfinished file beside ``path``, empty, locked as long as it is open; and its name.
+
+    It is ``.NAME.part``, also where a run that was killed left one, unless a process works on that.
+    """
+    name = f".{path.name}.part"
+    if len(os.fsencode(name)) > _LONGEST:
+        name = f".{digest(os.fsencode(path.name))[:32]}.part"
+    part = path.with_name(name)
+    while True:
+        file = open(os.open(part, os.O_RDWR | os.O_CREAT, 0o666), "w+b")  # noqa: SIM115
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # unless another process made it its result between opening and locking
+            if os.stat(part).st_ino == os.fstat(file.fileno()).st_ino:
+                file.truncate(0)
+                return part, file
+        except FileNotFoundError:
+            pass
+        except OSError:  # it is locked, or nothing can be locked here
+            own = f".{digest(os.fsencode(path.name))[:16]}.{os.getpid()}-{next(_COUNTER)}.part"
+            part = path.with_name(own)
+            file.close()
+            return part, open(part, "w+b")  # noqa: SIM115
+        file.close()
+
+
+def _failure(path: Path, error: OSError) -> OSError | ValueError:
+    """What to say where a file cannot be written: a name that is too long is that picture's alone."""
+    if error.errno == errno.ENAMETOOLONG:
+        return ValueError(f"{path}: cannot be written (the name is too long)")
+    return OutputError(f"{path}: cannot be written ({reason(error)})")
 
 
 def write_atomically(path: str | Path, content: bytes) -> None:
@@ -65,15 +104,22 @@ def write_atomically(path: str | Path, content: bytes) -> None:
 
 
 def check_writable(path: str | Path) -> None:
-    """Raises OutputError where a file could not be written, before any work is done for it."""
+    """Finds out whether a file could be written, before any work is done for it.
+
+    Raises:
+        OutputError: The place is not writable or not a folder.
+        ValueError: The name is longer than the file system allows.
+    """
     path = Path(path)
-    part = _part(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.touch()
-        part.unlink()
+        with suppress(FileNotFoundError):
+            os.lstat(path)  # says whether the name is too long
+        part, file = _part(path)
+        with file:
+            part.unlink()
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({reason(error)})") from error
+        raise _failure(path, error) from error
 
 
 def write_json(path: str | Path, value: object) -> None:

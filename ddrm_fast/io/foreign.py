@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -65,40 +65,51 @@ def ask_for_memory(path: str | Path, taken: int, doing: str, advice: str) -> Non
         )
 
 
-def read_arrays(path: str | Path, content: bytes, names: tuple[str, ...] | None = None) -> dict:
+def read_arrays(
+    path: str | Path, content: bytes | None = None, names: Collection[str] | None = None
+) -> dict[str, np.ndarray]:
     """The arrays of an ``.npz`` file by name, or of an ``.npy`` file as ``""``. No code in it is run.
 
     Sizes are read first: what says that it unpacks to more than there is in the file or in memory is
     refused before it is unpacked.
 
     Args:
-        path: For messages.
-        content: Of the file.
+        path: Of the file.
+        content: Of the file, where it is known already.
         names: Only these, where they are there; default all.
 
     Raises:
         ValueError: It is damaged, of another kind, or too large; the message names it.
     """
     with foreign(path, "not readable as an array"):
-        if content[:2] != b"PK":
-            _check_header(path, BytesIO(content), len(content))
-            return {"": np.load(BytesIO(content), allow_pickle=False)}
-        arrays = {}
-        with zipfile.ZipFile(BytesIO(content)) as archive:
-            entries = [entry for entry in archive.infolist() if entry.filename.endswith(".npy")]
-            chosen = [e for e in entries if names is None or e.filename[:-4] in names]
-            whole = sum(entry.file_size for entry in chosen)
-            ask_for_memory(path, whole, "unpacking it", "is it damaged?")
-            for entry in chosen:
-                with archive.open(entry) as file:
-                    _check_header(path, file, entry.file_size)
-                with archive.open(entry) as file:
-                    arrays[entry.filename[:-4]] = np.lib.format.read_array(file, allow_pickle=False)
-        return arrays
+        source = open(path, "rb") if content is None else BytesIO(content)
+        with source:
+            if source.read(2) == b"PK":
+                return _of_archive(path, source, names)
+            _check_header(path, source, source.seek(0, 2))
+            source.seek(0)
+            return {"": np.lib.format.read_array(source, allow_pickle=False)}
+
+
+def _of_archive(path: str | Path, source, names: Collection[str] | None) -> dict[str, np.ndarray]:
+    arrays = {}
+    with zipfile.ZipFile(source) as archive:
+        entries = [entry for entry in archive.infolist() if entry.filename.endswith(".npy")]
+        chosen = [e for e in entries if names is None or e.filename[:-4] in names]
+        whole = sum(entry.file_size for entry in chosen)
+        ask_for_memory(path, whole, "unpacking it", "is it damaged?")
+        for entry in chosen:
+            with archive.open(entry) as file:
+                _check_header(path, file, entry.file_size)
+            with archive.open(entry) as file:
+                arrays[entry.filename[:-4]] = np.lib.format.read_array(file, allow_pickle=False)
+    return arrays
 
 
 def _check_header(path: str | Path, file, size: int) -> None:
     """Raises ValueError where an ``.npy`` promises more than its file holds, or objects."""
+    if file.seekable():
+        file.seek(0)
     version = np.lib.format.read_magic(file)
     read = {(1, 0): np.lib.format.read_array_header_1_0}.get(
         version, np.lib.format.read_array_header_2_0

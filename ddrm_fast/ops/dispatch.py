@@ -8,6 +8,7 @@ choose silently in automatic mode and explain an error after an explicit request
 import importlib
 import logging
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -65,10 +66,15 @@ def backends() -> dict[str, str | None]:
 
 
 _requested: str | None = None
+_requests: list["use_backend"] = []
+_changing = threading.Lock()
 
 
 class use_backend:
     """Ask for a backend by name, for good or inside a ``with`` block.
+
+    A request holds for the whole process. Where blocks of several threads overlap, the latest one that is
+    still open decides; when all are left, what was asked for before them holds again.
 
     Args:
         name:
@@ -85,24 +91,34 @@ class use_backend:
     """
 
     def __init__(self, name: str | None) -> None:
-        global _requested
         self.name = name
         if name is not None:
             _available(name)
-        self._before = _requested
-        _requested = name
-        choose.cache_clear()
+        with _changing:
+            _requests.append(self)
+            _decide()
 
     def __enter__(self) -> "use_backend":
+        with _changing:
+            if self not in _requests:  # a block of its own once more
+                _requests.append(self)
+                _decide()
         return self
 
     def __exit__(self, *exc) -> None:
-        global _requested
-        _requested = self._before
-        choose.cache_clear()
+        with _changing:
+            if self in _requests:
+                _requests.remove(self)
+            _decide()
 
     def __repr__(self) -> str:
         return f"use_backend({self.name!r})"
+
+
+def _decide() -> None:
+    """The latest request that still holds is the one that counts."""
+    global _requested
+    _requested = _requests[-1].name if _requests else None
 
 
 def _available(name: str) -> Backend:
@@ -115,10 +131,15 @@ def _available(name: str) -> Backend:
     return backend
 
 
-@cache
 def choose(device_type: str, dtype: torch.dtype) -> ModuleType:
     """The backend module that runs an operation on this device type and dtype."""
-    name = _requested or os.environ.get(ENVIRONMENT) or None
+    # what is kept belongs to a request: a thread that asks for another one meanwhile gets its own
+    return _chosen(_requested, device_type, dtype)
+
+
+@cache
+def _chosen(requested: str | None, device_type: str, dtype: torch.dtype) -> ModuleType:
+    name = requested or os.environ.get(ENVIRONMENT) or None
     if name is not None:
         backend = _available(name)
         reason = backend.refuses(device_type, dtype)
@@ -133,6 +154,9 @@ def choose(device_type: str, dtype: torch.dtype) -> ModuleType:
             log.warning("the slow reference backend runs on the CPU: %s", reason)
         log.debug("backend %s is passed over on %s: %s", backend.name, device_type, reason)
     raise BackendError(f"no backend runs {dtype} on {device_type}")
+
+
+choose.cache_clear = _chosen.cache_clear  # for those who change the environment
 
 
 @cache

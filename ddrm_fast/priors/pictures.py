@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..io.pictures import SUFFIXES
+from ..io.folders import files_in, passed_over
 from ..io.pictures import read_picture as read_file
 from .dead_leaves import DeadLeavesConfig, dead_leaves
 
@@ -140,12 +140,13 @@ def usable_pictures(
             raise FileNotFoundError(
                 f"folders: {folder} is not a folder, expected a folder of pictures"
             )
-        for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() not in SUFFIXES or not path.is_file():
-                continue
+        paths, others = files_in(folder)
+        if others:
+            logger.info("%s: %s", folder, passed_over(others))
+        for path in paths:
             try:
                 picture = read_picture(path, largest_side)
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, ImportError) as error:
                 logger.warning("skipped %s", error)
                 unreadable.append(str(path))
                 continue
