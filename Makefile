@@ -1,9 +1,11 @@
-# make test   virtual environment, build, installation, tests
-# make lint   ruff and clang-format
+# make test   the tests, in a virtual environment with an editable build: nothing is installed anew
+#             when a file changes, and only what changed is compiled (CONTRIBUTING.md)
+# make lint   ruff, clang-format and mypy
 # make demo   restores a degraded photograph in five ways; sheets in outputs/
 # make bench  speed table, as ratios to copies of the same bytes; results in benchmarks/results/
 # make gpu    on a machine with an NVIDIA GPU: builds, proves and measures the GPU kernels, in the
 #             environment of $(PYTHON), without network; results in benchmarks/results/
+# make build  compiles what changed
 PYTHON ?= python3
 VENV ?= .venv
 # the pinned version; on a machine without a GPU choose a CPU build of it
@@ -11,41 +13,52 @@ TORCH ?= torch==2.13.0
 # weights for make demo: those of the package, or a file of `ddrm-fast train`
 PRIOR ?= default
 BIN = $(VENV)/bin
-# (without the link to the folder of Triton kernels: the time of a folder changes with its caches)
-SOURCES = $(filter-out ddrm_fast/triton_kernels,$(shell git ls-files csrc ddrm_fast triton_kernels setup.py pyproject.toml CMakeLists.txt))
+PIP = $(BIN)/pip install --quiet --disable-pip-version-check
+BUILD_REQUIRES = import tomllib; \
+	print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
+# the environment's own cmake and ninja, wherever it lies
+export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: test lint demo bench gpu clean
+.PHONY: test lint demo bench gpu build clean
 
-test: $(VENV)/installed
+test: $(VENV)/with-tests build
 	$(BIN)/pytest tests
 
-lint: $(VENV)/linters
+lint: $(VENV)/with-linters
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'tests/cuda_host/*.h' 'tests/cuda_host/*.cpp' | xargs $(BIN)/clang-format --dry-run --Werror
 
-demo: $(VENV)/installed
+demo: $(VENV)/installed build
 	$(BIN)/python examples/demo.py --prior $(PRIOR)
 
-bench: $(VENV)/installed
-	$(BIN)/pip install --quiet '.[bench]'
+bench: $(VENV)/with-bench build
 	$(BIN)/python benchmarks/report.py
 
 gpu:
 	$(PYTHON) benchmarks/gpu.py
 
+build: $(VENV)/installed
+	$(BIN)/python setup.py --quiet build_ext --inplace
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 # torch first, so that a plain requirement never pulls another build of it
-$(VENV)/installed: $(VENV)/bin/python $(SOURCES)
-	$(BIN)/pip install --quiet $(TORCH)
-	$(BIN)/pip install --quiet '.[test]'
+$(VENV)/installed: $(VENV)/bin/python pyproject.toml
+	$(PIP) $(TORCH)
+	$(BIN)/python -c '$(BUILD_REQUIRES)' | $(PIP) --requirement /dev/stdin
+	$(PIP) --no-build-isolation --editable .
 	touch $@
 
-$(VENV)/linters: $(VENV)/bin/python pyproject.toml
-	$(BIN)/pip install --quiet ruff==0.17.5 clang-format==23.1.5
+# what tests and benchmarks need beyond that
+$(VENV)/with-tests $(VENV)/with-bench: $(VENV)/with-%: $(VENV)/installed
+	$(PIP) --no-build-isolation --editable '.[$(patsubst tests,test,$*)]'
+	touch $@
+
+$(VENV)/with-linters: $(VENV)/bin/python pyproject.toml
+	$(PIP) ruff==0.17.5 clang-format==23.1.5
 	touch $@
 
 clean:
-	rm -rf $(VENV) build outputs .benchmarks
+	rm -rf $(VENV) build outputs .benchmarks ddrm_fast/*.so
