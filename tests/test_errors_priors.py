@@ -70,8 +70,8 @@ def test_settings_of_diffusers():
 
     with pytest.raises(ValueError, match="^prediction_type: expected one of epsilon"):
         wrap_diffusers(Model(), {"prediction_type": "score"})
-    with pytest.raises(ValueError, match="^beta_schedule: 'sigmoid' is not known"):
-        wrap_diffusers(Model(), {"beta_schedule": "sigmoid"})
+    with pytest.raises(ValueError, match="^beta_schedule: 'laplace' is not known"):
+        wrap_diffusers(Model(), {"beta_schedule": "laplace"})
 
 
 def test_paths_of_priors(tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from golden_networks import GOLDEN, OFFICIAL, Golden, distance, heads_of
 from PIL import Image
 
 import ddrm_fast
@@ -18,41 +19,9 @@ from ddrm_fast.priors.networks.guided import GuidedClassifier, GuidedConfig, Gui
 from ddrm_fast.priors.networks.layers import timestep_embedding
 from ddrm_fast.priors.published.recognise import ddpm_config, guided_config
 
-GOLDEN = Path(__file__).parent / "golden" / "unet"
-OFFICIAL = 1e-5  # relative distance to the official outputs
 UNETS = ["unet_imagenet_style", "unet_class_cond", "unet_plain", "unet_plain_new_order"]
 CLASSIFIERS = ["classifier_attention", "classifier_adaptive"]
 DDPMS = ["ddpm", "ddpm_avgpool"]
-
-
-class Golden:
-    """One file: weights, inputs, outputs and the published configuration."""
-
-    def __init__(self, name):
-        with np.load(GOLDEN / f"{name}.npz") as file:
-            arrays = {key: file[key] for key in file.files}
-        self.config = json.loads(str(arrays.pop("meta")))["config"]
-        tensors = {key: torch.from_numpy(value) for key, value in arrays.items()}
-        self.weights = {k.removeprefix("sd."): x for k, x in tensors.items() if k.startswith("sd.")}
-        self.arrays = {k: x for k, x in tensors.items() if not k.startswith("sd.")}
-
-    def __getitem__(self, name):
-        return self.arrays[name]
-
-    def save(self, folder, name="network.pt"):
-        path = folder / name
-        torch.save(self.weights, path)
-        return path
-
-
-def distance(result, expected):
-    return float((result - expected).norm() / expected.norm())
-
-
-def heads_of(config):
-    """What the weights do not tell."""
-    names = ("num_heads", "num_head_channels", "num_heads_upsample", "use_new_attention_order")
-    return {name: config[name] for name in names}
 
 
 @pytest.mark.parametrize("name", UNETS)
@@ -315,7 +284,7 @@ def test_refusals(tmp_path):
         ddrm_fast.load_prior(path, golden.config).network(torch.zeros(1, 3, 7, 8), torch.zeros(1))
     with pytest.raises(ValueError, match="config: ch_mult"):
         weights = Golden("ddpm").weights
-        ddpm_config(weights, {"model": {"ch_mult": [1, 4]}}, "it")
+        ddpm_config(weights, {"ch_mult": [1, 4]}, "it")
     classifier = Golden("classifier_attention")
     with pytest.raises(ValueError, match="load_classifier"):
         ddrm_fast.load_prior(classifier.save(tmp_path, "c.pt"), classifier.config)

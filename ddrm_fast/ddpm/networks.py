@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ..priors.adapters import unet2d
+from ..priors.diffusers_models import unet2d
 from ..priors.networks.guided import GROUPS, AttentionBlock, GuidedConfig, GuidedUNet, ResBlock
 
 if TYPE_CHECKING:

@@ -1,7 +1,8 @@
 """Networks: what a prior is, adapters, checkpoints, the default prior."""
 
 from .acceleration import accelerated
-from .adapters import DenoiserPrior, from_diffusers, wrap_diffusers
+from .adapters import DenoiserPrior
+from .diffusers_models import from_diffusers, wrap_diffusers
 from .gaussian import GaussianPrior
 from .guidance import classifier_free, classifier_guidance, without_labels
 from .load import load_prior

@@ -1,11 +1,9 @@
-"""Priors from networks of other packages."""
+"""A plain denoiser D(x, sigma) as a prior."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -109,93 +107,3 @@ class DenoiserPrior(Prior):
         extra = () if labels is None else (labels,)
         x0 = self._cast(self._restore, x, asked, *extra)
         return held_score(x0, x, levels / self.sigma_min) if self.sigma_min else x0
-
-
-def from_diffusers(path: str | Path) -> Prior:
-    """A ``UNet2DModel`` saved by diffusers: a pipeline folder, or the folder of the network alone.
-
-    Args:
-        path:
-            Folder with ``model_index.json`` (then its ``unet`` and ``scheduler``) or ``config.json``.
-
-    Raises:
-        ImportError: diffusers is not installed.
-        ValueError: the folder holds another kind of model.
-    """
-    path = Path(path)
-    folder = path / "unet" if (path / "model_index.json").exists() else path
-    kind = _read_json(folder / "config.json").get("_class_name")
-    if kind != "UNet2DModel":
-        raise ValueError(f"{folder}: expected a UNet2DModel, found {kind}")
-    model = unet2d().from_pretrained(folder, local_files_only=True).eval().requires_grad_(False)
-    settings = {}
-    for candidate in (path / "scheduler", path):
-        if (candidate / "scheduler_config.json").exists():
-            settings = _read_json(candidate / "scheduler_config.json")
-            break
-    return wrap_diffusers(model, settings, name=str(path))
-
-
-def unet2d():
-    """The class of diffusers' network.
-
-    Raises:
-        ImportError: diffusers is not installed.
-    """
-    try:
-        from diffusers import UNet2DModel
-    except ImportError as error:
-        raise ImportError(
-            "loading a network of diffusers needs diffusers: pip install 'ddrm-fast[diffusers]'"
-        ) from error
-    return UNet2DModel
-
-
-def wrap_diffusers(model, scheduler_config: dict | None = None, name: str = "diffusers") -> Prior:
-    """A diffusers ``UNet2DModel`` in memory as a prior.
-
-    Args:
-        model:
-            The network.
-        scheduler_config:
-            Its scheduler's configuration; default: linear betas, T = 1000, predicts eps.
-    """
-    config = scheduler_config or {}
-    prediction = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
-    kind = config.get("prediction_type", "epsilon")
-    if kind not in prediction:
-        raise ValueError(f"prediction_type: expected one of {', '.join(prediction)}, got {kind!r}")
-    schedule = _diffusers_schedule(config)
-
-    def network(x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
-        return model(x_t, t.long(), class_labels=labels).sample
-
-    return Prior(
-        network, prediction[kind], schedule, model.config.in_channels, name, model.dtype,
-        num_classes=getattr(model.config, "num_class_embeds", None),
-        module=model if isinstance(model, torch.nn.Module) else None,
-    )  # fmt: skip
-
-
-def _diffusers_schedule(config: dict) -> Schedule:
-    T = config.get("num_train_timesteps", 1000)
-    start, end = config.get("beta_start", 1e-4), config.get("beta_end", 2e-2)
-    if config.get("trained_betas") is not None:
-        return Schedule.from_betas(torch.tensor(config["trained_betas"], dtype=torch.float64))
-    kind = config.get("beta_schedule", "linear")
-    if kind == "linear":
-        return Schedule.linear(T, start, end)
-    if kind == "scaled_linear":
-        return Schedule.quadratic(T, start, end)
-    if kind == "squaredcos_cap_v2":
-        return Schedule.cosine(T)
-    raise ValueError(f"beta_schedule: {kind!r} is not known; pass a Prior with your own Schedule")
-
-
-def _read_json(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file; is this a diffusers folder?") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: is not readable as JSON ({error})") from error

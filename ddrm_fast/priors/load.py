@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from .adapters import DenoiserPrior, from_diffusers
+from .adapters import DenoiserPrior
 from .denoiser import is_denoiser, load_denoiser
+from .diffusers_models import from_diffusers, from_pipeline
 from .gaussian import GaussianPrior
 from .prior import Prior
 from .published import PRESETS, load_published
@@ -24,7 +26,7 @@ CHECKPOINTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 
 
 def load_prior(
-    name_or_path: str | Path = "default",
+    name_or_path: str | Path | Any = "default",
     config: Mapping[str, Any] | None = None,
     device: torch.device | str = "cpu",
 ) -> Prior:
@@ -40,11 +42,12 @@ def load_prior(
             - a ``.safetensors`` file written by ``ddrm-fast train`` or ``ddrm-fast train-ddpm``;
             - a published checkpoint: guided-diffusion (``256x256_diffusion_uncond.pt`` and relatives), DDPM
               (``celeba_hq.ckpt`` and relatives), or a diffusers ``UNet2DModel`` in one file;
-            - a folder saved by diffusers that holds a ``UNet2DModel``.
+            - a folder saved by diffusers that holds a ``UNet2DModel``: a pipeline's, or its ``unet``;
+            - a pipeline of diffusers in memory, such as a ``DDPMPipeline``.
         config:
-            For a published checkpoint: what its weights do not tell, under the names of the published
-            constructor (heads, attention order). A published file under its own name needs none.
-
+            For a published checkpoint: what its weights do not tell (heads, attention order, betas, ...), by
+            the names of the published constructors, scripts or yaml files. A published file under its own
+            name needs none. {"scheduler": {...}} for a network of diffusers without one.
         device:
             Where the network goes: that of the measurements it will work on.
 
@@ -53,13 +56,20 @@ def load_prior(
 
     Raises:
         FileNotFoundError: there is no such file or folder.
-        ValueError: the file is none of these formats, is damaged, or needs a ``config``.
+        ValueError: the file is none of these formats, is damaged, or needs a ``config``; a setting is not
+            known or contradicts the weights.
+        ImportError: it is a network of diffusers, which is not installed.
+
+    Warns:
+        UserWarning: the file holds weights as trained and their running mean, of which one is taken.
     """
     check_config(config)
-    if name_or_path == "gaussian":
+    if isinstance(name_or_path, str) and name_or_path == "gaussian":
         _needs_none(config, name_or_path)
         return GaussianPrior()
     prior = _read(name_or_path, config)
+    for note in prior.notes:
+        warnings.warn(f"{prior.name}: {note}", stacklevel=2)
     prior.precision = "auto"
     if not isinstance(prior, DenoiserPrior):  # which arranges its memory itself
         prior.arrange(channels_last=True)
@@ -71,11 +81,14 @@ def _needs_none(config: Mapping[str, Any] | None, name: str | Path) -> None:
         raise ValueError(f"config: {name} describes itself, expected none")
 
 
-def _read(name_or_path: str | Path, config: Mapping[str, Any] | None) -> Prior:
+def _read(name_or_path: str | Path | Any, config: Mapping[str, Any] | None) -> Prior:
+    if not isinstance(name_or_path, (str, Path)):
+        return _in_memory(name_or_path, config)
     path = DEFAULT if name_or_path == "default" else Path(name_or_path)
     if path.is_dir():
-        _needs_none(config, path)
-        return from_diffusers(path)
+        if set(config or {}) - {"scheduler"}:
+            _needs_none(config, path)
+        return from_diffusers(path, config=config)
     if not path.exists() and path.name not in PRESETS:
         if name_or_path == "default":
             raise FileNotFoundError(
@@ -84,6 +97,11 @@ def _read(name_or_path: str | Path, config: Mapping[str, Any] | None) -> Prior:
         raise FileNotFoundError(
             f"prior {str(name_or_path)!r}: no such file or folder; known names: default, gaussian"
             f"{_on_the_hub(str(name_or_path))}"
+        )
+    if path.suffix == ".pkl":
+        raise ValueError(
+            f"{path}: a pickle, such as EDM publishes, runs code when it is read, so it is not read here; "
+            "docs/adding-a-prior.md tells how to wrap the network"
         )
     if path.suffix not in CHECKPOINTS:
         raise ValueError(
@@ -101,6 +119,17 @@ def _read(name_or_path: str | Path, config: Mapping[str, Any] | None) -> Prior:
             network, (-1.0, 1.0), channels=3, name=str(name_or_path), dtype=torch.float32
         )
     return load_published(path, config)
+
+
+def _in_memory(given: Any, config: Mapping[str, Any] | None) -> Prior:
+    if not (hasattr(given, "unet") and hasattr(given, "scheduler")):
+        raise ValueError(
+            "name_or_path: expected a name, a path or a pipeline of diffusers, got "
+            f"{type(given).__name__}; a network in memory becomes a prior with Prior, DenoiserPrior or "
+            "wrap_diffusers(unet, scheduler)"
+        )
+    _needs_none(config, type(given).__name__)
+    return from_pipeline(given)
 
 
 def _on_the_hub(name: str) -> str:

@@ -50,6 +50,9 @@ class Prior:
         sigma_min:
             The lowest noise level that the network knows, in the unit of [-1, 1] pictures; None: that of
             timestep 0. Below it :meth:`denoise` keeps the score of this level.
+        notes:
+            What was decided when it was read from a file, a sentence each: which of two sets of weights it
+            has, for instance.
     """
 
     network: Callable[..., Tensor]
@@ -64,6 +67,7 @@ class Prior:
     channels_last: bool = False
     fractional: bool = False
     sigma_min: float | None = None
+    notes: tuple[str, ...] = ()
     _fastest: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -75,6 +75,17 @@ class Schedule:
         abar = torch.cos((u + 0.008) / 1.008 * torch.pi / 2) ** 2
         return cls.from_betas((1 - abar[1:] / abar[:-1]).clamp(max=largest))
 
+    def to_zero_snr(self) -> Schedule:
+        """sqrt(abar) moved and stretched so that it ends at 0 and begins where it did.
+
+        Lin et al., "Common diffusion noise schedules and sample steps are flawed", 2024, algorithm 1.
+        Nothing of the image is left at the last timestep: drawing may start there with a network that
+        predicts x0 or v, restoration leaves it out.
+        """
+        root = self.alphas_cumprod.sqrt()
+        moved = (root - root[-1]) * root[0] / (root[0] - root[-1])
+        return Schedule(moved.square())
+
     @property
     def T(self) -> int:
         return len(self.alphas_cumprod)

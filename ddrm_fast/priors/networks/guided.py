@@ -37,6 +37,8 @@ class GuidedConfig:
             Side of the pictures; a classifier with attention pooling takes no other.
         dropout:
             Share of the activations that training drops.
+        middle_attention:
+            Whether there is an attention between the two middle blocks, as in all published networks.
     """
 
     in_channels: int
@@ -56,6 +58,7 @@ class GuidedConfig:
     image_size: int | None = None
     pool: str | None = None
     dropout: float = 0.0
+    middle_attention: bool = True
 
     def heads(self, channels: int, second_half: bool = False) -> int:
         """Number of heads of an attention over so many channels."""
@@ -200,11 +203,10 @@ class _Encoder(nn.Module):
                     self._add(Block(ResBlock(config, channels, channels, half_size)), channels)
                 else:
                     self._add(Block(Downsample(channels, config.conv_resample)), channels)
-        self.middle_block = Block(
-            ResBlock(config, channels, channels),
-            self._attention(channels),
-            ResBlock(config, channels, channels),
-        )
+        middle: list[nn.Module] = [ResBlock(config, channels, channels)]
+        if config.middle_attention:
+            middle.append(self._attention(channels))
+        self.middle_block = Block(*middle, ResBlock(config, channels, channels))
         self.channels = channels
 
     def _add(self, block: Block, channels: int) -> None:

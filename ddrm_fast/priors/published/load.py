@@ -2,74 +2,136 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
-import torch
-from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..adapters import wrap_diffusers
+from ..diffusers_models import CONDITIONAL, single_file
 from ..networks.ddpm import DDPMUNet
-from ..networks.guided import GuidedClassifier, GuidedUNet
+from ..networks.guided import GuidedClassifier, GuidedConfig, GuidedUNet
 from ..prior import Prior
-from ..schedule import Schedule
+from .config import (
+    SUPER_RESOLUTION,
+    Facts,
+    check_config,
+    check_output,
+    prediction_of,
+    read_facts,
+    schedule_of,
+    time_factor,
+)
 from .presets import PRESETS, Preset
-from .recognise import ddpm_config, family, guided_config
+from .recognise import DDPM_NAMES, ddpm_config, guided_config, network_of
+from .weights import Checkpoint, Weights, read_checkpoint, read_weights
 
-_WRAPPERS = (
-    "params_ema", "params", "state_dict", "model_state_dict", "model", "ema", "module",
-)  # fmt: skip
+__all__ = ["check_config", "load_classifier", "load_published", "read_weights"]
+
+_RECIPES = {
+    "lucidrains": "a U-Net of denoising-diffusion-pytorch",
+    "edm": "a network of EDM",
+    "k-diffusion": "a network of k-diffusion",
+}
+_FAMILIES = {"guided": "guided-diffusion's UNetModel", "ddpm": "DDPM's Model"}
 
 
 def load_published(path: str | Path, config: Mapping[str, Any] | None = None) -> Prior:
     """A diffusion model that others published, as a prior.
 
     Recognises guided-diffusion's `UNetModel`, DDPM's `Model` and diffusers' `UNet2DModel` (one file) by the
-    names of their weights.
+    names of their weights. Where a file holds weights and their running mean (EMA), the mean is taken, and
+    the prior's ``notes`` say so.
 
     Args:
         path:
             A ``.pt``, ``.pth``, ``.ckpt``, ``.bin`` or ``.safetensors`` file.
         config:
-            What the weights do not tell: arguments of the published constructor (heads and attention
-            order), the `model` section of a DDPM configuration, or diffusers' ``config.json``. For a
-            published file under its own name (:data:`PRESETS`) nothing is needed. ``noise_schedule``
-            ("linear" or "cosine") and ``diffusion_steps`` choose the schedule.
+            What the weights do not tell, by the names that people have: arguments of the published
+            constructor (heads and attention order); options of the published scripts (``num_channels``,
+            ``learn_sigma``, ``class_cond``, all of ``model_and_diffusion_defaults()``); the sections of a
+            DDIM, DDRM or DDNM yaml file; or diffusers' ``config.json``. For a published file under its own
+            name (:data:`PRESETS`) nothing is needed. ``noise_schedule`` and ``diffusion_steps``, or
+            ``beta_schedule``, ``beta_start``, ``beta_end`` and ``num_diffusion_timesteps``, choose the
+            schedule; ``rescale_timesteps`` and ``predict_xstart`` are honoured. ``ema`` False takes the
+            weights as trained.
 
     Returns:
-        The prior: eps, its network's raw output with the learned variances behind it if there are any.
+        The prior: its network's raw output with the learned variances behind it if there are any.
 
     Raises:
         FileNotFoundError: There is no such file; for a published name the message says where it is found.
         ValueError: The file is damaged, of another kind, or something is not known or contradictory.
     """
     check_config(config)
-    path = Path(path)
-    config = dict(config or {})
-    weights = read_weights(path)
-    kind, preset = family(weights), PRESETS.get(path.name)
+    path, config = Path(path), dict(config or {})
+    kind, weights, notes = _read(path, config)
     if kind == "guided classifier":
         raise ValueError(f"{path}: holds a classifier; load it with load_classifier")
+    if kind == "diffusers conditional":
+        raise ValueError(f"{path}: {CONDITIONAL}")
+    if kind in _RECIPES:
+        raise ValueError(
+            f"{path}: holds {_RECIPES[kind]}, which its own package builds; docs/adding-a-prior.md tells how "
+            "to wrap it"
+        )
     if kind is None:
         raise ValueError(
             f"{path}: no network that is known here; expected guided-diffusion's UNetModel, "
             f"DDPM's Model or diffusers' UNet2DModel, found weights such as {_some_names(weights)}"
         )
     if kind == "diffusers":
-        return _single_file(path, weights, config)
-    schedule = _schedule(config, preset)
-    network: nn.Module
-    if kind == "guided":
-        shape = guided_config(weights, _with_preset(config, preset), str(path))
-        network, channels, classes = GuidedUNet(shape), shape.in_channels, shape.num_classes
+        prior = single_file(path, weights, {k: v for k, v in config.items() if k != "ema"})
     else:
-        shape = ddpm_config(weights, config, str(path))
-        network, channels, classes = DDPMUNet(shape), shape.in_channels, None
-    _fill(network, weights, path)
-    return Prior(network, "eps", schedule, channels, str(path), num_classes=classes)
+        prior = _guided(path, weights, config) if kind == "guided" else _ddpm(path, weights, config)
+    prior.notes = notes
+    return prior
+
+
+def _guided(path: Path, weights: Weights, config: dict[str, Any]) -> Prior:
+    preset = PRESETS.get(path.name)
+    facts = _facts(path, config, "guided", (f.name for f in fields(GuidedConfig)))
+    given = _with_preset(facts.network, preset)
+    channels, out = weights["input_blocks.0.0.weight"].shape[1], weights["out.2.weight"].shape[0]
+    if channels in (2, 6) and out in (channels // 2, channels):
+        raise ValueError(f"{path}: {SUPER_RESOLUTION}")
+    labels = weights.get("label_emb.weight")
+    check_output(facts.process, channels, out, None if labels is None else len(labels))
+    if "learn_sigma" in facts.process:  # then yaml files give the channels of eps alone
+        given.pop("out_channels", None)
+    shape = guided_config(weights, given, str(path))
+    network = _filled(GuidedUNet(shape), weights, path)
+    schedule = schedule_of(facts.process, preset.schedule if preset else "linear")
+    factor = time_factor(facts.process, schedule.T, str(path))
+    return Prior(
+        network if factor == 1 else _Retimed(network, factor), prediction_of(facts.process), schedule,
+        channels, str(path), num_classes=shape.num_classes, module=network,
+    )  # fmt: skip
+
+
+def _ddpm(path: Path, weights: Weights, config: dict[str, Any]) -> Prior:
+    facts = _facts(path, config, "ddpm", DDPM_NAMES)
+    shape = ddpm_config(weights, facts.network, str(path))
+    check_output(facts.process, shape.in_channels, shape.out_ch, None)
+    network = _filled(DDPMUNet(shape), weights, path)
+    schedule = schedule_of(facts.process)
+    factor = 1000 / schedule.T if facts.process.get("rescale_timesteps") else 1.0
+    return Prior(
+        network if factor == 1 else _Retimed(network, factor), prediction_of(facts.process), schedule,
+        shape.in_channels, str(path), module=network,
+    )  # fmt: skip
+
+
+class _Retimed:
+    """A network that is shown multiples of the timesteps."""
+
+    def __init__(self, network: Callable[..., Tensor], factor: float) -> None:
+        self.network, self.factor = network, factor
+
+    def __call__(self, x_t: Tensor, t: Tensor, *labels: Tensor) -> Tensor:
+        return self.network(x_t, t.float() * self.factor, *labels)
 
 
 def load_classifier(path: str | Path, config: Mapping[str, Any] | None = None) -> GuidedClassifier:
@@ -79,7 +141,8 @@ def load_classifier(path: str | Path, config: Mapping[str, Any] | None = None) -
         path:
             A ``.pt``, ``.pth`` or ``.safetensors`` file.
         config:
-            As for :func:`load_published`; with residual blocks that resample also ``num_res_blocks``.
+            As for :func:`load_published` (and ``classifier_width`` and its relatives); with residual blocks
+            that resample also ``num_res_blocks``.
 
     Returns:
         ``classifier(x_t, t) -> logits``; see :func:`ddrm_fast.classifier_guidance`.
@@ -88,70 +151,52 @@ def load_classifier(path: str | Path, config: Mapping[str, Any] | None = None) -
         FileNotFoundError: There is no such file.
         ValueError: The file is damaged or holds no classifier, or something is not known or contradictory.
     """
-    path = Path(path)
     check_config(config)
-    weights = read_weights(path)
-    if family(weights) != "guided classifier":
+    path, config = Path(path), dict(config or {})
+    kind, weights, notes = _read(path, config)
+    if kind != "guided classifier":
         raise ValueError(
             f"{path}: holds no classifier of guided-diffusion, but weights such as {_some_names(weights)}"
         )
-    given = _with_preset(dict(config or {}), PRESETS.get(path.name))
+    facts = _facts(path, config, "guided", (f.name for f in fields(GuidedConfig)))
+    given = _with_preset(facts.network, PRESETS.get(path.name))
     classifier = GuidedClassifier(guided_config(weights, given, str(path)))
-    _fill(classifier, weights, path)
-    return classifier
+    for note in notes:
+        warnings.warn(f"{path}: {note}", stacklevel=2)
+    return _filled(classifier, weights, path)
 
 
-def check_config(config: Mapping[str, Any] | None) -> None:
-    """Raises ValueError unless settings come by name."""
-    if config is not None and not isinstance(config, Mapping):
-        raise ValueError(
-            f"config: got {config!r}, expected a dict of the published constructor's arguments"
-        )
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors by name, from the wrappings that checkpoints come in.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file cannot be read, or holds no weights.
-    """
-    if not path.is_file():
-        where = PRESETS[path.name].page if path.name in PRESETS else None
-        hint = f"; the published file is found through {where}" if where else ""
-        raise FileNotFoundError(f"{path}: no such file{hint}")
+def _read(path: Path, config: Mapping[str, Any]) -> tuple[str | None, Weights, tuple[str, ...]]:
+    """The family, the weights under their published names, and what is to be said about the choice."""
+    ema = said = config.get("ema")
+    if ema is None and isinstance(config.get("model"), Mapping):
+        ema = config["model"].get(
+            "ema"
+        )  # whether a training keeps a mean; a file may hold it alone
+        said = None if ema is True else ema
+    if ema is not None and not isinstance(ema, bool):
+        raise ValueError(f"config: ema is {ema!r}, expected True or False")
+    found: Checkpoint = read_checkpoint(path, said)
     try:
-        if path.suffix == ".safetensors":
-            content: Any = safetensors.torch.load_file(str(path))
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except SafetensorError as error:
-        raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
-    except Exception as error:  # torch raises many kinds for damaged and foreign files
+        kind, weights = network_of(found.chosen(said))
+    except ValueError as error:
+        text = str(error)
+        raise ValueError(text if text.startswith("config:") else f"{path}: {text}") from error
+    chosen = (
+        "takes the running mean of the weights (EMA), not the weights as trained beside it; "
+        "config={'ema': False} takes those"
+    )
+    return kind, weights, (chosen,) if found.has_both and ema is None else ()
+
+
+def _facts(path: Path, config: Mapping[str, Any], kind: str, known: Any) -> Facts:
+    facts = read_facts(config, known, str(path))
+    if facts.kind not in (None, kind):
         raise ValueError(
-            f"{path}: not a readable checkpoint: damaged, another kind of file, or one with Python "
-            "objects beside its tensors (those could run code, so they are not read)"
-        ) from error
-    weights = _unwrap(content)
-    if weights is None:
-        raise ValueError(f"{path}: holds no weights by name, but a {type(content).__name__}")
-    return weights
-
-
-def _unwrap(content: Any) -> dict[str, Tensor] | None:
-    if (
-        isinstance(content, (list, tuple)) and content
-    ):  # a training state: [weights, optimiser, ...]
-        return _unwrap(content[0])
-    if not isinstance(content, dict):
-        return None
-    tensors = {name: x for name, x in content.items() if isinstance(x, Tensor)}
-    if tensors:
-        return {str(name).removeprefix("module."): x for name, x in tensors.items()}
-    for name in _WRAPPERS:
-        if name in content:
-            return _unwrap(content[name])
-    return None
+            f"config: type is that of {_FAMILIES[facts.kind]}, but the weights of {path} are those of "
+            f"{_FAMILIES[kind]}"
+        )
+    return facts
 
 
 def _some_names(weights: Mapping[str, Tensor]) -> str:
@@ -161,7 +206,7 @@ def _some_names(weights: Mapping[str, Tensor]) -> str:
 def _with_preset(config: dict[str, Any], preset: Preset | None) -> dict[str, Any]:
     """What is given, on top of what the published name tells."""
     if preset is None:
-        return config
+        return dict(config)
     known = dict(preset.config)
     if "num_heads" in config or "num_head_channels" in config:  # one replaces the other
         known.pop("num_heads", None)
@@ -169,42 +214,9 @@ def _with_preset(config: dict[str, Any], preset: Preset | None) -> dict[str, Any
     return {**known, **config}
 
 
-def _schedule(config: dict[str, Any], preset: Preset | None) -> Schedule:
-    """Takes the schedule's two settings out of the configuration."""
-    kind = config.pop("noise_schedule", preset.schedule if preset else "linear")
-    T = config.pop("diffusion_steps", 1000)
-    least = 20 if kind == "linear" else 1  # linear betas end at 20 / T
-    if isinstance(T, bool) or not isinstance(T, int) or T < least:
-        raise ValueError(
-            f"config: diffusion_steps is {T!r}, expected a whole number of at least {least}"
-        )
-    if kind == "linear":
-        return Schedule.linear(T, 0.1 / T, 20.0 / T)
-    if kind == "cosine":
-        return Schedule.cosine(T)
-    raise ValueError(f"config: noise_schedule is {kind!r}, expected 'linear' or 'cosine'")
-
-
-def _fill(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+def _filled(network: Any, weights: Mapping[str, Tensor], path: Path) -> Any:
     try:
         network.load_state_dict({name: x.float() for name, x in weights.items()})
     except RuntimeError as error:
         raise ValueError(f"{path}: the weights do not fit the network ({error})") from error
-    network.eval().requires_grad_(False)
-
-
-def _single_file(path: Path, weights: Mapping[str, Tensor], config: dict[str, Any]) -> Prior:
-    from ..adapters import _read_json, unet2d
-
-    if not config:
-        beside = path.with_name("config.json")
-        if not beside.exists():
-            raise ValueError(
-                f"{path}: holds a diffusers UNet2DModel, whose shape its weights do not tell; put its "
-                "config.json beside it, or give config={...} with that file's content"
-            )
-        config = _read_json(beside)
-    scheduler = config.pop("scheduler", None)
-    model = unet2d().from_config(config)
-    _fill(model, weights, path)
-    return wrap_diffusers(model, scheduler, str(path))
+    return network.eval().requires_grad_(False)

@@ -14,20 +14,50 @@ from torch import Tensor
 
 from ..networks.ddpm import DDPMConfig
 from ..networks.guided import GuidedConfig
+from .config import numbers
+from .weights import within
 
 Weights = Mapping[str, Tensor]
 
+_ATTENTION = (".qkv.weight", ".qkv_proj.weight")
+
 
 def family(weights: Weights) -> str | None:
-    """ "guided", "guided classifier", "ddpm" or "diffusers"; None for anything else."""
+    """ "guided", "guided classifier", "ddpm", "diffusers", "diffusers conditional"; or the name of a recipe:
+    "lucidrains", "edm", "k-diffusion" (docs/adding-a-prior.md); None for anything else."""
     if "input_blocks.0.0.weight" in weights and "time_embed.0.weight" in weights:
         second_half = any(name.startswith("output_blocks.") for name in weights)
         return "guided" if second_half else "guided classifier"
     if "temb.dense.0.weight" in weights and "conv_in.weight" in weights:
         return "ddpm"
     if "conv_in.weight" in weights and any(name.startswith("down_blocks.") for name in weights):
-        return "diffusers"
+        conditional = any(".attn2." in name for name in weights)
+        return "diffusers conditional" if conditional else "diffusers"
+    if "init_conv.weight" in weights and "time_mlp.1.weight" in weights:
+        return "lucidrains"
+    if "map_layer0.weight" in weights or "map_noise.freqs" in weights:
+        return "edm"
+    if "inner_model.timestep_embed.weight" in weights or "timestep_embed.weight" in weights:
+        return "k-diffusion"
     return None
+
+
+def network_of(weights: Weights) -> tuple[str | None, Weights]:
+    """The family, and its weights under their published names: what stands before them is taken away.
+
+    Raises:
+        ValueError: They are a part of a latent diffusion model.
+    """
+    for part in within(dict(weights)):
+        kind = family(part)
+        if kind is not None:
+            if any(n.startswith(("first_stage_model.", "cond_stage_model.")) for n in weights):
+                raise ValueError(
+                    "a latent diffusion model, whose network sees the codes of an autoencoder; expected one "
+                    "that sees pixels"
+                )
+            return kind, part
+    return None, dict(weights)
 
 
 def guided_config(weights: Weights, given: Mapping[str, Any], what: str) -> GuidedConfig:
@@ -42,7 +72,7 @@ def guided_config(weights: Weights, given: Mapping[str, Any], what: str) -> Guid
         ValueError: Something that the weights do not tell is not given, or what is given contradicts them.
     """
     found = _guided_facts(weights)
-    known = _guided_given(given, what)
+    known = {k: v for k, v in given.items() if k not in ("channel_mult", "attention_resolutions")}
     for name, value in known.items():
         if name in found and found[name] != value:
             raise ValueError(
@@ -52,21 +82,16 @@ def guided_config(weights: Weights, given: Mapping[str, Any], what: str) -> Guid
     if "num_res_blocks" in known:
         known |= _levels(weights, known["num_res_blocks"])
     known = {name: value for name, value in known.items() if value is not None}
-    if "num_heads" not in known and "num_head_channels" not in known:
-        _missing(what, "num_heads or num_head_channels")
-    if "use_new_attention_order" not in known:
-        _missing(what, "use_new_attention_order")
+    if any(name.endswith(_ATTENTION) for name in weights):
+        if "num_heads" not in known and "num_head_channels" not in known:
+            _missing(what, "num_heads or num_head_channels")
+        if "use_new_attention_order" not in known:
+            _missing(what, "use_new_attention_order")
     required = [f.name for f in fields(GuidedConfig) if f.default is MISSING]
     absent = [name for name in required if name not in known]
     if absent:
         _missing(what, ", ".join(absent))
-    for name in ("channel_mult", "attention_resolutions"):
-        if name in given and given[name] not in (None, ""):
-            asked = tuple(sorted(given[name])) if name != "channel_mult" else tuple(given[name])
-            if asked != known[name]:
-                raise ValueError(
-                    f"config: {name} is {asked}, but the weights of {what} say {known[name]}"
-                )
+    _check_levels(given, known, what)
     config = GuidedConfig(**known)
     _check_heads(config, weights, what)
     return config
@@ -77,7 +102,7 @@ def _check_heads(config: GuidedConfig, weights: Weights, what: str) -> None:
     by_width = config.num_head_channels != -1
     widths: dict[str, set[int]] = {}
     for name, weight in weights.items():
-        if not name.endswith((".qkv.weight", ".qkv_proj.weight")):
+        if not name.endswith(_ATTENTION):
             continue
         setting = "num_head_channels" if by_width else "num_heads"
         second_half = name.startswith("output_blocks.")
@@ -101,15 +126,26 @@ def _missing(what: str, names: str) -> None:
     )
 
 
-def _guided_given(given: Mapping[str, Any], what: str) -> dict[str, Any]:
-    names = {f.name for f in fields(GuidedConfig)}
-    # arguments of the published constructor that have no meaning for a trained network
-    silent = {"dropout", "use_fp16", "use_checkpoint", "dims"}
-    unknown = sorted(set(given) - names - silent)
-    if unknown:
-        raise ValueError(f"config: unknown {', '.join(unknown)} for {what}; known: {sorted(names)}")
-    skip = silent | {"channel_mult", "attention_resolutions"}
-    return {name: value for name, value in given.items() if name not in skip}
+def _check_levels(given: Mapping[str, Any], known: Mapping[str, Any], what: str) -> None:
+    """Compares widths and attention of the levels with what is given."""
+    factors = numbers(given.get("channel_mult"), "channel_mult")
+    if factors is not None and factors != known["channel_mult"]:
+        raise ValueError(
+            f"config: channel_mult is {factors}, but the weights of {what} say {known['channel_mult']}"
+        )
+    asked = numbers(given.get("attention_resolutions"), "attention_resolutions")
+    if asked is None:
+        return
+    have, side = known["attention_resolutions"], known.get("image_size")
+    as_factors = tuple(sorted(asked))
+    as_sides = tuple(sorted(side // x for x in asked)) if side and all(asked) else None
+    in_pixels = not isinstance(given["attention_resolutions"], (list, tuple))  # scripts have text
+    if in_pixels and as_sides is None:
+        return  # sides in pixels of pictures whose own is not known
+    if have not in ({as_sides} if in_pixels else {as_factors, as_sides}):
+        raise ValueError(
+            f"config: attention_resolutions is {asked}, but the weights of {what} say {have} (factors)"
+        )
 
 
 def _guided_facts(weights: Weights) -> dict[str, Any]:
@@ -118,6 +154,7 @@ def _guided_facts(weights: Weights) -> dict[str, Any]:
     block = weights["input_blocks.1.0.emb_layers.1.weight"]
     facts: dict[str, Any] = {
         "model_channels": base,
+        "middle_attention": "middle_block.1.qkv.weight" in weights,
         "in_channels": weights["input_blocks.0.0.weight"].shape[1],
         "use_scale_shift_norm": block.shape[0]
         == 2 * weights["input_blocks.1.0.in_layers.2.weight"].shape[0],
@@ -188,7 +225,7 @@ def ddpm_config(weights: Weights, given: Mapping[str, Any], what: str) -> DDPMCo
 
     Args:
         weights: The published weights.
-        given: The published `model` section, or a configuration that holds it; compared with the weights.
+        given: The published `model` section; compared with the weights.
         what: Name of the file, for messages.
 
     Raises:
@@ -208,12 +245,28 @@ def ddpm_config(weights: Weights, given: Mapping[str, Any], what: str) -> DDPMCo
         attention_levels=tuple(attention),
         resamp_with_conv=levels == 1 or "down.0.downsample.conv.weight" in weights,
     )
-    section = given.get("model", given)
-    for name in ("in_channels", "out_ch", "ch", "num_res_blocks", "ch_mult", "resamp_with_conv"):
-        value = section.get(name, getattr(config, name))
+    for name in DDPM_NAMES:
+        value = given.get(name, getattr(config, name, None))
         value = tuple(value) if isinstance(value, list) else value
-        if value != getattr(config, name):
+        if name != "attn_resolutions" and value != getattr(config, name):
             raise ValueError(
                 f"config: {name} is {value!r}, but the weights of {what} say {getattr(config, name)!r}"
             )
+    asked, side = (
+        numbers(given.get("attn_resolutions"), "attn_resolutions"),
+        given.get("image_size"),
+    )
+    if asked is not None and side:
+        have = {side // 2**level for level in config.attention_levels}
+        if set(asked) != have:
+            raise ValueError(
+                f"config: attn_resolutions is {sorted(asked)} for pictures of {side} pixels, but the weights "
+                f"of {what} say {sorted(have)}"
+            )
     return config
+
+
+#: what the `model` section of a DDPM configuration says about the network
+DDPM_NAMES = (
+    "in_channels", "out_ch", "ch", "num_res_blocks", "ch_mult", "resamp_with_conv", "attn_resolutions",
+)  # fmt: skip
