@@ -138,7 +138,7 @@ def test_networks_from_a_file(tmp_path, arrays, capsys):
             ["--out", "{}", *SMALL, "--schedule", "linear", "--timesteps", "20"],
             "T: got 20 timesteps, for which linear betas end at 20 / T = 1",
         ),
-        (["--out", "{}", *SMALL, "--vlb-weight", "-1"], "vlb_weight: got -1.0"),
+        (["--out", "{}", *SMALL, "--vlb-weight", "-1"], "--vlb-weight: got -1.0"),
     ],
 )
 def test_refusals_of_train(tmp_path, arrays, capsys, options, message):

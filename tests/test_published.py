@@ -430,7 +430,7 @@ def test_command_line_with_a_class(tmp_path, monkeypatch, capsys):
         (["--label", "1", "--guidance", "2"], "--guidance: needs --classifier"),
         (["--label", "1", *guide[2:]], "--classifier-config: needs --classifier"),
         (["--label", "1", *guide, "--guidance", "-1"], "--guidance: got '-1'"),
-        (["--label", "1", "--null-label", "10"], "null_label: network.pt knows no label 10"),
+        (["--label", "1", "--null-label", "10"], "--null-label: network.pt knows no label 10"),
         (["--label", "1", *guide[:2], "--classifier-config", "a.png"], "not readable as JSON"),
         (["--label", "1", "--classifier", "network.pt"], "holds no classifier"),
     ):
