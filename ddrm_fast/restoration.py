@@ -4,36 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from . import ops
-from .arguments import (
-    check_finite,
-    check_guidance,
-    check_holds,
-    check_known,
-    check_labels,
-    check_measures,
-    check_prior,
-    check_result,
-    check_sampler,
-    check_travel,
-    noise_levels,
-    of_white,
-    seeds,
-    warn_bytes,
-)
-from .fallback import FallingBack, fits_black
 from .machine.heap import kept_memory
-from .operators import Denoising, Operator
+from .operators import Forward
+from .operators.cuts import Box
 from .priors import Prior, load_prior
-from .samplers import DDIM, DDRM, Hold, Known, Sampler, StepInfo, Travel, run
-from .samplers.loop import planned
-from .samplers.travel import network_calls
+from .problems import Gaussian, Problem
+from .problems.checks import check_finite
+from .problems.problem import NETWORKS
+from .samplers import (
+    DDIM,
+    DDRM,
+    Batch,
+    Drawing,
+    Edit,
+    Hold,
+    Item,
+    Known,
+    Sampler,
+    StepInfo,
+    Travel,
+    run_batch,
+)
+from .samplers.checks import check_labels, check_prior, check_result, check_sampler, seeds
+from .samplers.drawing import usual_edits, whole_pictures
+from .samplers.fallback import FallingBack, fits_black
+from .samplers.stepper import Unmeasured
 
 _MEASUREMENT_STREAM = 2
 
@@ -58,7 +60,7 @@ class Restoration:
 
 def degrade(
     x: Tensor,
-    operator: Operator,
+    operator: Forward,
     sigma_y: float | Tensor = 0.0,
     seed: int = 0,
     *,
@@ -89,7 +91,7 @@ def degrade(
         raise ValueError(
             f"x: expected clean pictures in [0, 1], got {float(x.min()):.4g} to {float(x.max()):.4g}"
         )
-    levels = noise_levels(sigma_y, x.shape[0]).to(x.device, x.dtype)
+    levels = Gaussian.of(sigma_y, x.shape[0]).sigma_y.to(x.device, x.dtype)
     y = operator.H(x)
     if not y.numel():
         return y
@@ -98,10 +100,9 @@ def degrade(
     return y + levels.view(-1, *[1] * (y.dim() - 1)) * noise.to(y.dtype).view(y.shape)
 
 
-@kept_memory()
 def restore(
     y: Tensor,
-    operator: Operator,
+    operator: Forward,
     sigma_y: float | Tensor = 0.0,
     prior: Prior | str = "default",
     sampler: Sampler | None = None,
@@ -120,10 +121,13 @@ def restore(
     capture: bool = False,
     known: Known | None = None,
     holds: Sequence[Hold] = (),
+    edits: Sequence[Edit] = (),
     travel: Travel | None = None,
     progress: bool | None = False,
 ) -> Restoration:
     """Draws restored pictures from the posterior of a diffusion model, given a degraded picture.
+
+    Its many arguments are those of a :class:`Problem` and a :class:`Drawing`, which :func:`draw` takes.
 
     Args:
         y:
@@ -174,6 +178,8 @@ def restore(
         holds:
             Measurements of [0, 1] pictures that the clean image of every step is held to, in this order,
             before y is used: such as the low frequencies of a picture that was restored small.
+        edits:
+            What else changes a run, after the holds; see :class:`ddrm_fast.samplers.Edit`.
         travel:
             Time travel: stretches of steps that are sampled several times; default: the sampler's own,
             if it has one.
@@ -190,103 +196,99 @@ def restore(
             half precision also in float32, in which such pictures are drawn again, with a warning).
         torch.OutOfMemoryError: one picture does not fit, not even with the network in tiles.
     """
-    sampler = DDRM() if sampler is None else sampler
-    if not isinstance(operator, Operator):
-        raise ValueError(f"operator: expected an Operator, got {type(operator).__name__}")
-    check_finite("y", y)
-    y = y.detach()
-    prior = load_prior(prior, device=y.device) if isinstance(prior, str) else prior
-    shape = operator.image_shape(y)
-    check_prior(prior, shape[0])
-    check_sampler(sampler)
-    check_guidance(guidance)
-    batch = y.shape[0]
-    if operator.batch not in (1, batch):
-        raise ValueError(f"y: the operator is for a batch of {operator.batch}, got {batch}")
-    if not isinstance(num_samples, int) or num_samples < 1:
-        raise ValueError(f"num_samples: expected an integer >= 1, got {num_samples!r}")
-    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
-        raise ValueError(f"batch_size: expected an integer >= 1, got {batch_size!r}")
-    levels = noise_levels(sigma_y, batch)
-    check_measures(operator, shape)
-    prior.schedule.steps(sampler.steps)  # from_pure_noise is for drawing from the prior
-    check_travel(travel)
-    steps = network_calls(planned(prior, sampler, travel))
-    check_labels(labels, batch, prior)
-    keys = ops.noise_keys(batch, seeds(seed, batch), 0, origin, y.device)
-    if batch and not y.numel():
-        raise ValueError(f"y: has no pixels, got shape {tuple(y.shape)}")
-    known, holds = check_known(known, (batch, *shape), y), check_holds(holds, (batch, *shape), y)
+    problem = Problem.of(y, operator, sigma_y)
+    drawing = Drawing(
+        load_prior(prior, device=y.device) if isinstance(prior, str) else prior,
+        DDRM() if sampler is None else sampler,
+        usual_edits(
+            guidance=guidance, clip_x0=clip_x0, holds=holds, edits=edits,
+            end_on_measurement=end_on_measurement, known=known,
+        ),
+        travel, labels, seed, num_samples, batch_size=batch_size, capture=capture, clamp=clamp,
+    )  # fmt: skip
+    return draw(
+        problem, drawing, keep_samples=keep_samples, origin=origin, callback=callback, progress=progress
+    )  # fmt: skip
+
+
+@kept_memory()
+def draw(
+    problem: Problem,
+    drawing: Drawing,
+    *,
+    keep_samples: bool = True,
+    origin: tuple[int, int] | Tensor = (0, 0),
+    callback: Callable[[StepInfo], None] | None = None,
+    progress: bool | None = False,
+) -> Restoration:
+    """Draws restored pictures of a problem; :func:`restore` is the same with everything by name.
+
+    Args:
+        problem:
+            What was measured, of pictures in [0, 1]: :meth:`Problem.of`.
+        drawing:
+            How it is restored.
+        keep_samples, origin, callback, progress:
+            As in :func:`restore`.
+
+    Returns:
+        :class:`Restoration`.
+
+    Raises:
+        ValueError, FloatingPointError, torch.OutOfMemoryError: as in :func:`restore`.
+    """
+    drawing.check(problem)
+    batch, shape, y = problem.batch, problem.shape, problem.y
+    keys = ops.noise_keys(batch, 0, 0, origin, y.device)  # checks the origin
+    number = drawing.num_samples
     if batch == 0:
         empty = y.new_empty(0, *shape)
-        return Restoration(y.new_empty(num_samples, 0, *shape), empty, empty)
-
+        return Restoration(y.new_empty(number, 0, *shape), empty, empty)
     # x' = 2 x - 1 in the network's range, so y' = H x' = 2 y - H(1): 2 y - 1 only where H(1) = 1
     with _explained(batch, "fewer pictures in a call"):
-        h_ones = of_white(operator, shape, y)
-        warn_bytes(y, h_ones)
-        scaled = 2 * y - h_ones
-        fixed = None if known is None else known.in_network_unit()
-        held = [
-            Hold(hold.operator, 2 * hold.measurement - of_white(hold.operator, shape, y))
-            for hold in holds
-        ]
+        whole = Batch(
+            problem.in_network_range(warn=True),
+            whole_pictures(batch, shape),
+            [edit.in_network_range() for edit in drawing.edits],
+        )
         total = _Moments(batch, shape, y)
     samples = None
     if keep_samples:
-        with _explained(batch * num_samples, "keep_samples=False"):
-            samples = y.new_empty(num_samples, batch, *shape)
-    size = batch if batch_size is None else batch_size
-    chunks = list(_chunks(batch, num_samples, size))
-    falling_back, black = FallingBack(prior, shape[1:]), fits_black(y, levels)
-    disable = None if progress is None else not progress
-    with tqdm(total=len(chunks) * steps, unit="step", disable=disable, leave=False) as bar:
+        with _explained(batch * number, "keep_samples=False"):
+            samples = y.new_empty(number, batch, *shape)
+    places = keys[:, 2:].tolist()
+    items = [
+        Item(Box(*places[image], *shape[1:]), image, j)
+        for j in range(number)
+        for image in range(batch)
+    ]
+    size = drawing.batch_size or batch
+    chunks = [items[start : start + size] for start in range(0, len(items), size)]
+    falling_back, black = FallingBack(drawing.prior, shape[1:]), fits_black(problem)
+    with _Progress(len(chunks), drawing.steps, progress, callback) as bar:
 
-        def after_step(info: StepInfo) -> None:
-            bar.update()
-            if callback is not None:
-                callback(info)
-
-        watched = callback is not None or not bar.disable
-
-        def draw(work: Sequence[tuple[int, int]], prior: Prior) -> Tensor:
-            images, numbers = (list(column) for column in zip(*work, strict=True))
-            index = torch.tensor(images, device=y.device)
-            chunk_keys = keys.index_select(0, index)
-            chunk_keys[:, 1] = torch.tensor(numbers, device=y.device)
-            bar.total = max(bar.total, bar.n + steps)  # more than planned where this falls back
-            return run(
-                operator.select(index),
-                prior,
-                sampler,
-                scaled if batch == 1 else scaled.index_select(0, index),
-                2 * (levels if len(levels) == 1 else levels[index.cpu()]),
-                chunk_keys,
-                labels=None if labels is None else labels.to(y.device)[index],
-                guidance=guidance,
-                clip=(-1.0, 1.0) if clip_x0 else None,
-                end_on_measurement=end_on_measurement,
-                callback=after_step if watched else None,
-                capture=capture,
-                known=None if fixed is None else fixed.select(index),
-                holds=[hold.select(index) for hold in held],
-                travel=travel,
+        def drawn(work: Sequence[Item], prior: Prior) -> Tensor:
+            index = torch.tensor([item.picture for item in work], device=y.device)
+            part = Batch(
+                whole.problem.select(index), work, [edit.select(index) for edit in whole.edits]
             )
+            bar.another_run()
+            return run_batch(part, replace(drawing, prior=prior), callback=bar.after_step)
 
         for work in chunks:
-            x = falling_back(work, draw, [black[image] for image, _ in work])
-            check_result(x, prior)
+            x = falling_back(work, drawn, [black[item.picture] for item in work])
+            check_result(x, drawing.prior)
             x = (x + 1).div_(2)
-            if known is not None:
-                index = torch.tensor([image for image, _ in work], device=y.device)
-                x = known.select(index).put(x)  # without the rounding of the change of range
-            if clamp:
+            index = torch.tensor([item.picture for item in work], device=y.device)
+            for edit in drawing.edits:
+                x = edit.select(index).put(x)  # without the rounding of the change of range
+            if drawing.clamp:
                 x.clamp_(0, 1)
-            for row, (image, number) in enumerate(work):
-                total.add(image, x[row])
+            for row, item in enumerate(work):
+                total.add(item.picture, x[row])
                 if samples is not None:
-                    samples[number, image] = x[row]
-    return Restoration(samples, total.mean, total.std(num_samples))
+                    samples[item.sample, item.picture] = x[row]
+    return Restoration(samples, total.mean, total.std(number))
 
 
 def sample(
@@ -298,6 +300,7 @@ def sample(
     labels: Tensor | None = None,
     guidance: Callable[[Tensor, Tensor, Tensor | None], Tensor] | None = None,
     clip_x0: bool = False,
+    edits: Sequence[Edit] = (),
     device: torch.device | str = "cpu",
     callback: Callable[[StepInfo], None] | None = None,
 ) -> Tensor:
@@ -321,20 +324,12 @@ def sample(
     batch = shape[0]
     check_prior(prior, shape[1])
     check_sampler(sampler)
-    check_guidance(guidance)
+    edits = usual_edits(guidance=guidance, clip_x0=clip_x0, edits=edits)
     check_labels(labels, batch, prior)
-    x = run(
-        _Unmeasured(),
-        prior,
-        sampler,
-        torch.zeros(shape, device=device),
-        torch.zeros(1, dtype=torch.float64),
-        ops.noise_keys(batch, seeds(seed, batch), 0, device=device),
-        labels=labels,
-        guidance=guidance,
-        clip=(-1.0, 1.0) if clip_x0 else None,
-        callback=callback,
-    )
+    drawing = Drawing(prior, sampler, edits, labels=labels, seed=seeds(seed, batch))
+    nothing = Problem(Unmeasured(), torch.zeros(shape, device=device), range=NETWORKS)
+    rows = Batch(nothing, whole_pictures(batch, shape), [each.in_network_range() for each in edits])
+    x = run_batch(rows, drawing, callback=callback)
     check_result(x, prior)
     return ((x + 1) / 2).clamp(0, 1)
 
@@ -357,11 +352,48 @@ def _explained(count: int, remedy: str) -> Iterator[None]:
         ) from error
 
 
-class _Unmeasured(Denoising):
-    """No measurement at all: s = 0 everywhere."""
+class _Progress:
+    """A bar of steps, which is told of every run and every step, and tells a callback.
 
-    def singulars(self, shape) -> Tensor:
-        return torch.zeros(1, 1, 1, 1, dtype=torch.float64)
+    Args:
+        runs, steps:
+            How many runs are planned, and steps of one.
+        progress:
+            Show it; None: only on a terminal.
+        callback:
+            Called after every step.
+    """
+
+    def __init__(
+        self,
+        runs: int,
+        steps: int,
+        progress: bool | None,
+        callback: Callable[[StepInfo], None] | None,
+    ) -> None:
+        disable = None if progress is None else not progress
+        self.bar = tqdm(total=runs * steps, unit="step", disable=disable, leave=False)
+        self.steps, self.callback = steps, callback
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.close()
+
+    def another_run(self) -> None:
+        """More than planned where a run falls back."""
+        self.bar.total = max(self.bar.total, self.bar.n + self.steps)
+
+    @property
+    def after_step(self) -> Callable[[StepInfo], None] | None:
+        """What a run calls; None where nobody looks."""
+        return None if self.callback is None and self.bar.disable else self._step
+
+    def _step(self, info: StepInfo) -> None:
+        self.bar.update()
+        if self.callback is not None:
+            self.callback(info)
 
 
 class _Moments:
@@ -383,10 +415,3 @@ class _Moments:
 
     def std(self, count: int) -> Tensor:
         return (self._square / max(1, count - 1)).clamp_min_(0).sqrt_()
-
-
-def _chunks(batch: int, num_samples: int, size: int) -> Iterator[list[tuple[int, int]]]:
-    """(picture, sample number) of everything that runs together, ``size`` at a time."""
-    work = [(image, number) for number in range(num_samples) for image in range(batch)]
-    for start in range(0, len(work), size):
-        yield work[start : start + size]

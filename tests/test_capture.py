@@ -154,10 +154,9 @@ def test_what_runs_on_the_host_cannot_be_captured():
         dtype = torch.float64  # that only the reference backend takes
 
     with pytest.raises(ValueError, match="does not go together with guidance, learned variances"):
-        host = {"guidance": print, "noise": None, "learned variances": torch.zeros(1)}
-        capture.check_capture(OnGpu, host)
+        capture.check_capture(OnGpu, ["guidance", "learned variances"])
     with pytest.raises(ValueError, match="the reference backend reads the step on the host"):
-        capture.check_capture(OnGpu, {"guidance": None})
+        capture.check_capture(OnGpu, [])
 
 
 @pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU")

@@ -6,10 +6,11 @@ from small_cases import PICTURE, restore_small
 
 from ddrm_fast import Prior, classifier_free
 from ddrm_fast.cli.sampling import for_channels
-from ddrm_fast.fallback import fits_black
 from ddrm_fast.large import windowed
 from ddrm_fast.operators import Denoising, Inpainting
 from ddrm_fast.priors import accelerated, load_prior
+from ddrm_fast.problems import Problem
+from ddrm_fast.samplers.fallback import fits_black
 
 
 def limited(pictures, pixels=10**9, tried=None):
@@ -155,9 +156,13 @@ def test_black_stays_where_the_measurement_is_black(recwarn):
 
 def test_what_fits_black():
     y = torch.stack([torch.full((3, 8, 8), level) for level in (0.0, 0.05, 0.2)])
-    assert fits_black(y, torch.tensor([0.0])) == [True, False, False]
-    assert fits_black(y, torch.tensor([0.05])) == [True, True, False]
-    assert fits_black(y, torch.tensor([0.0, 0.0, 0.2])) == [True, False, True]
+
+    def fits(sigma_y):
+        return fits_black(Problem.of(y, Denoising(), torch.tensor(sigma_y)))
+
+    assert fits([0.0]) == [True, False, False]
+    assert fits([0.05]) == [True, True, False]
+    assert fits([0.0, 0.0, 0.2]) == [True, False, True]
 
 
 def test_without_float32_there_is_an_error():

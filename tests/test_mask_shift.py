@@ -8,7 +8,6 @@ from small_cases import FAST, MARKOV, PIXELWISE, pictures, seeded
 
 from ddrm_fast import DDNM, DDRM, DDNMPlus, Hold, Prior, Travel, degrade, restore
 from ddrm_fast.large import (
-    Draw,
     InMemory,
     Memory,
     mask_shift,
@@ -35,6 +34,8 @@ from ddrm_fast.operators import (
     motion_kernel,
 )
 from ddrm_fast.operators.cuts import Box, Cuts
+from ddrm_fast.problems import Problem
+from ddrm_fast.samplers import Drawing
 
 SIZE = (20, 28)
 MASKS = torch.rand(2, 1, *SIZE, generator=torch.Generator().manual_seed(3)) > 0.4
@@ -132,7 +133,11 @@ def test_windows_of_a_pixelwise_network_make_the_whole_picture(name, sampler):
 
 
 def drawing(prior=CONVOLUTION, sampler=FAST, seeds=(3,)):
-    return Draw(prior, sampler, torch.tensor([0.05], dtype=torch.float64), torch.tensor(seeds))
+    return Drawing(prior, sampler, seed=torch.tensor(seeds))
+
+
+def in_memory(operator, y):
+    return InMemory(Problem.of(y, operator, 0.05))
 
 
 def run_in_order(operator, y, wave_list, batch):
@@ -141,7 +146,14 @@ def run_in_order(operator, y, wave_list, batch):
     canvas = Memory(torch.rand(1, 1, 3, *SIZE))
     draw = drawing()
     finished = list(
-        mask_shift(InMemory(operator, y), canvas, windows, draw, batch=batch, waves=wave_list)
+        mask_shift(
+            in_memory(operator, y),
+            canvas,
+            windows,
+            draw,
+            batch=batch,
+            waves=wave_list,
+        )
     )
     assert sum(wave.pixels for wave in finished) == SIZE[0] * SIZE[1]
     assert [wave.number for wave in finished] == list(range(len(wave_list)))
@@ -172,7 +184,7 @@ def test_workers_that_share_a_wave_change_no_bit():
         after = []
         for part in (wave[::2], wave[1::2]):
             own = Memory(before.clone())
-            for _ in mask_shift(InMemory(operator, y), own, windows, draw, waves=[part]):
+            for _ in mask_shift(in_memory(operator, y), own, windows, draw, waves=[part]):
                 pass
             after.append((part, own))
         for part, own in after:
@@ -189,10 +201,10 @@ def test_a_run_goes_on_at_a_wave():
     draw = drawing()
     expected = run_in_order(operator, y, found, 4)
     canvas = Memory(torch.rand(1, 1, 3, *SIZE))
-    for wave in mask_shift(InMemory(operator, y), canvas, windows, draw):
+    for wave in mask_shift(in_memory(operator, y), canvas, windows, draw):
         if wave.number == 2:
             break
-    left = list(mask_shift(InMemory(operator, y), canvas, windows, draw, first=3))
+    left = list(mask_shift(in_memory(operator, y), canvas, windows, draw, first=3))
     assert [wave.number for wave in left] == list(range(3, len(found)))
     assert torch.equal(canvas.pixels, expected)
 
@@ -208,10 +220,10 @@ def test_padding_repeats_windows_and_changes_no_bit():
     windows = windows_of(SIZE, 8, 4)
     draw = drawing(Prior(network), DDRM(steps=2))
     plain, padded = (Memory(torch.zeros(1, 1, 3, *SIZE)) for _ in range(2))
-    list(mask_shift(InMemory(operator, y), plain, windows, draw, batch=6))
+    list(mask_shift(in_memory(operator, y), plain, windows, draw, batch=6))
     assert 3 in seen
     seen.clear()
-    list(mask_shift(InMemory(operator, y), padded, windows, draw, batch=6, pad=True))
+    list(mask_shift(in_memory(operator, y), padded, windows, draw, batch=6, pad=True))
     assert set(seen) == {1, 2, 4}
     assert torch.equal(plain.pixels, padded.pixels)
 
@@ -300,7 +312,14 @@ def test_steps_report_all_pixels(capsys):
     canvas = Memory(torch.zeros(1, 2, 3, *SIZE))
     planes = [(0, 0), (1, 0)]
     list(
-        mask_shift(InMemory(operator, y), canvas, windows, draw, planes, after_step=advanced.append)
+        mask_shift(
+            in_memory(operator, y),
+            canvas,
+            windows,
+            draw,
+            planes,
+            after_step=advanced.append,
+        )
     )
     assert sum(advanced) == pytest.approx(2 * SIZE[0] * SIZE[1])
     restore_windows(y, operator, 0.05, CONVOLUTION, FAST, window=8, progress=True)

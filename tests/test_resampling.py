@@ -14,7 +14,7 @@ from ddrm_fast import DDPM, DDRM, ILVR, Prior, RePaint, Schedule, Travel, ops
 from ddrm_fast.operators import Inpainting, SuperResolution
 from ddrm_fast.samplers import Branch, run
 from ddrm_fast.samplers.loop import planned
-from ddrm_fast.samplers.travel import moves, network_calls
+from ddrm_fast.samplers.travel import network_calls, visits
 
 TIMES = [900, 700, 500, 350, 200, 60]
 
@@ -28,14 +28,14 @@ def test_paths_are_the_published_ones():
         assert Travel(length, repeat).path(T) == golden[name].tolist()
         skip, pairs = 1000 // T, golden[f"{name}_pairs"].tolist()
         visited = [place * skip for place in range(T)][::-1]
-        assert [list(move) for move in moves(visited, Travel(length, repeat))] == pairs
+        assert [list(move) for move in visits(visited, Travel(length, repeat))] == pairs
 
 
 @pytest.mark.parametrize("length, repeat", [(1, 1), (7, 1), (6, 3), (10, 5)])
 def test_travel_that_is_none(length, repeat):
     """One pass, or stretches that are longer than the run."""
     usual = list(zip(TIMES, [*TIMES[1:], -1], strict=True))
-    assert moves(TIMES, Travel(length, repeat)) == usual == moves(TIMES, None)
+    assert visits(TIMES, Travel(length, repeat)) == usual == visits(TIMES, None)
 
 
 def test_numbers_of_network_calls():

@@ -20,10 +20,12 @@ from ddrm_fast import DDRM, Prior, workers
 from ddrm_fast.cli import main
 from ddrm_fast.io import Picture, write_picture
 from ddrm_fast.io.blocks import BlockPicture, write_blocks
-from ddrm_fast.large import Draw, InMemory, Memory, mask_shift, windows_of
+from ddrm_fast.large import InMemory, Memory, mask_shift, windows_of
 from ddrm_fast.large.draw import drawer_of_worker
 from ddrm_fast.large.mask_shift import on_workers
 from ddrm_fast.operators import Denoising
+from ddrm_fast.problems import Problem
+from ddrm_fast.samplers import Drawing
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install ddrm-fast[ray]")
 
@@ -307,16 +309,14 @@ def test_waves_of_one_picture_are_shared(here):
     driver = os.getpid()
     y = torch.rand(1, 3, 96, 120, generator=torch.Generator().manual_seed(4))
     windows = windows_of((96, 120), 48, 24)
-    draw = Draw(
-        Prior(dying), DDRM(steps=3), torch.tensor([0.1], dtype=torch.float64), torch.tensor([5])
-    )
+    drawing = Drawing(Prior(dying), DDRM(steps=3), seed=5)
     canvases, advanced = [torch.zeros(1, *y.shape) for _ in range(2)], []
-    degraded = InMemory(Denoising(), y)
-    for _ in mask_shift(degraded, Memory(canvases[0]), windows, draw, batch=2):
+    degraded = InMemory(Problem.of(y, Denoising(), 0.1))
+    for _ in mask_shift(degraded, Memory(canvases[0]), windows, drawing, batch=2):
         pass
-    with workers.Pool(partial(drawer_of_worker, draw), TWO) as pool:
+    with workers.Pool(partial(drawer_of_worker, drawing), TWO) as pool:
         spread = on_workers(pool, advanced.append)
-        shared = mask_shift(degraded, Memory(canvases[1]), windows, draw, batch=2, spread=spread)
+        shared = mask_shift(degraded, Memory(canvases[1]), windows, drawing, batch=2, spread=spread)
         assert [wave.number for wave in shared] == list(range(6))
     assert marker.exists() and torch.equal(*canvases)
     assert sum(advanced) == 96 * 120
@@ -328,12 +328,10 @@ def test_windows_that_are_lost_are_named():
             yield 0, workers.Lost(3, "the machine is off")
 
     windows = windows_of((96, 120), 48, 24)
-    draw = Draw(
-        Prior(lambda x, t: x), DDRM(), torch.tensor([0.1], dtype=torch.float64), torch.tensor([5])
-    )
+    drawing = Drawing(Prior(lambda x, t: x), DDRM(), seed=5)
+    problem = Problem.of(torch.rand(1, 3, 96, 120), Denoising(), 0.1)
     shared = mask_shift(
-        InMemory(Denoising(), torch.rand(1, 3, 96, 120)), Memory(torch.zeros(1, 1, 3, 96, 120)),
-        windows, draw, spread=on_workers(Dead()),
+        InMemory(problem), Memory(torch.zeros(1, 1, 3, 96, 120)), windows, drawing, spread=on_workers(Dead()),
     )  # fmt: skip
     with pytest.raises(RuntimeError, match="row 0, column 0 were lost with 3 workers .the machine"):
         next(shared)

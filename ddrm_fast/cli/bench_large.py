@@ -22,7 +22,7 @@ from tqdm import tqdm
 from .. import operators, workers
 from ..io import write_atomically, write_json
 from ..io.blocks import write_blocks
-from ..large import Draw, InMemory, Memory, mask_shift, waves, windowed, windows_for
+from ..large import InMemory, Memory, mask_shift, waves, windowed, windows_for
 from ..large.clock import Clock
 from ..large.draw import drawer_of_worker
 from ..large.mask_shift import on_workers
@@ -30,8 +30,9 @@ from ..large.memory import forget_peak, peak
 from ..large.on_disk import Degradation, restore_on_disk
 from ..operators import Operator
 from ..priors import Prior, load_prior
+from ..problems import Problem
 from ..restoration import degrade, restore
-from ..samplers import DDRM
+from ..samplers import DDRM, Drawing
 from .errors import FAILURES, one_line
 
 METHODS = ("whole", "tiles", "mask-shift", "on disk")
@@ -192,14 +193,13 @@ def _mask_shift(*setup) -> Callable[[], None]:
     windows = windows_for(operator, shape, case.window, case.stride)
     canvas = torch.zeros(1, 1, *shape, device=case.device)
     order = waves(windows) if case.waves else [[k] for k in range(len(windows))]
-    level = torch.tensor([SIGMA], dtype=torch.float64)
-    draw = Draw(prior, DDRM(case.steps), level, torch.tensor([0]))
-    pool = _workers(case, draw, stack)
+    drawing, problem = Drawing(prior, DDRM(case.steps)), Problem.of(y, operator, SIGMA)
+    pool = _workers(case, drawing, stack)
 
     def run() -> None:
         restored = mask_shift(
-            clock.degraded(InMemory(operator, y)), clock.canvas(Memory(canvas)), windows,
-            clock.draw(draw), batch=case.batch, waves=order, pad=case.device != "cpu",
+            clock.degraded(InMemory(problem)), clock.canvas(Memory(canvas)), windows,
+            clock.drawing(drawing), batch=case.batch, waves=order, pad=case.device != "cpu",
             spread=None if pool is None else on_workers(pool),
         )  # fmt: skip
         for _ in restored:
@@ -208,13 +208,13 @@ def _mask_shift(*setup) -> Callable[[], None]:
     return run
 
 
-def _workers(case: Case, draw: Draw, stack: ExitStack) -> workers.Pool | None:
+def _workers(case: Case, drawing: Drawing, stack: ExitStack) -> workers.Pool | None:
     """Workers that have started, where there is more than this process."""
     if case.workers == 1:
         return None
     stack.callback(workers.connect(quiet=True))
     layout = workers.Layout(case.workers, max(1, case.threads // case.workers))
-    pool = stack.enter_context(workers.Pool(partial(drawer_of_worker, draw), layout))
+    pool = stack.enter_context(workers.Pool(partial(drawer_of_worker, drawing), layout))
     pool.start()
     return pool
 

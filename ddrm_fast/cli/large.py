@@ -12,10 +12,11 @@ from .. import restoration
 from ..io.files import in_words
 from ..large import restore_windows, windowed
 from ..large.restore import GPU_BATCH
-from ..large.windows import ORDERS, pair
+from ..large.windows import ORDERS
 from ..operators import Operator
 from ..priors import Prior
 from ..priors.denoiser import Denoiser
+from ..priors.tiled import pair
 from . import specs
 
 METHODS = ("mask-shift", "joint")

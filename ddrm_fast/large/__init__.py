@@ -1,7 +1,7 @@
 """Pictures of any size: windows that continue each other, one loop over the whole, hierarchies."""
 
-from .draw import Draw, Item
-from .joint import windowed
+from ..priors.tiled import windowed
+from ..samplers import Item
 from .mask_shift import Canvas, Degraded, InMemory, Memory, Wave, mask_shift
 from .on_disk import Degradation, restore_on_disk
 from .restore import restore_windows, windows_for
@@ -12,7 +12,6 @@ __all__ = [
     "Canvas",
     "Degradation",
     "Degraded",
-    "Draw",
     "InMemory",
     "Item",
     "Memory",

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from ..operators import Operator
 from ..operators.cuts import Box, Cuts
 from ..priors import Prior
-from ..samplers import Hold
-from .draw import Draw
+from ..problems import Problem
+from ..samplers import Drawing, Edit
 from .mask_shift import Canvas, Degraded
 
 
@@ -38,9 +37,9 @@ class Clock:
         finally:
             self.seconds[name] += time.perf_counter() - start
 
-    def draw(self, draw: Draw) -> Draw:
+    def drawing(self, drawing: Drawing) -> Drawing:
         """The same with calls of the network counted."""
-        return replace(draw, prior=self.prior(draw.prior))
+        return replace(drawing, prior=self.prior(drawing.prior))
 
     def prior(self, prior: Prior) -> Prior:
         """The same with calls of the network counted."""
@@ -70,13 +69,13 @@ class _Degraded:
     def __init__(self, clock: Clock, inner: Degraded) -> None:
         self.clock, self.inner = clock, inner
 
-    def windows(self, cuts: Cuts) -> tuple[Operator, Tensor]:
+    def windows(self, cuts: Cuts) -> Problem:
         with self.clock.of("read"):
             return self.inner.windows(cuts)
 
-    def holds(self, cuts: Cuts, samples: list[int]) -> list[Hold]:
+    def edits(self, cuts: Cuts, samples: Sequence[int]) -> list[Edit]:
         with self.clock.of("read"):
-            return self.inner.holds(cuts, samples)
+            return self.inner.edits(cuts, samples)
 
 
 class _Canvas:

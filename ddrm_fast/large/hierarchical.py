@@ -11,50 +11,22 @@ before the measurement is used: a composition of two operators.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from torch import Tensor
-
-from ..operators import Operator
+from ..problems import Problem
 
 
-@dataclass(frozen=True)
-class Level:
-    """A restoration problem of one size.
-
-    Args:
-        operator, y, sigma_y:
-            The degradation, its measurement and the measurement's noise, float64 [B or 1].
-    """
-
-    operator: Operator
-    y: Tensor
-    sigma_y: Tensor
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of its pictures."""
-        return self.operator.image_shape(self.y)
-
-    def coarse(self, factor: int) -> Level:
-        """The problem of a picture whose pixels are means of factor x factor."""
-        operator, y, noise = self.operator.coarse(self.y, factor)
-        return Level(operator, y, self.sigma_y * noise)
-
-
-def levels_of(level: Level, levels: int, factor: int) -> list[Level]:
+def levels_of(problem: Problem, levels: int, factor: int) -> list[Problem]:
     """A problem and its smaller ones, the largest first.
 
     Raises:
         ValueError: a size is no multiple of the factor, or the measurement has no small counterpart.
     """
-    found = [level]
+    found = [problem]
     for _ in range(levels):
         shape = found[-1].shape
         if shape[1] % factor or shape[2] % factor:
             raise ValueError(
                 f"levels: with {levels} levels height and width must be multiples of "
-                f"{factor**levels}, got {level.shape[1]} x {level.shape[2]}"
+                f"{factor**levels}, got {problem.shape[1]} x {problem.shape[2]}"
             )
         found.append(found[-1].coarse(factor))
     return found

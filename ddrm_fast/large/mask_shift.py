@@ -17,10 +17,11 @@ from torch import Tensor
 
 from ..machine.heap import kept_memory
 from ..machine.workers import Lost, Pool
-from ..operators import Operator
 from ..operators.cuts import Box, Cuts
-from ..samplers import Hold, Known, StepInfo
-from .draw import Batch, Draw, Drawer, Item, cuts_of
+from ..problems import Problem
+from ..samplers import Batch, Drawing, Edit, Item, Known, State
+from ..samplers.drawing import cuts_of
+from .draw import Drawer
 from .waves import waves as waves_of
 from .windows import Windows
 
@@ -28,12 +29,12 @@ from .windows import Windows
 class Degraded(Protocol):
     """Where the measurement of large pictures comes from."""
 
-    def windows(self, cuts: Cuts) -> tuple[Operator, Tensor]:
-        """Operator and measurement of some windows, as a batch."""
+    def windows(self, cuts: Cuts) -> Problem:
+        """That of some windows, as a batch."""
         ...
 
-    def holds(self, cuts: Cuts, samples: Sequence[int]) -> list[Hold]:
-        """What else the windows are held to; often nothing."""
+    def edits(self, cuts: Cuts, samples: Sequence[int]) -> list[Edit]:
+        """What else the windows are held to, or edited with; often nothing."""
         ...
 
 
@@ -57,38 +58,28 @@ class InMemory:
     """A :class:`Degraded` that is all there.
 
     Args:
-        operator, y:
+        problem:
             Of whole pictures.
         held:
-            Low frequencies and the like of whole pictures; a measurement of each picture, or of each sample
-            of each picture (sample-major).
+            What whole pictures are edited with.
+        low:
+            What every sample of every picture is held to first (sample-major), or None.
     """
 
-    operator: Operator
-    y: Tensor
-    held: Sequence[Hold] = ()
+    problem: Problem
+    held: Sequence[Edit] = ()
+    low: Edit | None = None
 
-    def windows(self, cuts: Cuts) -> tuple[Operator, Tensor]:
-        return _cut(self.operator, self.y, cuts)
+    def windows(self, cuts: Cuts) -> Problem:
+        return self.problem.windows(cuts)
 
-    def holds(self, cuts: Cuts, samples: Sequence[int]) -> list[Hold]:
-        found = []
-        for hold in self.held:
-            rows = cuts.pictures
-            if len(hold.measurement) > len(self.y):
-                pairs = zip(samples, cuts.pictures, strict=True)
-                rows = tuple(sample * len(self.y) + picture for sample, picture in pairs)
-            found.append(Hold(*_cut(hold.operator, hold.measurement, replace(cuts, pictures=rows))))
+    def edits(self, cuts: Cuts, samples: Sequence[int]) -> list[Edit]:
+        found = [edit.windows(cuts, samples) for edit in self.held]
+        if self.low is not None:
+            pairs = zip(samples, cuts.pictures, strict=True)
+            rows = tuple(sample * self.problem.batch + picture for sample, picture in pairs)
+            found.insert(0, self.low.windows(Cuts(cuts.boxes, rows), samples))
         return found
-
-
-def _cut(operator: Operator, y: Tensor, cuts: Cuts) -> tuple[Operator, Tensor]:
-    """Windows of an operator and its measurement; whole pictures where the windows are that large."""
-    _, height, width = operator.image_shape(y)
-    if all(box == (0, 0, height, width) for box in cuts.boxes):
-        rows = torch.tensor(cuts.pictures, device=y.device)
-        return operator.select(rows), y if y.shape[0] == 1 else y.index_select(0, rows)
-    return operator.windows(cuts), operator.crop(y, cuts)
 
 
 @dataclass(frozen=True)
@@ -132,14 +123,14 @@ def mask_shift(
     degraded: Degraded,
     canvas: Canvas,
     windows: Windows,
-    draw: Draw,
+    drawing: Drawing,
     planes: Sequence[tuple[int, int]] = ((0, 0),),
     *,
     batch: int = 1,
     waves: Sequence[Sequence[int]] | None = None,
     first: int = 0,
     pad: bool = False,
-    clamp: bool = True,
+    gradient: float | None = None,
     after_step: Callable[[float], None] | None = None,
     spread: Spread | None = None,
 ) -> Iterator[Wave]:
@@ -150,8 +141,10 @@ def mask_shift(
             Where windows are read and written.
         windows:
             Where they lie and in which order.
-        draw:
-            Network, sampler, noise.
+        drawing:
+            Network, sampler, noise, and edits that every window shares.
+        gradient:
+            Of the pixels that other windows fixed; see :class:`~ddrm_fast.samplers.Known`.
         planes:
             (picture, sample) of everything that is drawn.
         batch:
@@ -163,8 +156,6 @@ def mask_shift(
         pad:
             Runs only batches of 1, 2, 4, ... windows, filled up by repetition: a GPU's libraries then
             plan for a few shapes instead of many.
-        clamp:
-            Keep pixels in [0, 1].
         after_step:
             Called after each step of the sampler with the pixels that it advanced; the sum of a run is
             the number of its pixels.
@@ -175,14 +166,16 @@ def mask_shift(
         :class:`Wave` after each wave, when its pixels are on the canvas.
     """
     waves = waves_of(windows) if waves is None else waves
-    spread = _here(windows, draw, after_step) if spread is None else spread
+    spread = _here(drawing, after_step) if spread is None else spread
     with kept_memory(give_back=True):
         for number in range(first, len(waves)):
             items = [(k, *plane) for k in waves[number] for plane in planes]
             chunks = [items[start : start + batch] for start in range(0, len(items), batch)]
-            batches = _Batches(degraded, canvas, windows, chunks, batch if pad else 0)
+            batches = _Batches(
+                degraded, canvas, windows, chunks, batch if pad else 0, drawing.edits, gradient
+            )
             for index, x in spread(batches):
-                batches.paste(index, x.clamp(0, 1) if clamp else x)
+                batches.paste(index, x.clamp(0, 1) if drawing.clamp else x)
             pixels = len(planes) * sum(windows.new(k) for k in waves[number])
             yield Wave(number, len(waves), tuple(waves[number]), pixels)
 
@@ -197,9 +190,11 @@ class _Batches(Sequence[Batch]):
         windows: Windows,
         chunks: list[list[tuple[int, int, int]]],
         most: int,
+        edits: Sequence[Edit],
+        gradient: float | None,
     ) -> None:
         self.degraded, self.canvas, self.windows = degraded, canvas, windows
-        self.chunks, self.most = chunks, most
+        self.chunks, self.most, self.edits, self.gradient = chunks, most, edits, gradient
         self._fixed: dict[int, Known] = {}  # of the batches that are being drawn
 
     def __len__(self) -> int:
@@ -218,16 +213,20 @@ class _Batches(Sequence[Batch]):
         items = self._items(index)
         fixed = torch.stack([self.canvas.read(*item) for _, item in items])
         mask = torch.stack([self.windows.known(k) for k, _ in items])[:, None]
-        return Known(mask.to(fixed.device), fixed)
+        return Known(mask.to(fixed.device), fixed, self.gradient)
 
     def __getitem__(self, index: int) -> Batch:
         items = [item for _, item in self._items(index)]
-        cuts = cuts_of(items)
-        operator, y = self.degraded.windows(cuts)
+        cuts, samples = cuts_of(items), [item.sample for item in items]
+        problem = self.degraded.windows(cuts)
         self._fixed[index] = known = self._known(index)
-        known = Known(known.mask.to(y.device), known.image.to(y))
-        holds = self.degraded.holds(cuts, [item.sample for item in items])
-        return Batch(items, operator, y, known if bool(known.mask.any()) else None, holds)
+        edits = [
+            *(edit.windows(cuts, samples) for edit in self.edits),
+            *self.degraded.edits(cuts, samples),
+        ]
+        if bool(known.mask.any()):
+            edits.append(replace(known.to(problem.y.device), image=known.image.to(problem.y)))
+        return Batch(problem, items, edits)
 
     def new(self, index: int) -> int:
         """Pixels that a batch fixes."""
@@ -244,15 +243,15 @@ class _Batches(Sequence[Batch]):
             self.canvas.write(kept, item.picture, item.sample, pixels[:, *kept.inside(item.box)])
 
 
-def _here(windows: Windows, draw: Draw, after_step: Callable[[float], None] | None) -> Spread:
+def _here(drawing: Drawing, after_step: Callable[[float], None] | None) -> Spread:
     """Batches one after the other in this process."""
-    drawer = Drawer(draw)
+    drawer = Drawer(drawing)
 
     def spread(batches: _Batches) -> Iterator[tuple[int, Tensor]]:
         for index in range(len(batches)):
-            share = batches.new(index) / draw.steps
+            share = batches.new(index) / drawing.steps
 
-            def callback(info: StepInfo, share: float = share) -> None:
+            def callback(state: State, share: float = share) -> None:
                 after_step(share)
 
             yield index, drawer(batches[index], callback if after_step is not None else None)
@@ -261,7 +260,7 @@ def _here(windows: Windows, draw: Draw, after_step: Callable[[float], None] | No
 
 
 def on_workers(pool: Pool, after_step: Callable[[float], None] | None = None) -> Spread:
-    """Batches of a wave shared among workers, whose ``make`` is :func:`drawer_of_worker` of the same draw.
+    """Batches of a wave shared among workers, whose ``make`` is :func:`drawer_of_worker` of the same drawing.
 
     Raises (the returned function):
         RuntimeError: a batch was lost with every worker that tried it.

@@ -20,19 +20,20 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..arguments import check_labels, check_prior, check_sampler, check_travel, noise_levels, seeds
 from ..io.blocks import Block, BlockError, BlockPicture, write_blocks
 from ..io.files import in_words
 from ..machine.workers import Pool
-from ..operators import Operator
 from ..operators.cuts import Box, Cuts
 from ..priors import Prior, load_prior
+from ..problems import Gaussian, Problem
 from ..problems.noise import estimate_noise
 from ..problems.regions import MaskRegion, Regions
-from ..samplers import DDRM, Sampler, Travel
-from ..samplers.known import check_gradient
+from ..samplers import DDRM, Drawing, Edit, Sampler, Travel
+from ..samplers.checks import check_labels, check_prior, check_sampler, check_travel
+from ..samplers.drawing import usual_edits
+from ..samplers.edits.known import check_gradient
 from .clock import Clock
-from .draw import Draw, drawer_of_worker
+from .draw import drawer_of_worker
 from .mask_shift import mask_shift, on_workers
 from .memory import cost_of_window, forget_peak, peak, resident
 from .progress import megapixels
@@ -57,16 +58,23 @@ class Blocks:
             The measurement; blocks that are lost count as not measured.
         degradation:
             How it came about.
+        likelihood:
+            How it scatters.
         device:
             Of the windows.
     """
 
     def __init__(
-        self, picture: BlockPicture, degradation: Degradation, device: torch.device | str = "cpu"
+        self,
+        picture: BlockPicture,
+        degradation: Degradation,
+        likelihood: Gaussian,
+        device: torch.device | str = "cpu",
     ) -> None:
-        self.picture, self.degradation, self.device = picture, degradation, device
+        self.picture, self.degradation = picture, degradation
+        self.likelihood, self.device = likelihood, device
 
-    def windows(self, cuts: Cuts) -> tuple[Operator, Tensor]:
+    def windows(self, cuts: Cuts) -> Problem:
         factor = self.degradation.factor
         small = [box.shrunk(factor) for box in cuts.boxes]
         y = torch.stack([self.picture.read(*box) for box in small])
@@ -80,9 +88,9 @@ class Blocks:
             mask = given if mask is None else given & mask
             if factor == 1 and given.shape[1] in (1, y.shape[1]):
                 y = y * given
-        return self.degradation.operator(mask), y.to(self.device)
+        return Problem(self.degradation.operator(mask), y.to(self.device), self.likelihood)
 
-    def holds(self, cuts: Cuts, samples: Sequence[int]) -> list:
+    def edits(self, cuts: Cuts, samples: Sequence[int]) -> list[Edit]:
         return []
 
 
@@ -285,10 +293,15 @@ def restore_on_disk(
     check_travel(travel)
     check_gradient("gradient", gradient)
     check_labels(labels, 1, prior)
-    draw = Draw(
-        prior, sampler, noise_levels(sigma_y, 1), seeds(seed, 1), labels, travel, clip_x0,
-        end_on_measurement, guidance, gradient=gradient,
-    )  # fmt: skip
+    drawing = Drawing(
+        prior,
+        sampler,
+        usual_edits(guidance=guidance, clip_x0=clip_x0, end_on_measurement=end_on_measurement),
+        travel,
+        labels,
+        seed,
+    )
+    blocks = Blocks(source, degradation, Gaussian.of(sigma_y, 1), device)
     target = Path(target)
     work = Work(
         work_folder(target),
@@ -304,7 +317,7 @@ def restore_on_disk(
         with ExitStack() as stack:
             pool = None
             if workers is not None:
-                pool = stack.enter_context(workers(partial(drawer_of_worker, draw)))
+                pool = stack.enter_context(workers(partial(drawer_of_worker, drawing)))
             on_gpu = torch.device(device).type == "cuda" if pool is None else pool.layout.gpus > 0
             before = peak()
             batch = _batch(work, batch, prior, (channels, *windows.size), memory, on_gpu)
@@ -313,8 +326,8 @@ def restore_on_disk(
             bar = stack.enter_context(megapixels(size[0] * size[1], progress))
             bar.initial = bar.n = done / 1e6
             restored = mask_shift(
-                clock.degraded(Blocks(source, degradation, device)), clock.canvas(OnDisk(work)),
-                windows, clock.draw(draw), batch=batch, waves=waves, first=resumed, pad=on_gpu,
+                clock.degraded(blocks), clock.canvas(OnDisk(work)), windows, clock.drawing(drawing),
+                batch=batch, waves=waves, first=resumed, pad=on_gpu, gradient=gradient,
                 after_step=bar.update, spread=pool and on_workers(pool, bar.update),
             )  # fmt: skip
             for wave in restored:

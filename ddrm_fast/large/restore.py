@@ -9,28 +9,18 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..arguments import (
-    check_finite,
-    check_guidance,
-    check_holds,
-    check_labels,
-    check_measures,
-    check_prior,
-    check_sampler,
-    check_travel,
-    noise_levels,
-    seeds,
-)
-from ..operators import Operator, SuperResolution
+from ..operators import Forward, Operator, SuperResolution
 from ..priors import Prior, load_prior
+from ..priors.tiled import pair
+from ..problems import Problem
 from ..restoration import Restoration
-from ..samplers import DDRM, Hold, Sampler, Travel
-from ..samplers.known import check_gradient
-from .draw import Draw
-from .hierarchical import Level, levels_of
+from ..samplers import DDRM, Drawing, Edit, Hold, Sampler, Travel
+from ..samplers.drawing import usual_edits
+from ..samplers.edits.known import check_gradient
+from .hierarchical import levels_of
 from .mask_shift import InMemory, Memory, mask_shift
 from .progress import megapixels
-from .windows import Windows, pair, windows_of
+from .windows import Windows, windows_of
 
 #: windows that run together on a GPU unless something else is asked for
 GPU_BATCH = 16
@@ -42,7 +32,7 @@ _SAMPLES_OF_A_LEVEL = 1 << 24
 
 def restore_windows(
     y: Tensor,
-    operator: Operator,
+    operator: Forward,
     sigma_y: float | Tensor = 0.0,
     prior: Prior | str = "default",
     sampler: Sampler | None = None,
@@ -63,6 +53,7 @@ def restore_windows(
     clamp: bool = True,
     capture: bool = False,
     holds: Sequence[Hold] = (),
+    edits: Sequence[Edit] = (),
     travel: Travel | None = None,
     gradient: float | None = GRADIENT,
     progress: bool | None = False,
@@ -102,8 +93,10 @@ def restore_windows(
             :mod:`ddrm_fast.large.hierarchical`.
         factor:
             Between the sides of two levels.
-        num_samples, seed, labels, guidance, clip_x0, end_on_measurement, clamp, capture, holds, travel:
-            As in :func:`ddrm_fast.restore`; ``holds`` of whole pictures.
+        num_samples, seed, labels, guidance, clip_x0, end_on_measurement, clamp, capture, travel:
+            As in :func:`ddrm_fast.restore`.
+        holds, edits:
+            As there, of whole pictures, not of smaller levels.
         gradient:
             How much pictures change from pixel to pixel (standard deviation, of [0, 1]): in every step what
             the network got wrong at pixels that other windows fixed is carried over to the pixels beside
@@ -121,46 +114,35 @@ def restore_windows(
             does not split or has no small counterpart.
         FloatingPointError: the network made NaN or infinite pixels.
     """
-    sampler = DDRM() if sampler is None else sampler
-    if not isinstance(operator, Operator):
-        raise ValueError(f"operator: expected an Operator, got {type(operator).__name__}")
-    check_finite("y", y)
-    y = y.detach()
-    prior = load_prior(prior, device=y.device) if isinstance(prior, str) else prior
-    shape, pictures = operator.image_shape(y), y.shape[0]
-    check_prior(prior, shape[0])
-    check_sampler(sampler)
-    check_guidance(guidance)
-    check_travel(travel)
-    check_labels(labels, pictures, prior)
-    check_measures(operator, shape)
-    check_holds(holds, (pictures, *shape), y)
+    problem = Problem.of(y, operator, sigma_y)
+    drawing = Drawing(
+        load_prior(prior, device=y.device) if isinstance(prior, str) else prior,
+        DDRM() if sampler is None else sampler,
+        usual_edits(
+            guidance=guidance, clip_x0=clip_x0, holds=holds, edits=edits,
+            end_on_measurement=end_on_measurement,
+        ),
+        travel, labels, seed, num_samples, capture=capture, clamp=clamp,
+    )  # fmt: skip
+    drawing.check(problem)
     check_gradient("gradient", gradient)
-    for name, value, least in (
-        ("num_samples", num_samples, 1), ("batch", batch, 1), ("levels", levels, 0), ("factor", factor, 2)
-    ):  # fmt: skip
+    for name, value, least in (("batch", batch, 1), ("levels", levels, 0), ("factor", factor, 2)):
         if value is not None and (not isinstance(value, int) or value < least):
             raise ValueError(f"{name}: expected an integer >= {least}, got {value!r}")
-    draw = Draw(
-        prior, sampler, noise_levels(sigma_y, pictures), seeds(seed, pictures), labels, travel,
-        clip_x0, end_on_measurement, guidance, capture, gradient=gradient,
-    )  # fmt: skip
-    problems = levels_of(Level(operator, y, draw.sigma_y), levels, factor)
+    problems = levels_of(problem, levels, factor)
     cut = _windows_of_levels(problems, window, stride, order, margin, holds, factor)
     samples = None
-    pixels = num_samples * pictures * sum(level.shape[1] * level.shape[2] for level in problems)
+    pixels = num_samples * problem.batch * sum(p.shape[1] * p.shape[2] for p in problems)
     with megapixels(pixels, progress) as bar:
         for number in reversed(range(levels + 1)):
-            level = problems[number]
-            held = [] if number else list(holds)
+            # what was made for the picture does not fit the smaller ones
+            fitting = [e for e in drawing.edits if number == 0 or e not in (*holds, *edits)]
+            low = None
             if samples is not None:
-                held.insert(0, Hold(SuperResolution(factor), samples.flatten(0, 1)))
-            drawing = replace(
-                draw, sigma_y=level.sigma_y, first_sample=number * _SAMPLES_OF_A_LEVEL
-            )
+                low = Hold(SuperResolution(factor), samples.flatten(0, 1))
+            of_level = replace(drawing, edits=(), first_sample=number * _SAMPLES_OF_A_LEVEL)
             samples = draw_samples(
-                InMemory(level.operator, level.y, held), cut[number], drawing,
-                num_samples, batch, clamp, bar.update,
+                InMemory(problems[number], fitting, low), cut[number], of_level, batch, gradient, bar.update
             )  # fmt: skip
     mean = samples.mean(dim=0)
     spread = samples.std(dim=0) if num_samples > 1 else torch.zeros_like(mean)
@@ -168,7 +150,7 @@ def restore_windows(
 
 
 def _windows_of_levels(
-    problems: Sequence[Level],
+    problems: Sequence[Problem],
     window: int | tuple[int, int] | None,
     stride: int | tuple[int, int] | None,
     order: str | Sequence[int],
@@ -181,14 +163,16 @@ def _windows_of_levels(
     Those of small pictures are no larger than the picture.
     """
     found = []
-    for number, level in enumerate(problems):
+    for number, problem in enumerate(problems):
         held = [hold.operator for hold in holds] if number == 0 else []
         if number < len(problems) - 1:
             held.append(SuperResolution(factor))
         if number > 0:
-            window = _within(window, level.shape[1:])
+            window = _within(window, problem.shape[1:])
             stride = _within(stride, window)
-        found.append(windows_for(level.operator, level.shape, window, stride, order, held, margin))
+        found.append(
+            windows_for(problem.operator, problem.shape, window, stride, order, held, margin)
+        )
     return found
 
 
@@ -205,23 +189,22 @@ def _within(
 def draw_samples(
     degraded: InMemory,
     windows: Windows,
-    draw: Draw,
-    num_samples: int,
+    drawing: Drawing,
     batch: int | None,
-    clamp: bool,
+    gradient: float | None,
     after_step: Callable[[float], None] | None = None,
 ) -> Tensor:
     """Samples (num_samples, B, C, H, W) in [0, 1]; see :func:`mask_shift`."""
-    y, shape = degraded.y, degraded.operator.image_shape(degraded.y)
+    y, shape = degraded.problem.y, degraded.problem.shape
     on_gpu = y.device.type == "cuda"
     if batch is None:
         batch = GPU_BATCH if on_gpu else 1
-    pictures = y.shape[0]
-    samples = torch.zeros(num_samples, pictures, *shape, dtype=y.dtype, device=y.device)
-    planes = [(picture, sample) for sample in range(num_samples) for picture in range(pictures)]
+    number, pictures = drawing.num_samples, degraded.problem.batch
+    samples = torch.zeros(number, pictures, *shape, dtype=y.dtype, device=y.device)
+    planes = [(picture, sample) for sample in range(number) for picture in range(pictures)]
     restored = mask_shift(
-        degraded, Memory(samples), windows, draw, planes,
-        batch=batch, pad=on_gpu, clamp=clamp, after_step=after_step,
+        degraded, Memory(samples), windows, drawing, planes,
+        batch=batch, pad=on_gpu, gradient=gradient, after_step=after_step,
     )  # fmt: skip
     for _ in restored:
         pass

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..operators.cuts import Box
+from ..priors.tiled import pair
 
 ORDERS = ("rows", "columns", "snake")
 
@@ -205,11 +206,3 @@ def windows_of(
                 )
     order = order if isinstance(order, str) else tuple(order)
     return Windows(tuple(picture), size, stride, order, margin)
-
-
-def pair(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
-    """A number for both sides, or (rows, columns)."""
-    pair = (value, value) if isinstance(value, int) else tuple(value)
-    if len(pair) != 2 or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in pair):
-        raise ValueError(f"{name}: expected an integer >= 1 or (rows, columns), got {value!r}")
-    return pair

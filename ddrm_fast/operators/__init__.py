@@ -1,6 +1,6 @@
 """Degradations: transform + grouping + singular values."""
 
-from .base import Carry, Measurement, Operator, Rows
+from .base import Carry, Forward, Measurement, Operator, Rows
 from .block import Colorization, SuperResolution
 from .blur import Blur, gaussian_kernel, motion_kernel
 from .blur_decimate import BlurDecimate
@@ -24,6 +24,7 @@ __all__ = [
     "Carry",
     "Colorization",
     "Denoising",
+    "Forward",
     "Gain",
     "GeneralOperator",
     "Inpainting",

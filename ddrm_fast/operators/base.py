@@ -1,6 +1,7 @@
-"""What a degradation is: a fast transform, a grouping, and singular values.
+"""What a degradation is: a forward map; and one with a fast transform, a grouping, and singular values.
 
-y = H x + sigma_y n with H = U S V^T. An operator knows its thin decomposition (``measure`` is V_1^T,
+A :class:`Forward` knows its shapes and ``H``. An :class:`Operator` is linear, y = H x + sigma_y n with
+H = U S V^T, and knows its thin decomposition (``measure`` is V_1^T,
 ``lift`` is V_1, ``singulars`` the diagonal), from which H, its adjoint and its pseudo-inverse follow,
 the full orthonormal basis (``V``, ``Vt``), and the fused sampling ``step``.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -81,11 +83,12 @@ class Carry:
     coefficients: Tensor | None = None
 
 
-class Operator(ABC):
-    """A linear degradation with a known singular value decomposition.
+class Forward(ABC):
+    """What a picture goes through before it is measured: shape rules and a differentiable map ``H``.
 
-    Images are (B, C, H, W), float32 or float64; the layout of a measurement y is each operator's own.
-    Every method is linear and differentiable except ``step``.
+    Need not be linear. Samplers that ask for a map alone (``needs = Forward``) restore with it; those of the
+    singular basis want an :class:`Operator`. Images are (B, C, H, W), float32 or float64; the layout of a
+    measurement y is each degradation's own.
     """
 
     #: number of images with a mask or gain of their own; 1: all images share it
@@ -94,6 +97,96 @@ class Operator(ABC):
     grid: int = 1
     #: pixels at the inner edges of a window whose measurement is only approximate
     margin: int = 0
+    #: (black, white) of the images that ``H`` is made for; None: any, since it is linear
+    range: tuple[float, float] | None = (0.0, 1.0)
+    #: names of the attributes that define it, beside its type
+    parameter_names: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """For messages and records."""
+        return type(self).__name__
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """What defines it, by the names of its constructor's arguments."""
+        return {name: getattr(self, name) for name in self.parameter_names}
+
+    @abstractmethod
+    def image_shape(self, y: Tensor) -> Shape:
+        """(C, H, W) of the image behind a measurement.
+
+        Raises:
+            ValueError: the shape of ``y`` does not fit this degradation.
+        """
+
+    @abstractmethod
+    def check_image(self, shape: Shape) -> None:
+        """Raises ValueError if images of shape (C, H, W) do not fit this degradation."""
+
+    @abstractmethod
+    def H(self, x: Tensor) -> Tensor:
+        """The degradation without its noise, for images in ``range``; differentiable."""
+
+    def select(self, images: Tensor) -> Self:
+        """That of some images of the batch: itself, unless images have masks of their own."""
+        return self
+
+    def windows(self, cuts: Cuts) -> Self:
+        """That of windows of the pictures, as a batch; its measurement is :meth:`crop`.
+
+        Raises:
+            ValueError: the measurement does not split over windows.
+        """
+        raise ValueError(
+            f"operator: the measurement of {self} does not split over windows of the picture; "
+            + KEEPS_WHOLE
+        )
+
+    def crop(self, y: Tensor, cuts: Cuts) -> Tensor:
+        """The measurement of windows, out of that of the whole pictures."""
+        return cuts.of(y, self.grid)
+
+    def coarse(self, y: Tensor, factor: int) -> tuple[Forward, Tensor, float]:
+        """The same degradation of a small picture, whose pixels are means of factor x factor.
+
+        Returns:
+            Degradation and measurement of the small picture, and what sigma_y is multiplied by.
+
+        Raises:
+            ValueError: there is none, or the factor does not fit.
+        """
+        raise ValueError(
+            f"operator: {self} has no counterpart for a smaller picture; expected noise, masks, gain, "
+            "lost colour or block means"
+        )
+
+    def _check(self, x: Tensor) -> None:
+        if x.dim() != 4:
+            raise ValueError(f"x: expected (B, C, H, W), got shape {tuple(x.shape)}")
+        if not x.is_floating_point() or x.dtype in (torch.float16, torch.bfloat16):
+            raise ValueError(f"x: expected float32 or float64, got {x.dtype}")
+        self.check_image(tuple(x.shape[1:]))
+        self._check_batch("x", x)
+
+    def _check_batch(self, name: str, x: Tensor) -> None:
+        """Degradations with a mask for each image know how many images there are."""
+        if self.batch > 1 and x.shape[0] not in (0, self.batch):
+            raise ValueError(
+                f"{name}: this operator is for a batch of {self.batch}, got {x.shape[0]}"
+            )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+class Operator(Forward):
+    """A linear degradation with a known singular value decomposition.
+
+    Every method is linear and differentiable except ``step``.
+    """
+
+    range = None
 
     def __init__(self) -> None:
         self._cache: dict = {}
@@ -115,18 +208,6 @@ class Operator(ABC):
                 self._cache.clear()
             self._cache[key] = kept(make)
         return self._cache[key]
-
-    @abstractmethod
-    def image_shape(self, y: Tensor) -> Shape:
-        """(C, H, W) of the image behind a measurement.
-
-        Raises:
-            ValueError: the shape of ``y`` does not fit this operator.
-        """
-
-    @abstractmethod
-    def check_image(self, shape: Shape) -> None:
-        """Raises ValueError if images of shape (C, H, W) do not fit this operator."""
 
     @abstractmethod
     def singulars(self, shape: Shape) -> Tensor:
@@ -158,39 +239,6 @@ class Operator(ABC):
     def Ut(self, y: Tensor) -> Tensor:
         """Coefficients of a measurement; inverse and adjoint of ``U``."""
         return y
-
-    def select(self, images: Tensor) -> Operator:
-        """The operator of some images of the batch: itself, unless images have masks of their own."""
-        return self
-
-    def windows(self, cuts: Cuts) -> Operator:
-        """The operator of windows of the pictures, as a batch; its measurement is :meth:`crop`.
-
-        Raises:
-            ValueError: the measurement does not split over windows.
-        """
-        raise ValueError(
-            f"operator: the measurement of {self} does not split over windows of the picture; "
-            + KEEPS_WHOLE
-        )
-
-    def crop(self, y: Tensor, cuts: Cuts) -> Tensor:
-        """The measurement of windows, out of that of the whole pictures."""
-        return cuts.of(y, self.grid)
-
-    def coarse(self, y: Tensor, factor: int) -> tuple[Operator, Tensor, float]:
-        """The same degradation of a small picture, whose pixels are means of factor x factor.
-
-        Returns:
-            Operator and measurement of the small picture, and what sigma_y is multiplied by.
-
-        Raises:
-            ValueError: there is none, or the factor does not fit.
-        """
-        raise ValueError(
-            f"operator: {self} has no counterpart for a smaller picture; expected noise, masks, gain, "
-            "lost colour or block means"
-        )
 
     def _s(self, shape: Shape, like: Tensor) -> Tensor:
         real = like.dtype.to_real() if like.is_complex() else like.dtype
@@ -299,24 +347,6 @@ class Operator(ABC):
         Returns:
             The next state.
         """
-
-    def _check(self, x: Tensor) -> None:
-        if x.dim() != 4:
-            raise ValueError(f"x: expected (B, C, H, W), got shape {tuple(x.shape)}")
-        if not x.is_floating_point() or x.dtype in (torch.float16, torch.bfloat16):
-            raise ValueError(f"x: expected float32 or float64, got {x.dtype}")
-        self.check_image(tuple(x.shape[1:]))
-        self._check_batch("x", x)
-
-    def _check_batch(self, name: str, x: Tensor) -> None:
-        """Operators with a mask for each image know how many images there are."""
-        if self.batch > 1 and x.shape[0] not in (0, self.batch):
-            raise ValueError(
-                f"{name}: this operator is for a batch of {self.batch}, got {x.shape[0]}"
-            )
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}()"
 
 
 def kept(make: Callable[[], Tensor]) -> Tensor:

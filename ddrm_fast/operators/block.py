@@ -40,6 +40,8 @@ class SuperResolution(Operator):
             A block whose s is below ``rcond`` times the largest counts as not measured.
     """
 
+    parameter_names = ("factor", "weights", "mask", "rcond")
+
     def __init__(
         self,
         factor: int,
@@ -207,6 +209,8 @@ class Colorization(SuperResolution):
         weights:
             One per channel; default a third each.
     """
+
+    parameter_names = ("weights",)
 
     def __init__(self, weights: Sequence[float] | Tensor = (1 / 3, 1 / 3, 1 / 3)) -> None:
         super().__init__(1, weights=weights)

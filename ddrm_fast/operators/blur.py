@@ -65,6 +65,8 @@ class Blur(TransformOperator):
         ValueError: the kernel is not finite, or has no cosine spectrum where that is needed.
     """
 
+    parameter_names = ("kernel", "boundary", "rcond")
+
     def __init__(self, kernel: Tensor, boundary: str = "periodic", rcond: float = 1e-3) -> None:
         super().__init__()
         self.kernel = check_kernel(kernel)

@@ -28,6 +28,8 @@ class BlurDecimate(TransformOperator):
             Singular values below ``rcond`` times the largest count as 0.
     """
 
+    parameter_names = ("kernel", "factor", "rcond")
+
     def __init__(self, kernel: Tensor, factor: int, rcond: float = 1e-3) -> None:
         super().__init__()
         self.kernel = check_kernel(kernel)

@@ -35,6 +35,8 @@ class WalshHadamardCS(TransformOperator):
             Indices of the kept coefficients, distinct, 0 <= index < H W.
     """
 
+    parameter_names = ("size", "kept")
+
     def __init__(
         self,
         size: tuple[int, int],
@@ -121,6 +123,8 @@ class BlockCS(Operator):
         basis:
             Orthogonal (k^2, k^2), its first m columns measure; default: random, by ``seed``.
     """
+
+    parameter_names = ("block", "keep", "basis")
 
     def __init__(
         self,

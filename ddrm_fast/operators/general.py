@@ -37,10 +37,15 @@ class GeneralOperator(TransformOperator):
         if not torch.isfinite(matrix).all():
             raise ValueError("matrix: has NaN or infinite entries")
         self.shape: Shape = tuple(image_shape)
+        self.matrix, self.rcond = matrix, rcond
         self.rows = matrix.shape[0]
         self._left, s, vh = torch.linalg.svd(matrix)
         self._right = vh.mT
         self._singulars = cut_small(s, rcond)
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        return {"matrix": self.matrix, "image_shape": self.shape, "rcond": self.rcond}
 
     def check_image(self, shape: Shape) -> None:
         if tuple(shape) != self.shape:

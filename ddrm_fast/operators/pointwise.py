@@ -22,6 +22,8 @@ class Gain(Operator):
             A gain below ``rcond`` times the largest counts as 0.
     """
 
+    parameter_names = ("gain",)
+
     def __init__(self, gain: Tensor, rcond: float = 1e-3) -> None:
         super().__init__()
         gain = torch.as_tensor(gain).detach().cpu().double()
@@ -121,6 +123,10 @@ class Inpainting(Gain):
         if not ((mask == 0) | (mask == 1)).all():
             raise ValueError("mask: expected only 0 and 1 (or False and True)")
         super().__init__(mask)
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        return {"mask": self.gain > 0}
 
     def H(self, x: Tensor) -> Tensor:
         self._check(x)

@@ -90,6 +90,11 @@ class Separable(TransformOperator):
         self._of_size: Callable[..., Separable] | None = None
         self._windows: dict[tuple[int, int], Separable] = {}
 
+    @property
+    def parameters(self) -> dict[str, object]:
+        vertical, horizontal = self.matrices
+        return {"vertical": vertical, "horizontal": horizontal, "rcond": self.rcond}
+
     def splits(self, grid: int, margin: int, of_size: Callable[..., Separable]) -> Separable:
         """Says that windows have an operator of this kind, ``of_size(size=(h, w))``; returns itself.
 

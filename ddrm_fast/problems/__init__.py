@@ -3,13 +3,17 @@
 from .arrays import gain, kernel, mask, pad
 from .degradation import Degradation, check_options, degradation, padded_size
 from .edges import continue_blurred
+from .likelihood import Gaussian
 from .measured import Measured, has_measurement, of_picture, of_stored, read_measured
 from .measurements import measure, operator_of, shown
 from .noise import estimate_noise, noise_floor, noise_of_file
+from .problem import Problem
 
 __all__ = [
     "Degradation",
+    "Gaussian",
     "Measured",
+    "Problem",
     "check_options",
     "continue_blurred",
     "degradation",

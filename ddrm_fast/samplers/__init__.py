@@ -1,31 +1,45 @@
-"""Samplers: weight functions, and the one loop that runs them."""
+"""Samplers: weight functions, edits, and the one loop that runs them."""
 
 from .ddim import DDIM
 from .ddnm import DDNM, DDNMPlus
 from .ddpm import DDPM
 from .ddrm import DDRM
-from .hold import Hold
+from .dpm_solver import DPMSolver
+from .drawing import Batch, Drawing
+from .edits import Clip, Edit, EndOnMeasurement, Guidance, Hold, Known
+from .heun import Heun
 from .ilvr import ILVR
-from .known import Known
-from .loop import StepInfo, run
+from .loop import run, run_batch
 from .repaint import RePaint
+from .state import Item, State, StepInfo
 from .travel import Travel
 from .weights import Branch, Sampler, Weights
 
 __all__ = [
     "DDIM",
     "DDNM",
-    "DDNMPlus",
     "DDPM",
     "DDRM",
     "ILVR",
+    "Batch",
     "Branch",
+    "Clip",
+    "DDNMPlus",
+    "DPMSolver",
+    "Drawing",
+    "Edit",
+    "EndOnMeasurement",
+    "Guidance",
+    "Heun",
     "Hold",
+    "Item",
     "Known",
     "RePaint",
     "Sampler",
+    "State",
     "StepInfo",
     "Travel",
     "Weights",
     "run",
+    "run_batch",
 ]

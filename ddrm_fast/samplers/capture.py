@@ -8,29 +8,29 @@ on the device at the place that the step's counter says.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from ..ops import Noise, dispatch
-from ..priors.prior import Prior
-from .moves import Moves
+from ..ops import dispatch
+from .state import State
+from .stepper import Stepper
 
 
-def check_capture(x: Tensor, host_functions: dict[str, object]) -> None:
+def check_capture(x: Tensor, host: Sequence[str]) -> None:
     """Raises ValueError if a run cannot be captured.
 
     Args:
         x:
             A tensor of the run.
-        host_functions:
-            What would have to run on the host in every step, by name; None where it is not there.
+        host:
+            Names of what would have to run on the host in every step.
     """
     if x.device.type != "cuda":
         raise ValueError(f"capture: needs tensors on a GPU, got {x.device}")
-    given = [name for name, value in host_functions.items() if value is not None]
-    if given:
-        raise ValueError(f"capture: does not go together with {', '.join(given)}")
+    if host:
+        raise ValueError(f"capture: does not go together with {', '.join(host)}")
     backend = dispatch.choose(x.device.type, x.dtype).__name__.rpartition(".")[2]
     if backend == "reference":
         raise ValueError(
@@ -48,48 +48,48 @@ def record(advance: Callable[[], None]) -> Callable[[], None]:
 
 
 def captured_steps(
-    move: Moves,
-    prior: Prior,
-    steps: Sequence[tuple[int, int]],
+    stepper: Stepper,
+    moves: Sequence[tuple[int, int]],
     times: Tensor,
-    noise: Noise,
-    x_t: Tensor,
-    labels: Tensor | None,
+    state: State,
     after: Callable[[int, Tensor, Tensor], None] | None,
 ) -> None:
-    """All moves of a run, in place in ``x_t``, from its initial state on.
+    """All moves of a run, in place in ``state.x_t``, from its initial state on.
 
     Args:
-        steps:
+        moves:
             (t, t_next) of every move.
         times:
             Timestep of every network call, float32 [moves, B].
+        state:
+            Of the first step; what is on the host in it is not read.
         after:
-            Called after each network call's step with its index, the state before it and the clean image.
+            Called after each network call's step with its move, the state before it and the clean image.
     """
+    x_t, noise = state.x_t, state.fused.noise
     x0 = torch.empty_like(x_t) if after else None
-    # known pixels are made from the state before
-    before = torch.empty_like(x_t) if after or move.known is not None else None
-    travels = any(t_next > t for t, t_next in steps)
-    step = move.step
+    # edits of the new state are made from the state before
+    before = torch.empty_like(x_t) if after or stepper.edits["after"] else None
+    travels = any(t_next > t for t, t_next in moves)
+    step = stepper.step
 
     def down() -> None:
-        source = x_t if before is None else before.copy_(x_t)
-        t = times.index_select(0, step)[0]
+        seen = replace(state, x_t=x_t if before is None else before.copy_(x_t))
+        seen.times = times.index_select(0, step)[0]
         step.add_(1)
-        out = prior.at(source, t, labels)
-        move.down(source, out, noise, x_t, x0)
+        stepper.network(seen)
+        stepper.down(seen, x_t, x0)
         if travels:
-            move.forget()  # a graph cannot know which kind of move came before
+            stepper.forget()  # a graph cannot know which kind of move came before
 
     def up() -> None:
         step.add_(1)
-        move.up(x_t, noise, x_t)
+        stepper.up(x_t, noise, x_t)
 
     # the first step runs by itself: libraries make their plans and workspaces before the capture
     down()
     graphs = {}
-    for index, (t, t_next) in enumerate(steps):
+    for index, (t, t_next) in enumerate(moves):
         if index > 0:
             advance = down if t_next < t else up
             graphs[advance] = graphs.get(advance) or record(advance)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
+from ..operators import Forward
 from .weights import Branch, Weights, check_unit, pure_noise
 
 
@@ -23,6 +25,8 @@ class DDIM:
         eta:
             0: deterministic; 1: as much noise as ancestral sampling.
     """
+
+    needs: ClassVar[type[Forward]] = Forward
 
     steps: int | Sequence[int] = 50
     eta: float = 0.0

@@ -9,6 +9,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from ..operators import Forward
+from .edits import Edit
+from .edits.learned_noise import LearnedNoise
 from .weights import Branch, Weights, pure_noise
 
 
@@ -31,6 +34,7 @@ class DDPM:
 
     #: whether the first step may start where abar = 0; only a network that predicts x0 or v can
     from_pure_noise: ClassVar[bool] = True
+    needs: ClassVar[type[Forward]] = Forward
 
     steps: int | Sequence[int] = 1000
     variance: str = "small"
@@ -55,14 +59,11 @@ class DDPM:
             variance *= (1 - abar_next) / (1 - abar)
         return Weights.everywhere(Branch(a0=x0, b0=x_t * math.sqrt(1 - abar), d0=variance))
 
-    def noise_range(self, abar: float, abar_next: float) -> tuple[float, float] | None:
-        """Logarithms of the smallest and the largest variance of a learned one; None: it is fixed.
+    def edits(self) -> list[Edit]:
+        """What the sampler brings: the noise of a learned variance."""
+        return [LearnedNoise(self.noise_range)] if self.variance == "learned" else []
 
-        Where the step ends on the clean image there is no noise: minus infinity.
-        """
-        if self.variance != "learned":
-            return None
-        if abar_next == 1:
-            return -math.inf, -math.inf
+    def noise_range(self, abar: float, abar_next: float) -> tuple[float, float]:
+        """Logarithms of the smallest and the largest variance of a learned one, for abar_next < 1."""
         large = math.log(1 - abar / abar_next)
         return large + math.log((1 - abar_next) / (1 - abar)), large

@@ -1,59 +1,211 @@
-"""The one loop that runs every sampler: prior, row of the step, operator's fused step."""
+"""The one loop that runs every sampler: prior, row of the step, operator's fused step, edits."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import count
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ..machine.heap import kept_memory
-from ..operators.base import Measurement, Operator, Rows
-from ..ops import Noise, normal
+from ..operators import Operator
+from ..operators.cuts import Box
+from ..ops import Noise
 from ..priors.prior import Prior
+from ..problems import Gaussian, Problem
+from ..problems.problem import NETWORKS
 from .capture import captured_steps, check_capture
-from .hold import Hold
-from .known import Known
-from .moves import Moves
-from .table import build_rows, noise_ranges
-from .travel import Travel, moves, network_calls
+from .checks import check_needs
+from .drawing import Batch, Drawing, planned, usual_edits
+from .edits import Clip, Edit, Hold, Known
+from .edits.guidance import Gradient
+from .state import Fused, Item, State
+from .stepper import Stepper
+from .table import build_rows
+from .travel import Travel, network_calls
 from .weights import Sampler
+
+__all__ = ["planned", "run", "run_batch"]
 
 #: values of a batch from which on memory is returned after a run: it takes long then anyway
 _LARGE = 2**22
 
-Guidance = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-
-
-@dataclass
-class StepInfo:
-    """What a callback sees after each step. Tensors live in buffers that the next step overwrites.
-
-    Moves back up call no network and no callback; what they did to the state is in the next x_t.
-
-    Args:
-        index, total:
-            Number of this step, from 0, and of all steps: network calls.
-        t, t_next:
-            Timestep of the network call and of the new state (-1: the clean image).
-        x_t, x0, x_next:
-            State before, clean-image prediction (after clipping and holds, before the measurement is
-            used), state after; (B, C, H, W) in [-1, 1] units.
-    """
-
-    index: int
-    total: int
-    t: int
-    t_next: int
-    x_t: Tensor
-    x0: Tensor
-    x_next: Tensor
-
 
 @torch.no_grad()
+def run_batch(
+    batch: Batch,
+    drawing: Drawing,
+    *,
+    callback: Callable[[State], None] | None = None,
+    noise: Callable[[int], Tensor] | None = None,
+    keys: Tensor | None = None,
+) -> Tensor:
+    """Draws one restored picture for each row of a batch, in the network's range [-1, 1].
+
+    Args:
+        batch:
+            What the rows are, were measured to be, and are edited with; in the network's range.
+        drawing:
+            How. Its edits do not count but those of the batch.
+        callback:
+            Called after each step.
+        noise:
+            ``k -> white noise (B, C, H, W)`` to use instead of the kernel's own: k = 0 for the initial
+            state, k + 1 for move k (moves back up are counted).
+        keys:
+            Noise keys, int64 [B, 4]; default those of the drawing.
+
+    Returns:
+        (B, C, H, W), dtype of y.
+
+    Raises:
+        ValueError: the network's output has a wrong shape or dtype; y or an edit does not fit.
+    """
+    problem, prior, sampler = batch.problem, drawing.prior, drawing.sampler
+    if keys is None:
+        keys = drawing.keys(batch.items, problem.y.device)
+    moves, shape = drawing.moves, (len(batch.items), *problem.shape)
+    edits = _ordered(sampler, batch.edits, problem, shape)
+    check_needs(sampler, edits, problem.operator)
+    for edit in edits:
+        edit.check_prior(prior, moves)
+    clip = next((edit for edit in edits if isinstance(edit, Clip)), None)
+    several_calls = hasattr(sampler, "advance")
+    rows = build_rows(
+        sampler, prior.schedule, moves, problem.sigma_y, prior.prediction, clip and clip.limits,
+        edits=several_calls or any(edit.acts("clean") and edit is not clip for edit in edits),
+        travels=True,
+    ).to(problem.y.device)  # fmt: skip
+    if shape[0] == 0:
+        return torch.empty(shape, dtype=problem.y.dtype, device=problem.y.device)
+    if drawing.capture:
+        host = [str(edit) for edit in edits if not edit.capturable]
+        host += ["noise"] * (noise is not None) + ["several network calls a step"] * several_calls
+        check_capture(problem.y, host)
+    with kept_memory(give_back=math.prod(shape) > _LARGE):
+        stepper = Stepper(problem, prior, rows, _counter(problem.y), edits, clip)
+        steps = _Steps(stepper, batch, drawing, moves, keys, noise)
+        x, last = steps.captured(callback) if drawing.capture else steps.walked(callback)
+        for edit in edits:
+            if edit.acts("result"):
+                last.x_next = x
+                x = edit.result(problem, last)
+    return x
+
+
+def _counter(like: Tensor) -> Tensor:
+    return torch.zeros(1, dtype=torch.int64, device=like.device)
+
+
+def _ordered(
+    sampler: Sampler, edits: Sequence[Edit], problem: Problem, shape: tuple[int, ...]
+) -> list[Edit]:
+    """The edits of a run, ready, in the order in which they act.
+
+    The sampler's own act next to the network and next to the new state: first, but for those after the map.
+    """
+    brought = sampler.edits() if hasattr(sampler, "edits") else []
+    last = [edit for edit in brought if edit.acts("after")]
+    found = [*(edit for edit in brought if edit not in last), *edits, *last]
+    ready = (edit.prepared(problem, shape) for edit in found)
+    return [edit for edit in ready if edit is not None]
+
+
+class _Steps:
+    """The moves of one run, one after the other."""
+
+    def __init__(
+        self,
+        stepper: Stepper,
+        batch: Batch,
+        drawing: Drawing,
+        moves: Sequence[tuple[int, int]],
+        keys: Tensor,
+        noise: Callable[[int], Tensor] | None,
+    ) -> None:
+        self.stepper, self.sampler, self.moves = stepper, drawing.sampler, moves
+        self.keys, self.given = keys, noise
+        y = batch.problem.y
+        self.dtype, self.device = y.dtype, y.device
+        self.shape = (len(batch.items), *stepper.u.image_shape)
+        # everything that changes from step to step is on the device: no host value enters an operation
+        times = torch.tensor([t for t, _ in moves], dtype=torch.float32, device=self.device)
+        self.times = times[:, None].expand(-1, self.shape[0]).contiguous()
+        labels = drawing.labels
+        if labels is not None:
+            pictures = torch.tensor([item.picture for item in batch.items], device=labels.device)
+            labels = labels[pictures].to(self.device)
+        self.blank = State(
+            0, network_calls(moves), *moves[0], torch.empty(0), drawing.prior, batch.items,
+            self.times[0], labels,
+        )  # fmt: skip
+
+    def _noise(self, k: int) -> Noise:
+        given = None
+        if self.given is not None:
+            given = self.given(k).to(device=self.device, dtype=self.dtype)
+        return Noise(self.keys, given)
+
+    def _buffer(self) -> Tensor:
+        return torch.empty(self.shape, dtype=self.dtype, device=self.device)
+
+    def _state(self, move: int, index: int, x_t: Tensor, noise: Noise) -> State:
+        """That of a move, before its network call."""
+        t, t_next = self.moves[move]
+        fused = Fused(self.stepper.rows, self.stepper.step, noise, move + 1)
+        return replace(
+            self.blank, index=index, t=t, t_next=t_next, x_t=x_t, times=self.times[move], fused=fused
+        )  # fmt: skip
+
+    def walked(self, callback: Callable[[State], None] | None) -> tuple[Tensor, State]:
+        """Move by move. Returns the result and the state of the last step."""
+        stepper = self.stepper
+        x_t, spare = self._buffer(), self._buffer()
+        x0 = self._buffer() if callback else None
+        stepper.start(self._noise(0), x_t)
+        index, state = 0, self.blank
+        for move, (t, t_next) in enumerate(self.moves):
+            stepper.step.add_(1)
+            noise = self._noise(move + 1)
+            x_next, spare = spare, x_t
+            if t_next > t:
+                stepper.up(x_t, noise, x_next)
+                self.blank.memory.clear()
+                x_t = x_next
+                continue
+            state = self._state(move, index, x_t, noise)
+            if hasattr(self.sampler, "advance"):
+                state.x_next = self.sampler.advance(stepper, state, x_next)
+                stepper.finish(state)
+            else:
+                stepper.network(state)
+                stepper.down(state, x_next, x0)
+            state.out = None  # before the next one is made
+            if callback is not None:
+                callback(state)
+            x_t, index = x_next, index + 1
+        return x_t, state
+
+    def captured(self, callback: Callable[[State], None] | None) -> tuple[Tensor, State]:
+        """As a CUDA graph; see :mod:`.capture`."""
+        x_t = self._buffer()
+        self.stepper.start(self._noise(0), x_t)
+        state = self._state(0, 0, x_t, self._noise(0))
+        index = 0
+
+        def after(move: int, before: Tensor, x0: Tensor) -> None:
+            nonlocal index
+            t, t_next = self.moves[move]
+            callback(replace(state, index=index, t=t, t_next=t_next, x_t=before, x0=x0, x_next=x_t))
+            index += 1
+
+        captured_steps(self.stepper, self.moves, self.times, state, after if callback else None)
+        t, t_next = self.moves[-1]
+        return x_t, replace(state, t=t, t_next=t_next)
+
+
 def run(
     operator: Operator,
     prior: Prior,
@@ -63,10 +215,10 @@ def run(
     keys: Tensor,
     *,
     labels: Tensor | None = None,
-    guidance: Guidance | None = None,
+    guidance: Gradient | None = None,
     clip: tuple[float, float] | None = None,
     end_on_measurement: bool = False,
-    callback: Callable[[StepInfo], None] | None = None,
+    callback: Callable[[State], None] | None = None,
     noise: Callable[[int], Tensor] | None = None,
     capture: bool = False,
     known: Known | None = None,
@@ -74,6 +226,9 @@ def run(
     travel: Travel | None = None,
 ) -> Tensor:
     """Draws one restored image per key, in the prior's range [-1, 1].
+
+    Its many arguments are those of a :class:`Problem` and a :class:`Drawing`, for scripts that have them
+    in hand.
 
     Args:
         operator:
@@ -91,8 +246,8 @@ def run(
         labels:
             Class labels for the network, [B].
         guidance:
-            ``(x_t, t, labels) -> gradient`` of log p(condition | x_t), (B, C, H, W), evaluated at x_t;
-            eps becomes eps - sqrt(1 - abar_t) gradient (Dhariwal and Nichol 2021, algorithm 2).
+            ``(x_t, t, labels) -> gradient`` of log p(condition | x_t), (B, C, H, W), evaluated at x_t; see
+            :class:`~ddrm_fast.samplers.edits.Guidance`.
         clip:
             Range of the clean-image prediction, or None.
         end_on_measurement:
@@ -120,138 +275,20 @@ def run(
     Raises:
         ValueError: the network's output has a wrong shape or dtype; y, ``known`` or ``holds`` do not fit.
     """
-    steps = planned(prior, sampler, travel)
-    u = operator.prepare(y)
-    shape, like = (keys.shape[0], *u.image_shape), y.new_empty(0)
-    known = None if known is None else known.checked(shape, like)
+    problem = Problem(operator, y, Gaussian(sigma_y), NETWORKS)
+    edits = usual_edits(
+        guidance=guidance, holds=holds, end_on_measurement=end_on_measurement, known=known
+    )
+    if clip is not None:
+        edits.insert(guidance is not None, Clip(*clip))
+    channels, height, width = problem.shape
     for number, hold in enumerate(holds):
-        hold.check(f"holds[{number}]", shape, like)
-    joins = known is not None and known.gradient is not None
-    rows = build_rows(
-        sampler, prior.schedule, steps, sigma_y, prior.prediction, clip,
-        edits=bool(holds) or joins, travels=True,
-    ).to(y.device)  # fmt: skip
-
-    measured = operator.certainty(sigma_y, shape[1:], like) if joins else None
-
-    def finish(x: Tensor) -> Tensor:
-        if not end_on_measurement:
-            return x
-        x = operator.project(x, y, prior.schedule.sigma(steps[-1][0]), sigma_y)
-        return x if known is None else known.put(x)
-
-    with kept_memory(give_back=math.prod(shape) > _LARGE):
-        return _loop(
-            operator, prior, sampler, u, rows, steps, keys, y.dtype, labels, guidance, callback, noise,
-            capture, known, holds, measured, finish,
-        )  # fmt: skip
-
-
-def planned(prior: Prior, sampler: Sampler, travel: Travel | None = None) -> list[tuple[int, int]]:
-    """(t, t_next) of every move of a run; t_next > t goes back up and calls no network."""
-    from_pure_noise = getattr(sampler, "from_pure_noise", False)
-    visited = prior.steps(sampler.steps, from_pure_noise=from_pure_noise)
-    return moves(visited, getattr(sampler, "travel", None) if travel is None else travel)
-
-
-def _loop(
-    operator: Operator,
-    prior: Prior,
-    sampler: Sampler,
-    u: Measurement,
-    rows: Rows,
-    steps: Sequence[tuple[int, int]],
-    keys: Tensor,
-    dtype: torch.dtype,
-    labels: Tensor | None,
-    guidance: Guidance | None,
-    callback: Callable[[StepInfo], None] | None,
-    noise: Callable[[int], Tensor] | None,
-    capture: bool,
-    known: Known | None,
-    holds: Sequence[Hold],
-    measured: Tensor | None,
-    finish: Callable[[Tensor], Tensor],
-) -> Tensor:
-    batch, device = keys.shape[0], keys.device
-    shape = (batch, *u.image_shape)
-    if batch == 0:
-        return torch.empty(shape, dtype=dtype, device=device)
-
-    def step_noise(k: int) -> Noise:
-        return Noise(keys, None if noise is None else noise(k).to(device=device, dtype=dtype))
-
-    # everything that changes from step to step is on the device: no host value enters an operation
-    times = torch.tensor([t for t, _ in steps], dtype=torch.float32, device=device)
-    times = times[:, None].expand(-1, batch).contiguous()
-    pull = [prior.guidance_factor(t) for t, _ in steps] if guidance else []
-    learned = noise_ranges(sampler, prior.schedule, steps)
-    learned = None if learned is None else learned.to(device)
-    if capture:
-        host = {"guidance": guidance, "noise": noise, "learned variances": learned}
-        check_capture(keys.new_empty(0, dtype=dtype), host)
-    step = torch.zeros(1, dtype=torch.int64, device=device)
-    x_t, spare = (torch.empty(shape, dtype=dtype, device=device) for _ in range(2))
-    x0 = torch.empty(shape, dtype=dtype, device=device) if callback else None
-    move = Moves(operator, u, rows, step, known, holds, measured)
-    move.start(step_noise(0), x_t)
-    calls, total = count(), network_calls(steps)
-    if capture:
-
-        def after(index: int, before: Tensor, x0: Tensor) -> None:
-            callback(StepInfo(next(calls), total, *steps[index], before, x0, x_t))
-
-        captured_steps(
-            move, prior, steps, times, Noise(keys), x_t, labels, after if callback else None
-        )
-        return finish(x_t)
-    for index, (t, t_next) in enumerate(steps):
-        step.add_(1)
-        x_next, spare = spare, x_t
-        if t_next > t:
-            move.up(x_t, step_noise(index + 1), x_next)
-            x_t = x_next
-            continue
-        out = prior.at(x_t, times[index], labels)
-        if guidance is not None:
-            out = _guide(out, guidance(x_t, times[index], labels), pull[index], shape)
-        move.down(x_t, out, step_noise(index + 1), x_next, x0)
-        if learned is not None and t_next != -1:
-            _add_learned_noise(x_next, out, learned[index], step_noise(index + 1), index + 1)
-            move.forget()
-        del out  # before the next one is made
-        if callback is not None:
-            callback(StepInfo(next(calls), total, t, t_next, x_t, x0, x_next))
-        x_t = x_next
-    return finish(x_t)
-
-
-def _add_learned_noise(
-    x_next: Tensor, out: Tensor, between: Tensor, noise: Noise, iteration: int
-) -> None:
-    """x_next += exp(log variance / 2) z, a variance for every pixel.
-
-    Nichol and Dhariwal 2021, eq. 15, with the published networks' v from -1 (small) to 1 (large).
-    Noise of a fixed variance is made inside the step; this is a pass of its own over the picture.
-    """
-    channels = x_next.shape[1]
-    if out.shape[1] != 2 * channels:
-        raise ValueError(
-            f"network: expected {2 * channels} channels for learned variances, got {out.shape[1]}"
-        )
-    share = (out[:, channels:].to(x_next.dtype) + 1) / 2
-    small, large = between
-    std = (0.5 * (small + share * (large - small))).to(x_next.dtype).exp()
-    z = noise.pixels
-    if z is None:
-        z = normal(noise.keys, *x_next.shape[1:], iteration=iteration, stream=0)
-    x_next.addcmul_(std, z.to(x_next.dtype))
-
-
-def _guide(out: Tensor, gradient: Tensor, factor: float, shape: tuple[int, ...]) -> Tensor:
-    if not isinstance(gradient, Tensor) or gradient.shape != shape:
-        got = tuple(gradient.shape) if isinstance(gradient, Tensor) else type(gradient).__name__
-        raise ValueError(f"guidance: expected a gradient of shape {shape}, got {got}")
-    channels = shape[1]
-    guided = out[:, :channels] + factor * gradient
-    return guided if out.shape[1] == channels else torch.cat((guided, out[:, channels:]), dim=1)
+        hold.check_fits(f"holds[{number}]", (len(keys), channels, height, width), y.new_empty(0))
+    items = [
+        Item(Box(top, left, height, width), picture, sample)
+        for picture, (_, sample, top, left) in enumerate(keys.tolist())
+    ]
+    drawing = Drawing(prior, sampler, travel=travel, labels=labels, capture=capture)
+    return run_batch(
+        Batch(problem, items, edits), drawing, callback=callback, noise=noise, keys=keys
+    )

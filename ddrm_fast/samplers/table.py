@@ -104,22 +104,3 @@ def build_rows(
         torch.stack(table).float().contiguous(),
         torch.stack(edited).float().contiguous() if edits else None,
     )
-
-
-def noise_ranges(
-    sampler: Sampler, schedule: Schedule, steps: Sequence[tuple[int, int]]
-) -> Tensor | None:
-    """(smallest, largest) logarithm of a learned variance for every step down, float64 [steps, 2].
-
-    None where the sampler's variances are fixed: then they are part of its weights.
-    """
-    find = getattr(sampler, "noise_range", None)
-    if find is None:
-        return None
-    none = (-math.inf, -math.inf)
-    found = [
-        find(schedule.abar(t), schedule.abar(t_next)) if t_next < t else none for t, t_next in steps
-    ]
-    if not found or found[0] is None:
-        return None
-    return torch.tensor(found, dtype=torch.float64)

@@ -47,7 +47,7 @@ class Travel:
         return places
 
 
-def moves(visited: Sequence[int], travel: Travel | None) -> list[tuple[int, int]]:
+def visits(visited: Sequence[int], travel: Travel | None) -> list[tuple[int, int]]:
     """(t, t_next) of every move through descending timesteps; t_next > t goes up, -1 is the clean image."""
     if travel is None:
         return pairs(visited)

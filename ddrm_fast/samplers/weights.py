@@ -70,9 +70,16 @@ class Weights:
 class Sampler(Protocol):
     """A weight function, and the steps it wants by default.
 
-    ``steps`` is a number of steps or a descending list of timesteps. Three members are optional: those of
-    :class:`DDPM`, ``noise_range``, for variances that the network learned, and ``from_pure_noise``; and that
-    of :class:`RePaint`, ``travel``, for steps that go back up.
+    ``steps`` is a number of steps or a descending list of timesteps. Optional members:
+
+    - ``needs``: :class:`~ddrm_fast.operators.Forward` where the weights do not look at the measurement, so
+      that a degradation without a decomposition will do; default Operator.
+    - ``from_pure_noise``: whether the first step may start where abar = 0 (:class:`DDPM`).
+    - ``travel``: steps that go back up (:class:`RePaint`).
+    - ``edits()``: edits that the sampler brings (:class:`DDPM`, :class:`DPMSolver`); what they keep from step
+      to step lives in ``state.memory``.
+    - ``advance(stepper, state, x_next)``: a step that calls the network as often as it wants
+      (:class:`Heun`), in place of one call and the affine map.
     """
 
     steps: int | list[int]

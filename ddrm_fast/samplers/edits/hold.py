@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
 
+import torch
 from torch import Tensor
 
-from ..operators.base import Operator
+from ...operators import Operator
+from ...operators.cuts import Cuts
+from ...problems import Problem
+from ...problems.problem import in_network_range
+from ..state import State
+from .edit import Edit
 
 
 @dataclass(frozen=True, eq=False)
-class Hold:
+class Hold(Edit):
     """x0 <- x0 + A_pinv (m - A x0): the range of A comes from m, the null space from the network.
 
     With a downscaling operator and a small restored picture m it holds low frequencies, as hierarchical
@@ -27,12 +35,25 @@ class Hold:
     operator: Operator
     measurement: Tensor
 
+    capturable = True
+    title = "hold"
+
+    def clean(self, problem: Problem, state: State) -> Tensor:
+        return self(state.x0)
+
     def __call__(self, x0: Tensor) -> Tensor:
         """The clean image (B, C, H, W) with this measurement."""
         missing = self.measurement - self.operator.H(x0)
         return x0 + self.operator.H_pinv(missing)
 
-    def check(self, name: str, shape: tuple[int, ...], like: Tensor) -> None:
+    def check(self, name: str, problem: Problem) -> None:
+        self.check_fits(name, (problem.batch, *problem.shape), problem.y)
+
+    def prepared(self, problem: Problem, shape: tuple[int, ...]) -> Hold:
+        self.check_fits("hold", shape, problem.y)
+        return self
+
+    def check_fits(self, name: str, shape: tuple[int, ...], like: Tensor) -> None:
         """Raises ValueError unless it fits a state of this shape (B, C, H, W), dtype and device."""
         m = self.measurement
         if not isinstance(self.operator, Operator):
@@ -59,8 +80,17 @@ class Hold:
         if not m.isfinite().all():
             raise ValueError(f"{name}.measurement: has NaN or infinite entries")
 
-    def select(self, images: Tensor) -> Hold:
-        """That of some images of the batch."""
+    def select(self, rows: Tensor) -> Self:
         m = self.measurement
-        m = m if m.shape[0] == 1 else m.index_select(0, images)
-        return Hold(self.operator.select(images), m)
+        m = m if m.shape[0] == 1 else m.index_select(0, rows)
+        return replace(self, operator=self.operator.select(rows), measurement=m)
+
+    def windows(self, cuts: Cuts, samples: Sequence[int]) -> Self:
+        whole = Problem(self.operator, self.measurement).windows(cuts)
+        return replace(self, operator=whole.operator, measurement=whole.y)
+
+    def to(self, device: torch.device | str) -> Self:
+        return replace(self, measurement=self.measurement.to(device))
+
+    def in_network_range(self) -> Self:
+        return replace(self, measurement=in_network_range(self.operator, self.measurement))

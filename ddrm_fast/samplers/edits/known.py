@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from ..ops import guard
-from .join import extended
+from ... import ops
+from ...operators import Operator
+from ...ops import guard
+from ...ops.rows import R_X0
+from ...problems import Problem
+from ..state import State
+from .edit import Edit
+from .neighbours import extended
 
 
 def check_gradient(name: str, gradient: float | None) -> None:
@@ -22,7 +29,7 @@ def check_gradient(name: str, gradient: float | None) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
+class Known(Edit):
     """Pixels that are fixed: every step noises them to its own level, the last one ends on them.
 
     A known pixel of x_next takes ``a image + b eps + d z`` with the weights of the null space, so it is
@@ -38,14 +45,41 @@ class Known:
         gradient:
             How much pictures change from pixel to pixel (standard deviation, the unit of the image); > 0.
             In every step what the network's x0 got wrong at known pixels is then carried over to the pixels
-            beside them, as far as such pictures hang together at its noise level
-            (:func:`ddrm_fast.samplers.join.extended`), and eps is derived anew. None: the network's x0
-            stays as it is, as published; a seam is left where known pixels end.
+            beside them, as far as such pictures hang together at its noise level (see
+            :func:`~ddrm_fast.samplers.edits.neighbours.extended`), and eps is derived anew. None: the
+            network's x0 stays as it is, as published; a seam is left where known pixels end.
     """
 
     mask: Tensor
     image: Tensor
     gradient: float | None = None
+    _measured: Tensor | None = field(default=None, repr=False)
+
+    capturable = True
+    title = "known"
+
+    def acts(self, place: str) -> bool:
+        return place in ("after", "result") or (place == "clean" and self.gradient is not None)
+
+    def check(self, name: str, problem: Problem) -> None:
+        known = self.checked((problem.batch, *problem.shape), problem.y)
+        if known is None:
+            return
+        pixels = torch.where(known.mask, known.image, 0.5)
+        if not bool(((pixels >= 0) & (pixels <= 1)).all()):
+            raise ValueError(
+                f"known.image: expected known pixels in [0, 1], got {float(pixels.min()):.4g} to "
+                f"{float(pixels.max()):.4g}"
+            )
+
+    def prepared(self, problem: Problem, shape: tuple[int, ...]) -> Known | None:
+        known = self.checked(shape, problem.y.new_empty(0))
+        if known is None or known.gradient is None:
+            return known
+        measured = torch.zeros(1, 1, 1, 1, dtype=known.image.dtype, device=known.image.device)
+        if isinstance(problem.operator, Operator):
+            measured = problem.operator.certainty(problem.sigma_y, shape[1:], known.image)
+        return replace(known, _measured=measured)
 
     def checked(self, shape: tuple[int, ...], like: Tensor) -> Known | None:
         """The same, contiguous; None where no pixel is known.
@@ -72,21 +106,41 @@ class Known:
             raise ValueError(f"known.image: has {bad} NaN or infinite known pixels")
         return replace(self, mask=mask, image=image)
 
-    def select(self, images: Tensor) -> Known:
-        """Those of some images of the batch."""
+    def select(self, rows: Tensor) -> Self:
         mask, image = (
-            x if x.shape[0] == 1 else x.index_select(0, images) for x in (self.mask, self.image)
+            x if x.shape[0] == 1 else x.index_select(0, rows) for x in (self.mask, self.image)
         )
         return replace(self, mask=mask, image=image)
 
-    def in_network_unit(self) -> Known:
-        """The same for pictures in [-1, 1], of [0, 1]."""
+    def to(self, device: torch.device | str) -> Self:
+        return replace(self, mask=self.mask.to(device), image=self.image.to(device))
+
+    def in_network_range(self) -> Self:
         gradient = None if self.gradient is None else 2 * self.gradient
         return replace(self, image=2 * self.image - 1, gradient=gradient)
 
     def put(self, x: Tensor) -> Tensor:
         """Pictures with the known pixels in their place."""
         return torch.where(self.mask, self.image, x)
+
+    def clean(self, problem: Problem, state: State) -> Tensor:
+        """What is known, and what it says of the pixels beside it."""
+        fused = state.fused
+        row = fused.rows.edited.index_select(0, fused.step)[0]
+        # 1 / variance of a pixel by the state before this step: abar / (1 - abar)
+        return self.joined(state.x0, row[:, R_X0, None, None, None].square(), self._measured)
+
+    def after(self, problem: Problem, state: State) -> Tensor:
+        """Known pixels take the noise that is in x_t: of the network, or of the joined clean image."""
+        fused = state.fused
+        joins = self.gradient is not None
+        out, table = (state.x0, fused.rows.edited) if joins else (state.out, fused.rows.table)
+        return ops.known_step(
+            state.x_next, state.x_t, out, self.image, self.mask, table, fused.step, fused.noise
+        )
+
+    def result(self, problem: Problem, state: State) -> Tensor:
+        return self.put(state.x_next)
 
     def joined(self, x0: Tensor, state: Tensor, measured: Tensor) -> Tensor:
         """x0 with the known pixels in their place, and what they say of those beside them.

@@ -16,9 +16,16 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from ..priors import Prior
-from ..priors.denoiser import Denoiser
-from .windows import pair
+from .denoiser import Denoiser
+from .prior import Prior
+
+
+def pair(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
+    """A number for both sides, or (rows, columns)."""
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2 or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in pair):
+        raise ValueError(f"{name}: expected an integer >= 1 or (rows, columns), got {value!r}")
+    return pair
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from .arguments import all_finite
-from .priors import Prior
+from ..priors import Prior
+from ..priors.tiled import windowed
+from ..problems import Problem
+from ..problems.checks import all_finite
 
 _SMALLEST_TILE = 64
 
@@ -123,8 +125,6 @@ class FallingBack:
 
     def _in_tiles(self, prior: Prior) -> Prior | None:
         """The prior with its network in tiles; None where the network takes none so small."""
-        from .large.joint import windowed  # that package needs this one
-
         side = self._tile - self._tile % _SMALLEST_TILE
         for overlap in (None, side // 4):
             try:
@@ -141,16 +141,14 @@ def out_of_memory(error: Exception) -> bool:
     )
 
 
-def fits_black(y: Tensor, sigma_y: Tensor) -> list[bool]:
-    """Whether measurements are no more than their noise and a level of 8 bits, so that black is right.
+def fits_black(problem: Problem) -> list[bool]:
+    """Whether measurements of [0, 1] pictures are no more than their noise and a level of 8 bits.
 
-    Args:
-        y: (B, ...).
-        sigma_y: [B or 1], in its unit.
+    Then a black picture is right.
     """
-    values = y.detach().flatten(1)
+    values = problem.y.detach().flatten(1)
     size = torch.linalg.vector_norm(values, dim=1).double().cpu() / values.shape[1] ** 0.5
-    return (size <= 2 * sigma_y + 1 / 255).tolist()
+    return (size <= 2 * problem.sigma_y + 1 / 255).tolist()
 
 
 def _say(what: str) -> None:

@@ -6,8 +6,9 @@ from small_cases import PICTURE, PIXELWISE, pictures, restore_small, seeded
 
 from ddrm_fast import DDRM, Known, Prior, ops, restore
 from ddrm_fast.operators import Colorization, Denoising, Gain, Inpainting, SuperResolution
-from ddrm_fast.samplers import join, run
-from ddrm_fast.samplers.join import extended
+from ddrm_fast.samplers import run
+from ddrm_fast.samplers.edits import neighbours
+from ddrm_fast.samplers.edits.neighbours import extended
 
 SIZE = (18, 23)
 KNOWN = torch.zeros(1, 1, *SIZE, dtype=torch.bool)
@@ -33,7 +34,7 @@ def solved(values, mask, screening):
 @pytest.mark.parametrize("screening", [1e-3, 0.1, 3.0, "map"])
 def test_the_field_beside_known_values_is_the_dense_solution(monkeypatch, screening):
     """Enough sweeps reach it from any start."""
-    monkeypatch.setattr(join, "SWEEPS", 4000)
+    monkeypatch.setattr(neighbours, "SWEEPS", 4000)
     values = seeded(2, 3, *SIZE)
     given = 3 * torch.rand(1, 3, *SIZE, dtype=torch.float64) if screening == "map" else None
     given = torch.full((1, 1, 1, 1), screening, dtype=torch.float64) if given is None else given
