@@ -89,9 +89,7 @@ class Drawing:
             whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
             if not whole and not (value is None and name == "batch_size"):
                 raise ValueError(f"{name}: expected an integer >= 1, got {value!r}")
-        self.prior.steps(
-            self.sampler.steps
-        )  # from_pure_noise is for drawing from the prior
+        self.prior.steps(self.sampler.steps)  # from_pure_noise is for drawing from the prior
         check_travel(self.travel)
         check_labels(self.labels, problem.batch, self.prior)
         seeds(self.seed, problem.batch)

@@ -144,7 +144,8 @@ class Stepper:
         if self.fused_clip is not None:
             seen.x0 = self.fused_clip.clean(self.problem, seen)
         self._edit_clean(seen)
-        state.out = seen.out
+        if seen.fused is not None:
+            state.out = seen.out
         return seen.x0
 
     def map(self, state: State, x0: Tensor, x_next: Tensor) -> Tensor:

@@ -125,10 +125,13 @@ class Known(Edit):
 
     def clean(self, problem: Problem, state: State) -> Tensor:
         """What is known, and what it says of the pixels beside it."""
-        fused = state.fused
-        row = fused.rows.edited.index_select(0, fused.step)[0]
         # 1 / variance of a pixel by the state before this step: abar / (1 - abar)
-        return self.joined(state.x0, row[:, R_X0, None, None, None].square(), self._measured)
+        if state.fused is None:
+            certain = state.x0.new_full((1, 1, 1, 1), state.abar / (1 - state.abar))
+        else:
+            row = state.fused.rows.edited.index_select(0, state.fused.step)[0]
+            certain = row[:, R_X0, None, None, None].square()
+        return self.joined(state.x0, certain, self._measured)
 
     def after(self, problem: Problem, state: State) -> Tensor:
         """Known pixels take the noise that is in x_t: of the network, or of the joined clean image."""
