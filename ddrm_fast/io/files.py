@@ -59,6 +59,11 @@ _LONGEST = 255  # bytes of a name, on all file systems that people use
 _COUNTER = itertools.count()
 
 
+def _without_truncation(path: str, flags: int) -> int:
+    """An opener for "w" (so that the file has its name): another process may be working on what is there."""
+    return os.open(path, flags & ~os.O_TRUNC, 0o666)
+
+
 def _part(path: Path) -> tuple[Path, io.BufferedRandom]:
     """The unfinished file beside ``path``, empty, locked as long as it is open; and its name.
 
@@ -69,7 +74,7 @@ def _part(path: Path) -> tuple[Path, io.BufferedRandom]:
         name = f".{digest(os.fsencode(path.name))[:32]}.part"
     part = path.with_name(name)
     while True:
-        file = open(os.open(part, os.O_RDWR | os.O_CREAT, 0o666), "w+b")  # noqa: SIM115
+        file = open(part, "w+b", opener=_without_truncation)  # noqa: SIM115
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # unless another process made it its result between opening and locking
