@@ -28,6 +28,7 @@ lint: $(VENV)/with-linters
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'tests/cuda_host/*.h' 'tests/cuda_host/*.cpp' | xargs $(BIN)/clang-format --dry-run --Werror
+	$(BIN)/mypy
 
 demo: $(VENV)/installed build
 	$(BIN)/python examples/demo.py --prior $(PRIOR)
@@ -56,8 +57,9 @@ $(VENV)/with-tests $(VENV)/with-bench: $(VENV)/with-%: $(VENV)/installed
 	$(PIP) --no-build-isolation --editable '.[$(patsubst tests,test,$*)]'
 	touch $@
 
-$(VENV)/with-linters: $(VENV)/bin/python pyproject.toml
-	$(PIP) ruff==0.17.5 clang-format==23.1.5
+# mypy reads the types of PyTorch
+$(VENV)/with-linters: $(VENV)/installed
+	$(PIP) ruff==0.17.5 clang-format==23.1.5 mypy==2.4.1
 	touch $@
 
 clean:

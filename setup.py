@@ -38,7 +38,7 @@ class CMakeBuild(build_ext):
 
 
 class BuildPython(build_py):
-    """Copies the modules to where nothing is left of an earlier build: a file renamed since would go along."""
+    """Copies the modules, to where nothing is left of an earlier build: what was renamed would stay."""
 
     def run(self) -> None:
         if not self.editable_mode:

@@ -118,12 +118,12 @@ def test_examples_of_help_parse(words):
 def test_info_explains_a_backend_that_cannot_run(capsys, monkeypatch):
     monkeypatch.setattr(dispatch, "_requested", None)
     monkeypatch.setenv(dispatch.ENVIRONMENT, "abacus")
-    dispatch.choose.cache_clear()
+    dispatch.forget()
     try:
         assert main(["info"]) == 0
     finally:
         monkeypatch.undo()
-        dispatch.choose.cache_clear()
+        dispatch.forget()
     said = capsys.readouterr().out
     assert "abacus, which cannot run (backend: unknown name 'abacus'" in said
 

@@ -20,11 +20,11 @@ def environment(monkeypatch):
 
     def set_backend(name):
         monkeypatch.setenv(dispatch.ENVIRONMENT, name)
-        dispatch.choose.cache_clear()
+        dispatch.forget()
 
     yield set_backend
     monkeypatch.undo()
-    dispatch.choose.cache_clear()
+    dispatch.forget()
 
 
 def test_unknown_backends(environment):

@@ -7,8 +7,9 @@ import os
 import shutil
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ TILE = 256  # rows and columns of a block that is written
 _WHITE = {"uint8": 255, "uint16": 65535, "float32": 1}
 
 Block = tuple[int, int, int, int]  # top, left, height, width
+Slices = tuple[slice, slice]  # of rows and of columns
 
 
 class BlockError(ValueError):
@@ -81,7 +83,7 @@ class BlockPicture:
             raise FileNotFoundError(f"{path}: no such file")
         with foreign(path, "not readable as a picture in blocks"):
             if self.path.suffix.lower() in TIFF:
-                self._source = _Tiff(self.path)
+                self._source: _Tiff | _Zarr = _Tiff(self.path)
             else:
                 self._source = _Zarr(self.path)
         source = self._source
@@ -167,7 +169,9 @@ class BlockPicture:
                 known[here] = False
         return known
 
-    def _parts(self, top: int, left: int, height: int, width: int):
+    def _parts(
+        self, top: int, left: int, height: int, width: int
+    ) -> Iterator[tuple[Block, Slices, Slices]]:
         """The blocks that a region meets, with their slices of the region and of the block."""
         for i in _met(self._rows, top, height):
             for j in _met(self._columns, left, width):
@@ -194,7 +198,8 @@ class _Tiff(TiffPicture):
 class _Zarr:
     """A Zarr array of pixels, as a source of blocks."""
 
-    meta, notes = Metadata(), ()
+    meta = Metadata()
+    notes: Sequence[str] = ()
 
     def __init__(self, path: Path) -> None:
         zarr = _package("zarr")
@@ -224,7 +229,10 @@ class _Zarr:
         )
 
     def edges(self) -> tuple[list[int], list[int]]:
-        return tuple([*range(0, n, step), n] for n, step in zip(self.size, self.block, strict=True))
+        rows, columns = (
+            [*range(0, n, step), n] for n, step in zip(self.size, self.block, strict=True)
+        )
+        return rows, columns
 
     def read(self, block: Block) -> np.ndarray:
         top, left, height, width = block
@@ -299,7 +307,13 @@ def write_blocks(
         )
 
 
-def _write_zarr(path: Path, shape: tuple[int, int, int], dtype: str, places, tile) -> None:
+def _write_zarr(
+    path: Path,
+    shape: tuple[int, int, int],
+    dtype: str,
+    places: Iterable[tuple[int, int]],
+    tile: Callable[[int, int], np.ndarray],
+) -> None:
     zarr = _package("zarr")
     part, old = (path.with_name(f".{path.name}.{kind}") for kind in ("part", "old"))
     try:
@@ -324,7 +338,7 @@ def _write_zarr(path: Path, shape: tuple[int, int, int], dtype: str, places, til
         raise
 
 
-def _package(name: str):
+def _package(name: str) -> ModuleType:
     """zarr.
 
     Raises:

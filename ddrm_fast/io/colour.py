@@ -47,7 +47,7 @@ class Inks:
     def __init__(self, icc: bytes | None) -> None:
         self.note: str | None = "its inks have no profile, their colours are a guess"
         self._transform = None
-        if space_of(icc) != b"CMYK":
+        if icc is None or space_of(icc) != b"CMYK":
             return
         try:
             self._transform = ImageCms.buildTransform(

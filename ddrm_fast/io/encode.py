@@ -57,7 +57,8 @@ def encode(picture: Picture, suffix: str, quality: int | None = None) -> bytes:
 
 def _by_pillow(values: np.ndarray, picture: Picture, name: str, quality: int | None) -> bytes:
     image = Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
-    meta, options = picture.meta, {}
+    meta = picture.meta
+    options: dict[str, object] = {}
     if quality is not None:
         options["quality"] = quality
     if meta.icc is not None:

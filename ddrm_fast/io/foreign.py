@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -91,7 +92,9 @@ def read_arrays(
             return {"": np.lib.format.read_array(source, allow_pickle=False)}
 
 
-def _of_archive(path: str | Path, source, names: Collection[str] | None) -> dict[str, np.ndarray]:
+def _of_archive(
+    path: str | Path, source: IO[bytes], names: Collection[str] | None
+) -> dict[str, np.ndarray]:
     arrays = {}
     with zipfile.ZipFile(source) as archive:
         entries = [entry for entry in archive.infolist() if entry.filename.endswith(".npy")]
@@ -106,7 +109,7 @@ def _of_archive(path: str | Path, source, names: Collection[str] | None) -> dict
     return arrays
 
 
-def _check_header(path: str | Path, file, size: int) -> None:
+def _check_header(path: str | Path, file: IO[bytes], size: int) -> None:
     """Raises ValueError where an ``.npy`` promises more than its file holds, or objects."""
     if file.seekable():
         file.seek(0)

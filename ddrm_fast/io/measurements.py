@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,7 +41,7 @@ class StoredMeasurement:
 
     y: Tensor
     task: str
-    parameters: dict
+    parameters: dict[str, Any]
     arrays: dict[str, Tensor]
     sigma_y: float
     image_shape: tuple[int, int, int]
@@ -82,7 +83,8 @@ def write_measurement(path: str | Path, measurement: StoredMeasurement) -> None:
         if content is not None:
             entries[name] = np.frombuffer(content, np.uint8)
     buffer = BytesIO()
-    np.savez_compressed(buffer, **entries)
+    # (numpy types every keyword as its own allow_pickle)
+    np.savez_compressed(buffer, **entries)  # type: ignore[arg-type]
     write_atomically(path, buffer.getvalue())
 
 
@@ -102,6 +104,8 @@ def read_measurement(path: str | Path) -> StoredMeasurement:
         if header.get("format") != FORMAT:
             raise ValueError(f"its format is {header.get('format')!r}, expected {FORMAT!r}")
         prefix = "operator."
+        channels, height, width = header["image_shape"]
+        crop = header["crop"]
         return StoredMeasurement(
             y=torch.from_numpy(entries["y"].astype(np.float32)),
             task=str(header["task"]),
@@ -112,8 +116,8 @@ def read_measurement(path: str | Path) -> StoredMeasurement:
                 if name.startswith(prefix)
             },
             sigma_y=float(header["sigma_y"]),
-            image_shape=tuple(int(n) for n in header["image_shape"]),
-            crop=tuple(int(n) for n in header["crop"]),
+            image_shape=(int(channels), int(height), int(width)),
+            crop=(int(crop[0]), int(crop[1])),
             alpha=torch.from_numpy(entries["alpha"]) if "alpha" in entries else None,
             bits=int(header["bits"]),
             dpi=dpi_of(header.get("dpi")),

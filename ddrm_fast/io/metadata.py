@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from PIL import Image
 
 from .colour import fitting
+
+T = TypeVar("T")
 
 ORIENTATION = 0x0112
 _EXIF_IFD, _GPS_IFD = 0x8769, 0x8825
@@ -83,7 +87,7 @@ def orientation_of(image: Image.Image) -> int:
     return found if isinstance(found, int) else 1
 
 
-def dpi_of(value: object) -> tuple[float, float] | None:
+def dpi_of(value: Iterable[Any] | None) -> tuple[float, float] | None:
     """Two finite numbers above 0, or None."""
     if value is None:
         return None
@@ -91,7 +95,7 @@ def dpi_of(value: object) -> tuple[float, float] | None:
     return (x, y) if 0 < x < 1e6 and 0 < y < 1e6 else None
 
 
-def _unless_damaged(read):
+def _unless_damaged(read: Callable[[], T]) -> T | None:
     try:
         return read()
     except (ValueError, TypeError, KeyError, IndexError, OverflowError, SyntaxError, OSError,

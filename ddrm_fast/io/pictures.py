@@ -48,7 +48,8 @@ class Picture:
     @property
     def size(self) -> tuple[int, int]:
         """(H, W)."""
-        return tuple(self.pixels.shape[1:])
+        _, height, width = self.pixels.shape
+        return height, width
 
     @property
     def meta(self) -> Metadata:

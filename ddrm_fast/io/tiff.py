@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -68,7 +69,7 @@ class TiffPicture:
         """Close the file."""
         self._file.close()
 
-    def _first_page(self):
+    def _first_page(self) -> Any:
         """The first page that is no small copy of another one."""
         pages = [page for page in self._file.pages if not int(_tag(page, 254) or 0) & 5]
         images = len(pages)
@@ -175,12 +176,13 @@ class TiffPicture:
 
     def edges(self) -> tuple[list[int], list[int]]:
         """First rows and first columns of the blocks, upright, and the ends of the last ones."""
-        found = []
+        found: list[list[int]] = []
         sides = zip(self._stored, self._segment, strict=True)
         for (length, step), back in zip(sides, self._back(), strict=True):
             edges = [*range(0, length, step), length]
             found.append(sorted(length - edge for edge in edges) if back else edges)
-        return tuple(found[::-1] if self._turn.exchange else found)
+        rows, columns = found[::-1] if self._turn.exchange else found
+        return rows, columns
 
     def _back(self) -> tuple[bool, bool]:
         """Whether stored rows and stored columns run against the upright ones."""
@@ -283,15 +285,16 @@ class TiffPicture:
         one = 1.0 if self._bits == 8 else 256.0
         lightness = samples[..., 0] * (100 / (2**self._bits - 1))
         if self._photometric == 8:
-            signed = samples[..., 1:].astype(np.int8 if self._bits == 8 else np.int16)
+            kind = np.dtype(np.int8 if self._bits == 8 else np.int16)
+            signed = samples[..., 1:].astype(kind).astype(np.float64)
             a, b = signed[..., 0] / one, signed[..., 1] / one
         else:
-            a, b = (samples[..., k] / one - 128 for k in (1, 2))
+            a, b = (samples[..., k].astype(np.float64) / one - 128 for k in (1, 2))
         white = np.iinfo(self.dtype).max
         return np.rint(rgb_of_lab(lightness, a, b) * white).astype(self.dtype)
 
 
-def _tag(page, code: int):
+def _tag(page: Any, code: int) -> Any:
     """Value of a tag, or None."""
     tag = page.tags.get(code)
     value = None if tag is None else tag.value
@@ -304,7 +307,7 @@ def _bytes(value: object) -> bytes | None:
     return bytes(value) if isinstance(value, (tuple, np.ndarray)) and len(value) else None
 
 
-def _dpi(page) -> tuple[float, float] | None:
+def _dpi(page: Any) -> tuple[float, float] | None:
     """Dots per inch of tags 282, 283 and 296."""
     unit = {2: 1.0, 3: 2.54}.get(_tag(page, 296) or 2)
     values = [_tag(page, 282), _tag(page, 283)]
@@ -312,12 +315,13 @@ def _dpi(page) -> tuple[float, float] | None:
         isinstance(v, tuple) and len(v) == 2 and v[0] and v[1] for v in values
     ):
         return None
-    return tuple(round(unit * v[0] / v[1], 4) for v in values)
+    x, y = (round(unit * v[0] / v[1], 4) for v in values)
+    return x, y
 
 
-def tiff_words(meta: Metadata) -> dict:
+def tiff_words(meta: Metadata) -> dict[str, Any]:
     """Profile, XMP and resolution as keywords of ``tifffile.imwrite``."""
-    more: dict = {"iccprofile": meta.icc, "software": False}
+    more: dict[str, Any] = {"iccprofile": meta.icc, "software": False}
     if meta.dpi is not None:
         more |= {"resolution": meta.dpi, "resolutionunit": "INCH"}
     if meta.xmp is not None:

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -75,14 +76,14 @@ def connect(address: str = LOCAL, quiet: bool = False) -> Callable[[], None]:
         return lambda: None
     if place is not None:
         _listens(address, place)
-    settings: dict = {"logging_level": logging.ERROR, "log_to_driver": not quiet}
+    settings: dict[str, object] = {"logging_level": logging.ERROR, "log_to_driver": not quiet}
     if address == LOCAL:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         settings |= {"include_dashboard": False, "object_store_memory": _OBJECTS}
     try:
         # Workers look for modules where Ray was started before anywhere else. A folder with a copy of the
         # sources would give them another package than this one, without its compiled kernels.
-        with contextlib.chdir(Path(__file__).parents[1]):
+        with contextlib.chdir(Path(__file__).parents[2]):
             ray.init(address=address, **settings)
     except (ConnectionError, ValueError, RuntimeError) as error:
         first = str(error).strip().partition("\n")[0]
@@ -174,8 +175,8 @@ class Pool:
             raise ValueError(f"expected at least one worker and one try, got {layout}, {tries}")
         self.make, self.layout, self.tries = make, layout, tries
         self._actor = _ray().remote(_Worker)
-        self._idle: list = []
-        self._starting: dict = {}  # reference to the sign of life -> actor
+        self._idle: list[Any] = []
+        self._starting: dict[Any, Any] = {}  # reference to the sign of life -> actor
 
     def __enter__(self) -> Pool:
         return self
@@ -216,7 +217,7 @@ class Pool:
         """
         ray = _ray()
         waiting, started = deque(range(len(items))), [0] * len(items)
-        working: dict = {}  # reference to the result -> (actor, index)
+        working: dict[Any, tuple[Any, int]] = {}  # reference to the result -> (actor, index)
         deaths = 0
         try:
             while waiting or working:
@@ -297,7 +298,7 @@ def _reason(error: BaseException) -> str:
     return lines[-1 if failed else 0] if lines else type(error).__name__
 
 
-def _ray():
+def _ray() -> ModuleType:
     """The package.
 
     Raises:

@@ -9,7 +9,7 @@ the full orthonormal basis (``V``, ``Vt``), and the fused sampling ``step``.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Self
 
@@ -19,7 +19,8 @@ from torch import Tensor
 from ..ops import Noise
 from .cuts import Cuts
 
-Shape = tuple[int, int, int]
+#: (C, H, W) of an image; no triple to the type checker, since a slice of ``x.shape`` is none
+Shape = tuple[int, ...]
 #: what to do where a measurement does not split over windows
 KEEPS_WHOLE = (
     "large.windowed(prior), in the shell --large joint, keeps it whole and shows windows to the network "
@@ -189,7 +190,7 @@ class Operator(Forward):
     range = None
 
     def __init__(self) -> None:
-        self._cache: dict = {}
+        self._cache: dict[tuple[Hashable, ...], Tensor] = {}
 
     def _constant(self, name: str, x: Tensor, like: Tensor) -> Tensor:
         """``x`` (float64, CPU) in the precision and on the device of ``like``; kept."""
@@ -201,7 +202,7 @@ class Operator(Forward):
             self._cache[key] = kept(lambda: x.to(device=like.device, dtype=dtype).contiguous())
         return self._cache[key]
 
-    def _keep(self, key: tuple, make) -> Tensor:
+    def _keep(self, key: tuple[Hashable, ...], make: Callable[[], Tensor]) -> Tensor:
         """The value of ``make()``, kept under ``key``; only a few sizes are kept at a time."""
         if key not in self._cache:
             if len(self._cache) > 32:

@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 
 from .. import ops
+from ..ops import Noise
 from ..ops.groups import group_sum, spread_groups
 from .base import (
+    Carry,
     Measurement,
     Operator,
+    Rows,
     Shape,
     block_means,
     cut_small,
@@ -54,7 +57,8 @@ class SuperResolution(Operator):
         self.rcond = rcond
         self._largest: float | None = None  # singular value of the picture this is a window of
         cut_small(torch.zeros(0), rcond)
-        self.weights = self.mask = None
+        self.weights: Tensor | None = None
+        self.mask: Tensor | None = None
         if weights is not None:
             weights = torch.as_tensor(weights, dtype=torch.float64).detach().cpu()
             if weights.dim() != 1 or not torch.isfinite(weights).all() or not weights.any():
@@ -70,7 +74,9 @@ class SuperResolution(Operator):
             self.batch = self.mask.shape[0]
 
     def select(self, images: Tensor) -> SuperResolution:
-        return self if self.batch == 1 else self._with(self.mask.index_select(0, images.cpu()))
+        if self.mask is None or self.batch == 1:
+            return self
+        return self._with(self.mask.index_select(0, images.cpu()))
 
     def windows(self, cuts: Cuts) -> SuperResolution:
         if self.mask is None:
@@ -192,7 +198,19 @@ class SuperResolution(Operator):
         s, weights, mask = self._profile(shape, y)
         return Measurement(shape, y.contiguous(), s, weights, mask)
 
-    def step(self, x_t, out, u, rows, step, noise, *, x_next=None, x0=None, carry=None) -> Tensor:
+    def step(
+        self,
+        x_t: Tensor | None,
+        out: Tensor | None,
+        u: Measurement,
+        rows: Rows,
+        step: Tensor,
+        noise: Noise,
+        *,
+        x_next: Tensor | None = None,
+        x0: Tensor | None = None,
+        carry: Carry | None = None,
+    ) -> Tensor:
         return ops.block_step(
             x_t, out, u.u, u.s, u.weights, u.mask, self.factor, rows.table, step, noise,
             x_next=x_next, x0=x0,
@@ -216,4 +234,5 @@ class Colorization(SuperResolution):
         super().__init__(1, weights=weights)
 
     def __repr__(self) -> str:
-        return f"Colorization({self.weights.tolist()})"
+        weights = None if self.weights is None else self.weights.tolist()
+        return f"Colorization({weights})"

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .. import ops
+from ..ops import Noise
 from ..ops.groups import full_spectrum
 from .base import KEEPS_WHOLE, Measurement, Shape, cut_small, expect_dims
 from .cuts import Cuts
@@ -219,7 +220,16 @@ class Blur(TransformOperator):
             return Fourier.inverse(c, shape[2], out)
         return into(Cosine.inverse(c), out)
 
-    def _update(self, x_t, out, u, table, step, noise, x_next) -> None:
+    def _update(
+        self,
+        x_t: Tensor | None,
+        out: Tensor | None,
+        u: Measurement,
+        table: Tensor,
+        step: Tensor,
+        noise: Noise,
+        x_next: Tensor,
+    ) -> None:
         if self.boundary == "reflect":
             return super()._update(x_t, out, u, table, step, noise, x_next)
         width = u.image_shape[2]

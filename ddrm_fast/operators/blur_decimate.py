@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .. import ops
+from ..ops import Noise
 from ..ops.groups import full_spectrum
 from .base import Measurement, Shape, cut_small, divides, expect_dims, whole_factor
 from .blur import check_kernel, fits, kernel_spectrum
@@ -151,11 +152,22 @@ class BlurDecimate(TransformOperator):
     def _inverse(self, c: Tensor, shape: Shape, out: Tensor | None) -> Tensor:
         return Fourier.inverse(c, shape[2], out)
 
-    def _coefficient_space(self, batch, u):
+    def _coefficient_space(self, batch: int, u: Measurement) -> tuple[tuple[int, ...], torch.dtype]:
         channels, height, width = u.image_shape
         return (batch, channels, height, width // 2 + 1), u.u.dtype
 
-    def _update(self, x_t, out, u, table, step, noise, x_next) -> None:
+    def _update(
+        self,
+        x_t: Tensor | None,
+        out: Tensor | None,
+        u: Measurement,
+        table: Tensor,
+        step: Tensor,
+        noise: Noise,
+        x_next: Tensor,
+    ) -> None:
+        if u.kernel is None:
+            raise ValueError("u: was prepared by another operator: it holds no kernel")
         ops.alias_step(
             x_t, out, u.u, u.kernel, u.s, table, step, noise, self.factor, u.image_shape[2],
             x_next=x_next,

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from .. import ops
-from ..ops import fwht
-from .base import Measurement, Operator, Shape, divides, expect_dims, whole_factor
+from ..ops import Noise, fwht
+from .base import Carry, Measurement, Operator, Rows, Shape, divides, expect_dims, whole_factor
 from .cuts import Cuts
 from .spectral import TransformOperator
 from .transforms import Blocks, WalshHadamard
@@ -98,7 +98,16 @@ class WalshHadamardCS(TransformOperator):
     def _inverse(self, c: Tensor, shape: Shape, out: Tensor | None) -> Tensor:
         return WalshHadamard.inverse(c, out)
 
-    def _advance(self, x_t, out, u, table, step, noise, x_next) -> None:
+    def _advance(
+        self,
+        x_t: Tensor,
+        out: Tensor,
+        u: Measurement,
+        table: Tensor,
+        step: Tensor,
+        noise: Noise,
+        x_next: Tensor,
+    ) -> None:
         ops.fwht_step(x_t, out, u.u, u.s, table, step, noise, x_next=x_next)
 
     def __repr__(self) -> str:
@@ -147,7 +156,7 @@ class BlockCS(Operator):
             raise ValueError("ratio, keep: give exactly one of them")
         if ratio is not None and not ratio >= 1:
             raise ValueError(f"ratio: expected >= 1, got {ratio}")
-        self.keep = max(1, int(n / ratio)) if keep is None else keep
+        self.keep = max(1, int(n / ratio)) if ratio is not None else keep
         if not isinstance(self.keep, int) or not 1 <= self.keep <= n:
             raise ValueError(f"keep: expected an integer from 1 to {n}, got {self.keep!r}")
         if basis is None:
@@ -206,7 +215,19 @@ class BlockCS(Operator):
         everywhere = self._constant("s", torch.ones(1, 1, 1, 1, dtype=torch.float64), y)
         return Measurement(shape, self.lift(y, shape).contiguous(), everywhere)
 
-    def step(self, x_t, out, u, rows, step, noise, *, x_next=None, x0=None, carry=None) -> Tensor:
+    def step(
+        self,
+        x_t: Tensor | None,
+        out: Tensor | None,
+        u: Measurement,
+        rows: Rows,
+        step: Tensor,
+        noise: Noise,
+        *,
+        x_next: Tensor | None = None,
+        x0: Tensor | None = None,
+        carry: Carry | None = None,
+    ) -> Tensor:
         like = x_next if x_t is None else x_t
         if like is None:
             raise ValueError("x_next: has to be given where x_t and out are None")
@@ -237,7 +258,7 @@ def _kept(n: int, ratio: float | None, kept: Tensor | None, seed: int) -> Tensor
         if len(kept.unique()) != len(kept):
             raise ValueError("kept: has repeated indices")
         return kept
-    if not ratio >= 1:
+    if ratio is None or not ratio >= 1:
         raise ValueError(f"ratio: expected >= 1, got {ratio}")
     chosen = torch.randperm(n - 1, generator=torch.Generator().manual_seed(seed)) + 1
     count = max(1, int(n / ratio))

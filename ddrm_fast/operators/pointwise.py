@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from .. import ops
-from .base import Measurement, Operator, Shape, block_means, cut_small, expect_dims
+from ..ops import Noise
+from .base import Carry, Measurement, Operator, Rows, Shape, block_means, cut_small, expect_dims
 from .cuts import Cuts
 
 
@@ -102,7 +103,19 @@ class Gain(Operator):
         u = (self._sign(y) * y).contiguous()
         return Measurement(shape, u, self._s(shape, y))
 
-    def step(self, x_t, out, u, rows, step, noise, *, x_next=None, x0=None, carry=None) -> Tensor:
+    def step(
+        self,
+        x_t: Tensor | None,
+        out: Tensor | None,
+        u: Measurement,
+        rows: Rows,
+        step: Tensor,
+        noise: Noise,
+        *,
+        x_next: Tensor | None = None,
+        x0: Tensor | None = None,
+        carry: Carry | None = None,
+    ) -> Tensor:
         return ops.pointwise_step(x_t, out, u.u, u.s, rows.table, step, noise, x_next=x_next, x0=x0)
 
 

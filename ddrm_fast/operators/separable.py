@@ -87,15 +87,15 @@ class Separable(TransformOperator):
         s1, s2 = (s for _, s, _ in self._factors)
         self._s_grid = cut_small(s1[:, None] * s2[None], rcond)[None, None]
         self._low_rank = bool((self._s_grid == 0).any())
-        self._of_size: Callable[..., Separable] | None = None
-        self._windows: dict[tuple[int, int], Separable] = {}
+        self._of_size: Callable[..., Operator] | None = None
+        self._windows: dict[tuple[int, int], Operator] = {}
 
     @property
     def parameters(self) -> dict[str, object]:
         vertical, horizontal = self.matrices
         return {"vertical": vertical, "horizontal": horizontal, "rcond": self.rcond}
 
-    def splits(self, grid: int, margin: int, of_size: Callable[..., Separable]) -> Separable:
+    def splits(self, grid: int, margin: int, of_size: Callable[..., Operator]) -> Separable:
         """Says that windows have an operator of this kind, ``of_size(size=(h, w))``; returns itself.
 
         The filter is reflected at the edges of a window. That is exact in its inside and at edges of the
@@ -248,13 +248,9 @@ def SeparableBlur(
         if taps.numel() > 2 * length:
             raise ValueError(f"kernel: {taps.numel()} taps are too many for a side of {length}")
         _check_side(length)
-    operator = Separable(
-        *(
-            filter_matrix(k, n, boundary=boundary)
-            for k, n in zip((vertical, horizontal), size, strict=True)
-        ),
-        rcond=rcond,
-    )
+    height, width = size
+    columns = filter_matrix(vertical, height, boundary=boundary)
+    operator = Separable(columns, filter_matrix(horizontal, width, boundary=boundary), rcond=rcond)
     if boundary != "reflect":
         return operator
     margin = max(vertical.numel(), horizontal.numel()) // 2
@@ -296,11 +292,12 @@ def SeparableDecimation(
         raise ValueError(f"boundary: expected one of {', '.join(BOUNDARIES)}, got {boundary!r}")
     factor = whole_factor(factor)
     divides(factor, (1, *size))
-    pair, matrices = _pair(kernel, horizontal), []
+    pair = _pair(kernel, horizontal)
+    matrices: list[Tensor] = []
     for taps, length in zip(pair, size, strict=True):
         _check_side(length)
         matrices.append(filter_matrix(taps, length, factor, boundary))
-    operator = Separable(*matrices, rcond=rcond)
+    operator = Separable(matrices[0], matrices[1], rcond=rcond)
     if boundary != "reflect":
         return operator
     reach = max(taps.numel() for taps in pair) // 2

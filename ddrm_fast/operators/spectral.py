@@ -24,13 +24,27 @@ class TransformOperator(Operator):
         """The image with these coefficients, into ``out`` where the transform can."""
 
     def _update(
-        self, x_t, out, u: Measurement, table: Tensor, step: Tensor, noise: Noise, x_next: Tensor
+        self,
+        x_t: Tensor | None,
+        out: Tensor | None,
+        u: Measurement,
+        table: Tensor,
+        step: Tensor,
+        noise: Noise,
+        x_next: Tensor,
     ) -> None:
         """The affine map on coefficients; pointwise unless an operator says otherwise."""
         ops.pointwise_step(x_t, out, u.u, u.s, table, step, noise, x_next=x_next)
 
     def _advance(
-        self, x_t, out, u: Measurement, table: Tensor, step: Tensor, noise: Noise, x_next: Tensor
+        self,
+        x_t: Tensor,
+        out: Tensor,
+        u: Measurement,
+        table: Tensor,
+        step: Tensor,
+        noise: Noise,
+        x_next: Tensor,
     ) -> None:
         """The affine map on coefficients ``x_t``, from a network output ``out`` in pixels."""
         predicted = self._forward(out.to(x_next.real.dtype))
@@ -62,7 +76,7 @@ class TransformOperator(Operator):
                 guard.same(name, buffer, like)
         if noise.pixels is not None:
             noise = Noise(noise.keys, self._forward(noise.pixels))
-        if x_t is None:
+        if x_t is None or out is None:
             shape, dtype = self._coefficient_space(like.shape[0], u)
             start = torch.empty(shape, dtype=dtype, device=like.device)
             self._update(None, None, u, rows.table, step, noise, start)
@@ -70,14 +84,15 @@ class TransformOperator(Operator):
             return self._inverse(start, u.image_shape, x_next)
         if carry.coefficients is None:
             carry.coefficients = self._forward(x_t)
-        clean = None
         if rows.edited is not None or x0 is not None:
             clean = ops.predict_x0(x_t, out, rows.table, step)
             if x0 is not None:
                 x0.copy_(clean)
         # an edited clean image takes the place of the output: still one forward transform
-        table = rows.table if rows.edited is None else rows.edited
-        pixels = guard.network_output(out, x_t) if rows.edited is None else clean
+        if rows.edited is not None:
+            table, pixels = rows.edited, clean
+        else:
+            table, pixels = rows.table, guard.network_output(out, x_t)
         # in place: with the output's coefficients that is two spectra in all
         state = carry.coefficients
         self._advance(state, pixels, u, table, step, noise, state)

@@ -11,13 +11,19 @@ _OUTPUT_TYPES = {
 }
 NO_OUTPUT = (0, 0, 0, 0)
 
+Shape = tuple[int, ...]
+# address of the weights, address and shape of the mask, factor
+Profile = tuple[int, int, Shape | None, int]
+# addresses, shapes, strides and types of what every step shares, as step_fields orders them
+Fields = tuple[int | Shape | None, ...]
+
 
 def address(x: Tensor | None) -> int:
     """Of the first number; 0 where there is no tensor."""
     return 0 if x is None else x.data_ptr()
 
 
-def shape(x: Tensor | None) -> tuple[int, ...] | None:
+def shape(x: Tensor | None) -> Shape | None:
     """As plain numbers; None where there is no tensor."""
     return None if x is None else tuple(x.shape)
 
@@ -30,12 +36,23 @@ def output(out: Tensor | None) -> tuple[int, int, int, int]:
     return out.data_ptr(), _OUTPUT_TYPES[out.dtype], batch_stride, channel_stride
 
 
-def profile(weights: Tensor | None, mask: Tensor | None, factor: int) -> tuple:
+def profile(weights: Tensor | None, mask: Tensor | None, factor: int) -> Profile:
     """What defines the groups of a block operation."""
     return address(weights), address(mask), shape(mask), factor
 
 
-def step_fields(x_next, x0, x_t, out, u, s, table, step, keys, noise) -> tuple:
+def step_fields(
+    x_next: Tensor,
+    x0: Tensor | None,
+    x_t: Tensor | None,
+    out: Tensor | None,
+    u: Tensor | None,
+    s: Tensor | None,
+    table: Tensor,
+    step: Tensor,
+    keys: Tensor,
+    noise: Tensor | None,
+) -> Fields:
     """What every step shares, in the order that the modules expect."""
     return (
         x_next.data_ptr(),

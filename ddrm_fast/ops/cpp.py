@@ -159,13 +159,15 @@ def idct2(x: Tensor, y: Tensor) -> None:
 
 def predict_x0(x0: Tensor, x_t: Tensor, out: Tensor, table: Tensor, step: Tensor) -> None:
     """The (clipped) clean-image prediction of a step, (B, C, H, W)."""
+    steps, row_batch = table.shape[:2]
     _C.predict_x0(
         x0.data_ptr(),
         tuple(x0.shape),
         x_t.data_ptr(),
         *output(out),
         table.data_ptr(),
-        *table.shape[:2],
+        steps,
+        row_batch,
         step.data_ptr(),
         torch.get_num_threads(),
     )

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from .. import _cuda
+import ddrm_fast._cuda as _cuda
+
 from .cuda_calls import Kernels
 
 

@@ -35,13 +35,38 @@ class Kernels:
             z.data_ptr(), tuple(z.shape), keys.data_ptr(), iteration, stream, *self._place(z)
         )
 
-    def pointwise_step(self, x_next: Tensor, x0, x_t, out, u, s, table, step, keys, noise) -> None:
+    def pointwise_step(
+        self,
+        x_next: Tensor,
+        x0: Tensor | None,
+        x_t: Tensor | None,
+        out: Tensor | None,
+        u: Tensor | None,
+        s: Tensor,
+        table: Tensor,
+        step: Tensor,
+        keys: Tensor,
+        noise: Tensor | None,
+    ) -> None:
         """One affine step where every coefficient is a group of its own."""
         fields = step_fields(x_next, x0, x_t, out, u, s, table, step, keys, noise)
         self._module.pointwise_step(fields, *self._place(x_next))
 
     def block_step(
-        self, x_next: Tensor, x0, x_t, out, u, s, weights, mask, factor, table, step, keys, noise
+        self,
+        x_next: Tensor,
+        x0: Tensor | None,
+        x_t: Tensor | None,
+        out: Tensor | None,
+        u: Tensor | None,
+        s: Tensor,
+        weights: Tensor | None,
+        mask: Tensor | None,
+        factor: int,
+        table: Tensor,
+        step: Tensor,
+        keys: Tensor,
+        noise: Tensor | None,
     ) -> None:
         """One affine step where r x r pixels (and, with weights, all channels) form a group."""
         fields = step_fields(x_next, x0, x_t, out, u, s, table, step, keys, noise)
@@ -49,14 +74,36 @@ class Kernels:
         self._module.block_step(fields, groups, *self._place(x_next))
 
     def spectral_step(
-        self, x_next: Tensor, x_t, out, u, s, table, step, keys, noise, width: int
+        self,
+        x_next: Tensor,
+        x_t: Tensor | None,
+        out: Tensor | None,
+        u: Tensor | None,
+        s: Tensor,
+        table: Tensor,
+        step: Tensor,
+        keys: Tensor,
+        noise: Tensor | None,
+        width: int,
     ) -> None:
         """One affine step on half spectra of ``rfft2(norm="ortho")``, with Hermitian noise."""
         fields = step_fields(x_next, None, x_t, out, u, s, table, step, keys, noise)
         self._module.spectral_step(fields, width, *self._place(x_next))
 
     def alias_step(
-        self, x_next: Tensor, x_t, out, u, kernel, s, table, step, keys, noise, factor, width
+        self,
+        x_next: Tensor,
+        x_t: Tensor | None,
+        out: Tensor | None,
+        u: Tensor | None,
+        kernel: Tensor,
+        s: Tensor,
+        table: Tensor,
+        step: Tensor,
+        keys: Tensor,
+        noise: Tensor | None,
+        factor: int,
+        width: int,
     ) -> None:
         """One affine step for a blur followed by decimation, on half spectra."""
         fields = step_fields(x_next, None, x_t, out, u, s, table, step, keys, noise)
@@ -64,13 +111,32 @@ class Kernels:
             fields, kernel.data_ptr(), tuple(kernel.shape), factor, width, *self._place(x_next)
         )
 
-    def known_step(self, x_next, x_t, out, image, mask, table, step, keys, noise) -> None:
+    def known_step(
+        self,
+        x_next: Tensor,
+        x_t: Tensor,
+        out: Tensor,
+        image: Tensor,
+        mask: Tensor,
+        table: Tensor,
+        step: Tensor,
+        keys: Tensor,
+        noise: Tensor | None,
+    ) -> None:
         """Known pixels of a new state, in place."""
         fields = step_fields(x_next, None, x_t, out, image, None, table, step, keys, noise)
         known = (mask.data_ptr(), tuple(mask.shape))
         self._module.known_step(fields, *known, *self._place(x_next))
 
-    def block_measure(self, c: Tensor, x: Tensor, s: Tensor, weights, mask, factor: int) -> None:
+    def block_measure(
+        self,
+        c: Tensor,
+        x: Tensor,
+        s: Tensor,
+        weights: Tensor | None,
+        mask: Tensor | None,
+        factor: int,
+    ) -> None:
         """Measured coefficient of every block: (B, G, H / r, W / r)."""
         self._module.block_measure(
             c.data_ptr(),
@@ -82,7 +148,15 @@ class Kernels:
             *self._place(x),
         )
 
-    def block_lift(self, x: Tensor, c: Tensor, s: Tensor, weights, mask, factor: int) -> None:
+    def block_lift(
+        self,
+        x: Tensor,
+        c: Tensor,
+        s: Tensor,
+        weights: Tensor | None,
+        mask: Tensor | None,
+        factor: int,
+    ) -> None:
         """Adjoint of :meth:`block_measure`: (B, C, H, W)."""
         self._module.block_lift(
             x.data_ptr(),
@@ -100,7 +174,18 @@ class Kernels:
         planes = x.numel() // length
         self._module.fwht(y.data_ptr(), x.data_ptr(), planes, length, *self._place(x))
 
-    def fwht_step(self, x_next: Tensor, x_t, out, u, s, table, step, keys, noise) -> None:
+    def fwht_step(
+        self,
+        x_next: Tensor,
+        x_t: Tensor,
+        out: Tensor,
+        u: Tensor | None,
+        s: Tensor,
+        table: Tensor,
+        step: Tensor,
+        keys: Tensor,
+        noise: Tensor | None,
+    ) -> None:
         """One affine step on Walsh-Hadamard coefficients, in the last pass of the transform of ``out``."""
         fields = step_fields(x_next, None, x_t, out, u, s, table, step, keys, noise)
         passes = self._module.fwht_passes(x_next.shape[-2] * x_next.shape[-1])

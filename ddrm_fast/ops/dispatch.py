@@ -57,7 +57,7 @@ _BACKENDS: dict[str, Backend] = {}
 def register_backend(backend: Backend) -> None:
     """Add a backend; those added first are preferred in automatic mode."""
     _BACKENDS[backend.name] = backend
-    choose.cache_clear()
+    forget()
 
 
 def backends() -> dict[str, str | None]:
@@ -105,7 +105,7 @@ class use_backend:
                 _decide()
         return self
 
-    def __exit__(self, *exc) -> None:
+    def __exit__(self, *exc: object) -> None:
         with _changing:
             if self in _requests:
                 _requests.remove(self)
@@ -156,7 +156,9 @@ def _chosen(requested: str | None, device_type: str, dtype: torch.dtype) -> Modu
     raise BackendError(f"no backend runs {dtype} on {device_type}")
 
 
-choose.cache_clear = _chosen.cache_clear  # for those who change the environment
+def forget() -> None:
+    """What was chosen is chosen anew: for those who change the environment."""
+    _chosen.cache_clear()
 
 
 @cache

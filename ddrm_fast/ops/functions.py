@@ -17,17 +17,26 @@ def _result(x_next: Tensor | None, like: Tensor, name: str = "x_next") -> Tensor
     return x_next
 
 
-def _prepare(like, x_t, out, table, step, noise, complex_state=False):
-    """Checks shared by all steps; returns the network output in a readable layout."""
-    guard.state(like, complex_state)
+def _prepare(
+    x_next: Tensor | None,
+    x_t: Tensor | None,
+    out: Tensor | None,
+    table: Tensor,
+    step: Tensor,
+    noise: Noise,
+    complex_state: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """Checks shared by all steps; returns what the result is like, and the network output in a
+    readable layout."""
+    like = guard.state(x_next if x_t is None else x_t, complex_state)
     if (x_t is None) != (out is None):
         raise ValueError("x_t, out: give both, or neither for the initial state")
-    if x_t is not None:
+    if x_t is not None and out is not None:
         out = guard.network_output(out, like)
         guard.not_differentiable(x_t, out)
     guard.table(table, step, like, WIDTH)
     guard.keys(noise, like)
-    return out
+    return like, out
 
 
 def pointwise_step(
@@ -70,8 +79,7 @@ def pointwise_step(
     Raises:
         ValueError: a shape, dtype or device does not fit; the message names the argument.
     """
-    like = x_next if x_t is None else x_t
-    out = _prepare(like, x_t, out, table, step, noise)
+    like, out = _prepare(x_next, x_t, out, table, step, noise)
     x_next = _result(x_next, like)
     if x0 is not None:
         guard.same("x0", x0, like)
@@ -115,8 +123,7 @@ def block_step(
 
     The other arguments, results and errors are those of :func:`pointwise_step`.
     """
-    like = x_next if x_t is None else x_t
-    out = _prepare(like, x_t, out, table, step, noise)
+    like, out = _prepare(x_next, x_t, out, table, step, noise)
     x_next = _result(x_next, like)
     if x0 is not None:
         guard.same("x0", x0, like)
@@ -158,8 +165,7 @@ def spectral_step(
 
     The other arguments, results and errors are those of :func:`pointwise_step`; no clipping.
     """
-    like = x_next if x_t is None else x_t
-    out = _prepare(like, x_t, out, table, step, noise, complex_state=True)
+    like, out = _prepare(x_next, x_t, out, table, step, noise, complex_state=True)
     x_next = _result(x_next, like)
     guard.half_width(like, width)
     u, s = guard.measurement(u, like, like.shape), guard.broadcastable("s", s, like.shape, like)
@@ -196,8 +202,7 @@ def alias_step(
 
     The other arguments, results and errors are those of :func:`spectral_step`.
     """
-    like = x_next if x_t is None else x_t
-    out = _prepare(like, x_t, out, table, step, noise, complex_state=True)
+    like, out = _prepare(x_next, x_t, out, table, step, noise, complex_state=True)
     x_next = _result(x_next, like)
     guard.half_width(like, width)
     grid = guard.alias_grid(like.shape, factor, width)
@@ -246,13 +251,13 @@ def known_step(
     """
     if x_t is None:
         raise ValueError("x_t: the initial state has no known pixels, got None")
-    out = _prepare(x_t, x_t, out, table, step, noise)
+    _, readable = _prepare(None, x_t, out, table, step, noise)
     guard.same("x_next", x_next, x_t)
     if x_next is x_t:
         raise ValueError("x_next: is the state x_t itself, which is still needed")
     image, mask = guard.known_region(image, mask, x_t)
     given = guard.given_noise(noise, x_t)
-    _registered.known_step(x_next, x_t, out, image, mask, table, step, noise.keys, given)
+    _registered.known_step(x_next, x_t, readable, image, mask, table, step, noise.keys, given)
     return x_next
 
 
@@ -284,12 +289,12 @@ def fwht_step(
     """
     if x_t is None or out is None:
         raise ValueError("x_t, out: have to be given; the initial state is a pointwise_step")
-    out = _prepare(x_t, x_t, out, table, step, noise)
+    _, readable = _prepare(None, x_t, out, table, step, noise)
     _powers_of_two("x_t", x_t)
     x_next = _result(x_next, x_t)
     u, s = guard.measurement(u, x_t, x_t.shape), guard.broadcastable("s", s, x_t.shape, x_t)
     given = guard.given_noise(noise, x_t)
-    _registered.fwht_step(x_next, x_t, out, u, s, table, step, noise.keys, given)
+    _registered.fwht_step(x_next, x_t, readable, u, s, table, step, noise.keys, given)
     return x_next
 
 

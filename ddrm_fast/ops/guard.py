@@ -16,8 +16,8 @@ _OUTPUT = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 def state(
     x: Tensor | None, complex_state: bool = False, contiguous: bool = True, name: str = "x_t"
-) -> None:
-    """The state is a contiguous (B, C, H, W) of float32 or float64 (spectra: complex)."""
+) -> Tensor:
+    """The state, which is a contiguous (B, C, H, W) of float32 or float64 (spectra: complex)."""
     if x is None:
         raise ValueError("x_next: has to be given where x_t and out are None")
     expected = _COMPLEX if complex_state else _REAL
@@ -27,6 +27,7 @@ def state(
         raise ValueError(f"{name}: expected (B, C, H, W), got shape {tuple(x.shape)}")
     if contiguous and not (x.is_contiguous() and not _is_lazy(x)):
         raise ValueError(f"{name}: has to be contiguous, got strides {x.stride()}")
+    return x
 
 
 def _is_lazy(x: Tensor) -> bool:

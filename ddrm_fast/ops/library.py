@@ -5,6 +5,10 @@ operations return new tensors and carry their adjoint as the backward. Only ``to
 supported (``torch.func.jvp`` through a registered operation silently returns zeros in torch 2.13).
 """
 
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -47,7 +51,14 @@ def _real(dtype: torch.dtype) -> torch.dtype:
 _FEWEST, _NARROWEST = 32, 4
 
 
-def _fwht_step(backend, x_next: Tensor, x_t: Tensor, out: Tensor, u: Tensor | None, *args) -> None:
+def _fwht_step(
+    backend: ModuleType,
+    x_next: Tensor,
+    x_t: Tensor,
+    out: Tensor,
+    u: Tensor | None,
+    *args: Any,
+) -> None:
     """In one with the transform where the backend has that, else the transform and then the step."""
     height, width = x_next.shape[-2:]
     fused = getattr(backend, "fwht_step", None)
@@ -59,14 +70,14 @@ def _fwht_step(backend, x_next: Tensor, x_t: Tensor, out: Tensor, u: Tensor | No
 
 
 def _define_step(name: str, arguments: str) -> None:
-    def implementation(x_next: Tensor, *args) -> None:
+    def implementation(x_next: Tensor, *args: Any) -> None:
         if x_next.numel():
             backend = dispatch.choose(x_next.device.type, _real(x_next.dtype))
             if name == "fwht_step":
                 return _fwht_step(backend, x_next, *args)
             getattr(backend, name)(x_next, *args)
 
-    def fake(*args) -> None:
+    def fake(*args: Any) -> None:
         return None
 
     _library.define(f"{name}({arguments}) -> ()")
@@ -78,7 +89,9 @@ for _name, _arguments in _STEPS.items():
     _define_step(_name, _arguments)
 
 
-def _define(name: str, schema: str, implementation, fake) -> None:
+def _define(
+    name: str, schema: str, implementation: Callable[..., Tensor], fake: Callable[..., Tensor]
+) -> None:
     _library.define(f"{name}({schema}) -> Tensor")
     _library.impl(name, implementation, "CompositeExplicitAutograd")
     torch.library.register_fake(f"ddrm_fast::{name}", fake, lib=_library)
@@ -123,11 +136,15 @@ def _measured_shape(x: Tensor, weights: Tensor | None, factor: int) -> tuple[int
     return x.shape[0], groups, x.shape[2] // factor, x.shape[3] // factor
 
 
-def _fake_measure(x, s, weights, mask, factor):
+def _fake_measure(
+    x: Tensor, s: Tensor, weights: Tensor | None, mask: Tensor | None, factor: int
+) -> Tensor:
     return x.new_empty(_measured_shape(x, weights, factor))
 
 
-def _block_measure(x, s, weights, mask, factor):
+def _block_measure(
+    x: Tensor, s: Tensor, weights: Tensor | None, mask: Tensor | None, factor: int
+) -> Tensor:
     c = _fake_measure(x, s, weights, mask, factor)
     if x.numel():
         backend = dispatch.choose(x.device.type, x.dtype)
@@ -135,11 +152,15 @@ def _block_measure(x, s, weights, mask, factor):
     return c
 
 
-def _fake_lift(c, s, weights, mask, factor, channels):
+def _fake_lift(
+    c: Tensor, s: Tensor, weights: Tensor | None, mask: Tensor | None, factor: int, channels: int
+) -> Tensor:
     return c.new_empty((c.shape[0], channels, c.shape[2] * factor, c.shape[3] * factor))
 
 
-def _block_lift(c, s, weights, mask, factor, channels):
+def _block_lift(
+    c: Tensor, s: Tensor, weights: Tensor | None, mask: Tensor | None, factor: int, channels: int
+) -> Tensor:
     x = _fake_lift(c, s, weights, mask, factor, channels)
     if x.numel():
         backend = dispatch.choose(c.device.type, c.dtype)
@@ -152,19 +173,19 @@ _define("block_measure", f"Tensor x, {_BLOCK}", _block_measure, _fake_measure)
 _define("block_lift", f"Tensor c, {_BLOCK}, int channels", _block_lift, _fake_lift)
 
 
-def _save_block(ctx, inputs, output) -> None:
+def _save_block(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     x, s, weights, mask, factor = inputs[:5]
     ctx.save_for_backward(s, weights, mask)
     ctx.factor, ctx.channels = factor, x.shape[1]
 
 
-def _measure_backward(ctx, grad):
+def _measure_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     s, weights, mask = ctx.saved_tensors
     lifted = torch.ops.ddrm_fast.block_lift(grad, s, weights, mask, ctx.factor, ctx.channels)
     return lifted, None, None, None, None
 
 
-def _lift_backward(ctx, grad):
+def _lift_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     s, weights, mask = ctx.saved_tensors
     measured = torch.ops.ddrm_fast.block_measure(grad, s, weights, mask, ctx.factor)
     return measured, None, None, None, None, None
@@ -194,7 +215,7 @@ _define(
 )
 
 
-def _predict_backward(ctx, grad):
+def _predict_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     """x0 is linear in (x_t, out) inside the clipping range and constant outside it."""
     x_t, out, table, step = ctx.saved_tensors
     row = table.index_select(0, step)[0].to(grad.dtype).view(-1, 1, 1, 1, rows.WIDTH)
@@ -213,11 +234,15 @@ torch.library.register_autograd(
 )
 
 
-def _fake_normal(keys, channels, height, width, iteration, stream):
+def _fake_normal(
+    keys: Tensor, channels: int, height: int, width: int, iteration: int, stream: int
+) -> Tensor:
     return torch.empty((keys.shape[0], channels, height, width), device=keys.device)
 
 
-def _normal(keys, channels, height, width, iteration, stream):
+def _normal(
+    keys: Tensor, channels: int, height: int, width: int, iteration: int, stream: int
+) -> Tensor:
     z = _fake_normal(keys, channels, height, width, iteration, stream)
     if z.numel():
         dispatch.choose(z.device.type, z.dtype).normal(z, keys, iteration, stream)

@@ -62,9 +62,7 @@ def noise_keys(
     if isinstance(origin, Tensor):
         if origin.shape != (batch, 2):
             raise ValueError(f"origin: expected shape ({batch}, 2), got {tuple(origin.shape)}")
-        top, left = origin[:, 0], origin[:, 1]
-    else:
-        top, left = origin
+    top, left = (origin[:, 0], origin[:, 1]) if isinstance(origin, Tensor) else origin
     columns = (
         column("seed", seed),
         column("sample", sample),

@@ -16,7 +16,8 @@ from .groups import fold_groups, group_sum, spread_groups
 
 def normal(z: Tensor, keys: Tensor, iteration: int, stream: int) -> None:
     """Fill ``z`` (B, C, H, W) with white noise; see :func:`philox.normal_field`."""
-    z.copy_(philox.normal_field(keys, *z.shape[1:], iteration, stream))
+    channels, height, width = z.shape[1:]
+    z.copy_(philox.normal_field(keys, channels, height, width, iteration, stream))
 
 
 def _row(table: Tensor, step: Tensor, dtype: torch.dtype) -> Tensor:
@@ -25,7 +26,9 @@ def _row(table: Tensor, step: Tensor, dtype: torch.dtype) -> Tensor:
     return row.view(row.shape[0], 1, 1, 1, rows.WIDTH)
 
 
-def _predict(row: Tensor, x_t: Tensor | None, out: Tensor | None, like: Tensor):
+def _predict(
+    row: Tensor, x_t: Tensor | None, out: Tensor | None, like: Tensor
+) -> tuple[Tensor, Tensor]:
     """(x0, eps) from the state and the network's output; zeros for the initial state."""
     if x_t is None or out is None:
         zero = torch.zeros((), dtype=like.dtype, device=like.device)
@@ -66,12 +69,15 @@ def _draws_noise(row: Tensor) -> bool:
     return bool((row[..., spread] != 0).any())
 
 
-def _step_noise(row: Tensor, step: Tensor, keys: Tensor, noise: Tensor | None, x_next: Tensor):
+def _step_noise(
+    row: Tensor, step: Tensor, keys: Tensor, noise: Tensor | None, x_next: Tensor
+) -> Tensor:
     if noise is not None:
         return noise
     if not _draws_noise(row):
         return torch.zeros((), dtype=x_next.dtype, device=x_next.device)
-    field = philox.normal_field(keys, *x_next.shape[1:], int(step), 0)
+    channels, height, width = x_next.shape[1:]
+    field = philox.normal_field(keys, channels, height, width, int(step), 0)
     return field.to(x_next.dtype)
 
 
@@ -151,7 +157,9 @@ def spectral_step(
     x_next.copy_(a * clean + b * eps + c * _measured(u, s) + d * z)
 
 
-def _spectral_noise(row, step, keys, noise, x_next, width) -> Tensor:
+def _spectral_noise(
+    row: Tensor, step: Tensor, keys: Tensor, noise: Tensor | None, x_next: Tensor, width: int
+) -> Tensor:
     if noise is not None:
         return noise
     if not _draws_noise(row):
