@@ -33,10 +33,14 @@ class Variant:
     """One way to call a network.
 
     Attributes:
-        name: Number format, layout, pictures at a time.
-        seconds: Median time for each picture, or None where it cannot run.
-        error: Distance of the output from that of float32, relative; None: it is that.
-        why: Why it cannot run.
+        name:
+            Number format, layout, pictures at a time.
+        seconds:
+            Median time for each picture, or None where it cannot run.
+        error:
+            Distance of the output from that of float32, relative; None: it is that.
+        why:
+            Why it cannot run.
     """
 
     name: str
@@ -51,10 +55,14 @@ class NetworkProfile:
     def __init__(self, prior: Prior, side: int, device: str, repeats: int = 5) -> None:
         """
         Args:
-            prior: The prior, on ``device``.
-            side: Height and width of the pictures.
-            device: "cpu" or "cuda".
-            repeats: Calls of each variant.
+            prior:
+                The prior, on ``device``.
+            side:
+                Height and width of the pictures.
+            device:
+                "cpu" or "cuda".
+            repeats:
+                Calls of each variant.
         """
         self.prior, self.side, self.device, self.repeats = prior, side, device, repeats
         self.clock = Clock(device)

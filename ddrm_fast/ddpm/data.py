@@ -29,10 +29,14 @@ class Pictures:
     """Pictures of one size, and their classes.
 
     Attributes:
-        blocks: uint8 arrays (N, size, size, channels); those of .npy files stay on disk.
-        labels: Class of every picture, int64 (total,); None: no classes.
-        unreadable: Names of files that could not be read.
-        too_small: Names of pictures with a side below the size.
+        blocks:
+            uint8 arrays (N, size, size, channels); those of .npy files stay on disk.
+        labels:
+            Class of every picture, int64 (total,); None: no classes.
+        unreadable:
+            Names of files that could not be read.
+        too_small:
+            Names of pictures with a side below the size.
     """
 
     blocks: list[np.ndarray]
@@ -68,8 +72,10 @@ class Pictures:
         """Which picture is draw number `item` of a run: every epoch is a new permutation of all.
 
         Args:
-            item: Number of the draw, 0 or more.
-            seed: Of the run.
+            item:
+                Number of the draw, 0 or more.
+            seed:
+                Of the run.
         """
         epoch, place = divmod(item, len(self))
         if self._order is None or self._order[0] != (seed, epoch):
@@ -101,15 +107,22 @@ def load_pictures(
     cannot be read, or has a side below the size, is skipped, logged and counted.
 
     Args:
-        paths: Folders of pictures; .npy or .npz files of uint8 (N, size, size, channels) or, grey, (N, size,
-            size); an .npz file holds it as "images" or "arr_0".
-        size: Side of the pictures in pixels.
-        channels: 3, or 1 for grey.
-        num_classes: Read classes 0 .. num_classes - 1: the sub-folders of a folder in order of their
-            names, or "labels" or "arr_1" of an .npz file. None: no classes.
-        leaves: Dead-leaves pictures to draw besides.
-        seed, workers, cache: Of the dead leaves, see :func:`kept_leaves`.
-        limit: Take the first so many pictures of each path.
+        paths:
+            Folders of pictures; .npy or .npz files of uint8 (N, size, size, channels) or, grey, (N,
+            size, size); an .npz file holds it as "images" or "arr_0".
+        size:
+            Side of the pictures in pixels.
+        channels:
+            3, or 1 for grey.
+        num_classes:
+            Read classes 0 .. num_classes - 1: the sub-folders of a folder in order of their names,
+            or "labels" or "arr_1" of an .npz file. None: no classes.
+        leaves:
+            Dead-leaves pictures to draw besides.
+        seed, workers, cache:
+            Of the dead leaves, see :func:`kept_leaves`.
+        limit:
+            Take the first so many pictures of each path.
 
     Raises:
         FileNotFoundError: A path does not exist.

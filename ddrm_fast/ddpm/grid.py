@@ -19,8 +19,10 @@ def grid(pictures: Tensor, columns: int | None = None) -> Tensor:
     """Pictures side by side with a pixel of black between them.
 
     Args:
-        pictures: (N, C, H, W), N >= 1.
-        columns: In a row; default: about as many as there are rows.
+        pictures:
+            (N, C, H, W), N >= 1.
+        columns:
+            In a row; default: about as many as there are rows.
 
     Returns:
         (C, rows (H + 1) - 1, columns (W + 1) - 1).
@@ -57,15 +59,24 @@ def write_grid(
     """Draw pictures and write them as one PNG; atomically.
 
     Args:
-        path: The file.
-        prior: What to draw from.
-        size: (C, H, W) of a picture.
-        count: Number of pictures, >= 1.
-        sampler: Default: :func:`usual_sampler`.
-        seed: Picture i is drawn from seed + i.
-        labels: Classes [count] of a conditional prior; default: one after the other.
-        guidance: See :func:`ddrm_fast.sample`.
-        device: Where the network is.
+        path:
+            The file.
+        prior:
+            What to draw from.
+        size:
+            (C, H, W) of a picture.
+        count:
+            Number of pictures, >= 1.
+        sampler:
+            Default: :func:`usual_sampler`.
+        seed:
+            Picture i is drawn from seed + i.
+        labels:
+            Classes [count] of a conditional prior; default: one after the other.
+        guidance:
+            See :func:`ddrm_fast.sample`.
+        device:
+            Where the network is.
 
     Returns:
         The pictures, (count, C, H, W) in [0, 1], on the CPU.

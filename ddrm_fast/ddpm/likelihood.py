@@ -38,8 +38,10 @@ def discretised_log_likelihood(x: Tensor, mean: Tensor, log_variance: Tensor) ->
     Bins are 2 / 255 wide; the first and the last reach to infinity, so the 256 probabilities sum to 1.
 
     Args:
-        x: Values k / 127.5 - 1 with whole k from 0 to 255, float64.
-        mean, log_variance: Of the Gaussian, float64, broadcastable to x.
+        x:
+            Values k / 127.5 - 1 with whole k from 0 to 255, float64.
+        mean, log_variance:
+            Of the Gaussian, float64, broadcastable to x.
 
     Returns:
         Nats, <= 0, of x's shape.
@@ -76,12 +78,18 @@ def step_term(
     """L_{t-1} where t > 0, L_0 where t = 0, at one draw x_t, in bits per dimension.
 
     Args:
-        reverse: The reverse process.
-        out: The network's output at (x_t, t).
-        x0: Pictures with the 256 values of 8 bits in [-1, 1], (B, C, H, W).
-        x_t: ``process.diffuse(x0, t, noise)``, in the precision to compute in.
-        t: Timesteps, int64 [B].
-        clip: Clip the predicted x0 to [-1, 1].
+        reverse:
+            The reverse process.
+        out:
+            The network's output at (x_t, t).
+        x0:
+            Pictures with the 256 values of 8 bits in [-1, 1], (B, C, H, W).
+        x_t:
+            ``process.diffuse(x0, t, noise)``, in the precision to compute in.
+        t:
+            Timesteps, int64 [B].
+        clip:
+            Clip the predicted x0 to [-1, 1].
 
     Returns:
         [B], in the precision of x_t.
@@ -105,9 +113,12 @@ class Bound:
     """The bound of pictures in bits per dimension, float64 on the CPU.
 
     Attributes:
-        prior: L_T, [B].
-        terms: [B, T]: L_0, L_1, ..., L_{T-1}; column t is the step from x_t to x_{t-1}.
-        mean_square: Squared error of the predicted x0 at every timestep, [B, T].
+        prior:
+            L_T, [B].
+        terms:
+            [B, T]: L_0, L_1, ..., L_{T-1}; column t is the step from x_t to x_{t-1}.
+        mean_square:
+            Squared error of the predicted x0 at every timestep, [B, T].
     """
 
     prior: Tensor
@@ -135,14 +146,22 @@ def bound(
     """The bound of pictures: one network call for every timestep.
 
     Args:
-        network: ``(x_t, t[, labels]) -> output``, x_t float32, t float32 [B].
-        reverse: What its output means.
-        x0: Pictures (B, C, H, W) with the 256 values of 8 bits in [-1, 1], float32.
-        labels: Class labels [B], for a conditional network.
-        clip: Clip the predicted x0 to [-1, 1], as published values do.
-        seed: Of the draws of x_t: picture i draws from (seed, first + i).
-        first: Number of the first picture.
-        progress: Wraps the range of timesteps.
+        network:
+            ``(x_t, t[, labels]) -> output``, x_t float32, t float32 [B].
+        reverse:
+            What its output means.
+        x0:
+            Pictures (B, C, H, W) with the 256 values of 8 bits in [-1, 1], float32.
+        labels:
+            Class labels [B], for a conditional network.
+        clip:
+            Clip the predicted x0 to [-1, 1], as published values do.
+        seed:
+            Of the draws of x_t: picture i draws from (seed, first + i).
+        first:
+            Number of the first picture.
+        progress:
+            Wraps the range of timesteps.
 
     Raises:
         ValueError: A value of x0 is not one of the 256, or the output has another shape.

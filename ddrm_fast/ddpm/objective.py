@@ -21,9 +21,12 @@ class Losses:
     """Of every picture, [B].
 
     Attributes:
-        loss: What is minimised.
-        simple: Mean squared error of the network's prediction, without its graph.
-        vlb: Estimate T L_t of the bound's sum over t, bits per dimension, without its graph; None
+        loss:
+            What is minimised.
+        simple:
+            Mean squared error of the network's prediction, without its graph.
+        vlb:
+            Estimate T L_t of the bound's sum over t, bits per dimension, without its graph; None
             where it is no part of the loss.
     """
 
@@ -37,10 +40,13 @@ class Objective:
     """The loss of a network at random timesteps.
 
     Attributes:
-        reverse: What the network's output means.
-        kind: "simple" (mean squared error of the prediction), "vlb" (the bound), or "hybrid": the
+        reverse:
+            What the network's output means.
+        kind:
+            "simple" (mean squared error of the prediction), "vlb" (the bound), or "hybrid": the
             first for the mean, vlb_weight times the second for learned variances.
-        vlb_weight: The published one is 0.001.
+        vlb_weight:
+            The published one is 0.001.
 
     Raises:
         ValueError: There is no such kind, or it does not fit the variances.
@@ -69,11 +75,16 @@ class Objective:
         """The losses of a batch.
 
         Args:
-            network: ``(x_t, t[, labels]) -> output``, t float32 [B].
-            x0: Clean images in [-1, 1], (B, C, H, W) float32; 8-bit values where the bound is used.
-            t: Timesteps drawn uniformly from 0 .. T - 1, int64 [B].
-            noise: White noise of x0's shape.
-            labels: Class labels [B], for a conditional network.
+            network:
+                ``(x_t, t[, labels]) -> output``, t float32 [B].
+            x0:
+                Clean images in [-1, 1], (B, C, H, W) float32; 8-bit values where the bound is used.
+            t:
+                Timesteps drawn uniformly from 0 .. T - 1, int64 [B].
+            noise:
+                White noise of x0's shape.
+            labels:
+                Class labels [B], for a conditional network.
         """
         process, channels = self.reverse.process, x0.shape[1]
         x_t = process.diffuse(x0, t, noise)

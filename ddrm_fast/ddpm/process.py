@@ -16,21 +16,29 @@ class Process:
     """q(x_t | x0) and q(x_{t-1} | x_t, x0) of a schedule.
 
     Attributes:
-        schedule: The schedule.
-        beta: 1 - alpha, float64 [T].
-        signal, noise: sqrt(abar) and sqrt(1 - abar), float64 [T].
-        mean_x0, mean_x_t: The posterior's mean is mean_x0 x0 + mean_x_t x_t (eq. 7), float64 [T].
-        log_small: Logarithm of the posterior's variance (eq. 7), float64 [T]. At t = 0 that variance is
-            0; the one of t = 1 stands there, as in Ho et al.'s decoder.
-        log_beta: Logarithm of beta, float64 [T].
-        log_large: The same, with log_small at t = 0, as in Ho et al.'s decoder.
+        schedule:
+            The schedule.
+        beta:
+            1 - alpha, float64 [T].
+        signal, noise:
+            sqrt(abar) and sqrt(1 - abar), float64 [T].
+        mean_x0, mean_x_t:
+            The posterior's mean is mean_x0 x0 + mean_x_t x_t (eq. 7), float64 [T].
+        log_small:
+            Logarithm of the posterior's variance (eq. 7), float64 [T]. At t = 0 that variance is 0;
+            the one of t = 1 stands there, as in Ho et al.'s decoder.
+        log_beta:
+            Logarithm of beta, float64 [T].
+        log_large:
+            The same, with log_small at t = 0, as in Ho et al.'s decoder.
     """
 
     def __init__(self, schedule: Schedule) -> None:
         """Precompute everything in float64.
 
         Args:
-            schedule: T >= 2; every step adds noise; abar may be 0 at the last timestep alone.
+            schedule:
+                T >= 2; every step adds noise; abar may be 0 at the last timestep alone.
 
         Raises:
             ValueError: The schedule is otherwise.
@@ -72,9 +80,12 @@ class Process:
         """x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) noise (eq. 4).
 
         Args:
-            x0: Clean images in [-1, 1], (B, C, H, W).
-            t: Timesteps 0 .. T - 1, int64 [B].
-            noise: White noise of x0's shape.
+            x0:
+                Clean images in [-1, 1], (B, C, H, W).
+            t:
+                Timesteps 0 .. T - 1, int64 [B].
+            noise:
+                White noise of x0's shape.
         """
         return at(self.signal, t, x0) * x0 + at(self.noise, t, x0) * noise
 

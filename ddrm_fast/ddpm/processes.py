@@ -21,7 +21,8 @@ class OneProcess:
         """Choose the device.
 
         Args:
-            device: Where the network is; default: a GPU where there is one, else the CPU.
+            device:
+                Where the network is; default: a GPU where there is one, else the CPU.
         """
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
@@ -57,7 +58,8 @@ class Accelerated(OneProcess):
         """Join them.
 
         Args:
-            device: "cpu" keeps the network off the GPUs; default: as accelerate is configured.
+            device:
+                "cpu" keeps the network off the GPUs; default: as accelerate is configured.
 
         Raises:
             ImportError: accelerate is not installed.

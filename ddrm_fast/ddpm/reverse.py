@@ -35,10 +35,13 @@ class Reverse:
         """Choose the meaning.
 
         Args:
-            process: The forward process.
-            prediction: "eps" (the noise), "x0" (the image), "v" (sqrt(abar) eps - sqrt(1 - abar) x0) or
+            process:
+                The forward process.
+            prediction:
+                "eps" (the noise), "x0" (the image), "v" (sqrt(abar) eps - sqrt(1 - abar) x0) or
                 "mean" (the mean of the posterior).
-            variance: "small" (the posterior's), "large" (beta), or "learned": the network's last C
+            variance:
+                "small" (the posterior's), "large" (beta), or "learned": the network's last C
                 channels v, log variance = log small + (v + 1) / 2 (log beta - log small).
 
         Raises:
@@ -65,8 +68,10 @@ class Reverse:
         """What the network should give for x_t = ``process.diffuse(x0, t, noise)``.
 
         Args:
-            x0, x_t, noise: (B, C, H, W).
-            t: Timesteps, int64 [B].
+            x0, x_t, noise:
+                (B, C, H, W).
+            t:
+                Timesteps, int64 [B].
         """
         process = self.process
         if self.prediction == "eps":
@@ -81,9 +86,12 @@ class Reverse:
         """The clean image that an output stands for.
 
         Args:
-            out: The network's first C channels, (B, C, H, W).
-            x_t: State of that shape.
-            t: Timesteps, int64 [B].
+            out:
+                The network's first C channels, (B, C, H, W).
+            x_t:
+                State of that shape.
+            t:
+                Timesteps, int64 [B].
         """
         process = self.process
         if self.prediction == "eps":
@@ -98,10 +106,14 @@ class Reverse:
         """The Gaussian of a step.
 
         Args:
-            out: The network's output, (B, C, H, W), or (B, 2 C, H, W) with learned variances.
-            x_t: State (B, C, H, W), floating point; the result has its precision.
-            t: Timesteps, int64 [B].
-            clip: Clip the predicted x0 to [-1, 1] before the mean is made of it.
+            out:
+                The network's output, (B, C, H, W), or (B, 2 C, H, W) with learned variances.
+            x_t:
+                State (B, C, H, W), floating point; the result has its precision.
+            t:
+                Timesteps, int64 [B].
+            clip:
+                Clip the predicted x0 to [-1, 1] before the mean is made of it.
 
         Raises:
             ValueError: The output has another shape.
@@ -121,9 +133,12 @@ class Reverse:
         """Logarithm of the variance, (B, C, H, W) or (B, 1, 1, 1).
 
         Args:
-            v: Channels of a learned variance: -1 gives the posterior's, 1 gives beta.
-            x_t: State; for precision and device.
-            t: Timesteps, int64 [B].
+            v:
+                Channels of a learned variance: -1 gives the posterior's, 1 gives beta.
+            x_t:
+                State; for precision and device.
+            t:
+                Timesteps, int64 [B].
         """
         process = self.process
         if self.variance == "small":

@@ -17,8 +17,10 @@ def psnr(estimate: Tensor, truth: Tensor) -> float:
     """Peak signal-to-noise ratio in dB of pictures in [0, 1], over all pixels and channels.
 
     Args:
-        estimate: Clipped to [0, 1] first.
-        truth: Same shape. Two uint8 pictures are divided by 255 first.
+        estimate:
+            Clipped to [0, 1] first.
+        truth:
+            Same shape. Two uint8 pictures are divided by 255 first.
 
     Returns:
         -10 log10 of the mean squared error; infinite for equal pictures.
@@ -50,8 +52,10 @@ def ssim(estimate: Tensor, truth: Tensor) -> float:
     """Structural similarity (Wang et al. 2004, Gaussian window of 1.5 pixels) of pictures in [0, 1].
 
     Args:
-        estimate: (C, H, W), clipped to [0, 1] first.
-        truth: Same shape; sides of at least 11.
+        estimate:
+            (C, H, W), clipped to [0, 1] first.
+        truth:
+            Same shape; sides of at least 11.
 
     Returns:
         Mean over pixels and channels; scikit-image computes it.
@@ -89,8 +93,10 @@ def residual(y: Tensor, x: Tensor, operator: Operator) -> float:
     """Distance to the measurement per measured direction, ||S V_1^T x - U^T y|| / sqrt(m).
 
     Args:
-        y: Measurement, batch 1, in the operator's layout.
-        x: Picture, batch 1.
+        y:
+            Measurement, batch 1, in the operator's layout.
+        x:
+            Picture, batch 1.
 
     Returns:
         Root mean square over the m directions with s > 0, in the unit of y. A picture that explains

@@ -36,10 +36,14 @@ class FeatureNetwork:
     """A published network and the measures that need it.
 
     Attributes:
-        name, measures: For messages.
-        modules: What has to be importable.
-        url: Where its weights are published; the eight digits in the name begin their SHA-256.
-        megabytes: Size of that file.
+        name, measures:
+            For messages.
+        modules:
+            What has to be importable.
+        url:
+            Where its weights are published; the eight digits in the name begin their SHA-256.
+        megabytes:
+            Size of that file.
     """
 
     name: str
@@ -144,8 +148,10 @@ class Features:
     """What Inception v3 sees in N pictures.
 
     Attributes:
-        pooled: Output of the last pooling, (N, 2048).
-        logits: Of the classes, without their bias, (N, 1008).
+        pooled:
+            Output of the last pooling, (N, 2048).
+        logits:
+            Of the classes, without their bias, (N, 1008).
     """
 
     pooled: Tensor

@@ -36,7 +36,8 @@ class BlockError(ValueError):
     """A block of a file cannot be read.
 
     Attributes:
-        block: (top, left, height, width) in pixels.
+        block:
+            (top, left, height, width) in pixels.
     """
 
     def __init__(self, message: str, block: Block) -> None:
@@ -269,11 +270,16 @@ def write_blocks(
     """Write a picture block by block, whole or not at all.
 
     Args:
-        path: ``.zarr``, or ``.tif`` (tiled, compressed without loss, BigTIFF where it has to be).
-        shape: (C, H, W).
-        dtype: "uint8", "uint16" or "float32".
-        read: ``(top, left, height, width) -> (C, height, width)`` in [0, 1].
-        meta: Profile, XMP and resolution, for TIFF.
+        path:
+            ``.zarr``, or ``.tif`` (tiled, compressed without loss, BigTIFF where it has to be).
+        shape:
+            (C, H, W).
+        dtype:
+            "uint8", "uint16" or "float32".
+        read:
+            ``(top, left, height, width) -> (C, height, width)`` in [0, 1].
+        meta:
+            Profile, XMP and resolution, for TIFF.
 
     Raises:
         OutputError: The disk is full, or the place is not writable.

@@ -37,11 +37,13 @@ class Inks:
     """Cyan, magenta, yellow and black as sRGB, for white paper (relative colorimetric, black points matched).
 
     Args:
-        icc: Profile of the inks. Without a usable one each ink takes away its complement,
-            ``1 - min(1, ink + black)``, and ``note`` says so.
+        icc:
+            Profile of the inks. Without a usable one each ink takes away its complement, ``1 -
+            min(1, ink + black)``, and ``note`` says so.
 
     Attributes:
-        note: What to say of the conversion, or None.
+        note:
+            What to say of the conversion, or None.
     """
 
     def __init__(self, icc: bytes | None) -> None:
@@ -76,8 +78,10 @@ def rgb_of_lab(lightness: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarra
     """sRGB of CIE 1976 L*a*b* under D50 (CIE 15:2004, 8.2.1), float32 (H, W, 3) in [0, 1].
 
     Args:
-        lightness: 0 to 100, (H, W).
-        a, b: About -128 to 127, (H, W).
+        lightness:
+            0 to 100, (H, W).
+        a, b:
+            About -128 to 127, (H, W).
     """
     f = (lightness.astype(np.float32) + 16) / 116
     f = np.stack((f + a.astype(np.float32) / 500, f, f - b.astype(np.float32) / 200), axis=-1)

@@ -44,13 +44,21 @@ class Decoded:
     """A picture file's content.
 
     Attributes:
-        values: (H, W, 1 to 4), upright: grey or RGB, then alpha where ``alpha``.
-        white: The value of white, and of full opacity.
-        alpha: Whether the last channel is opacity.
-        bits: Depth that a result needs, 8 or 16.
-        meta: What stands beside the pixels.
-        tables: Quantisation tables of a JPEG file, luminance first, 64 numbers each, row by row; else none.
-        notes: What was left out or converted, to be said.
+        values:
+            (H, W, 1 to 4), upright: grey or RGB, then alpha where ``alpha``.
+        white:
+            The value of white, and of full opacity.
+        alpha:
+            Whether the last channel is opacity.
+        bits:
+            Depth that a result needs, 8 or 16.
+        meta:
+            What stands beside the pixels.
+        tables:
+            Quantisation tables of a JPEG file, luminance first, 64 numbers each, row by row; else
+            none.
+        notes:
+            What was left out or converted, to be said.
     """
 
     values: np.ndarray
@@ -66,8 +74,10 @@ def decode(content: bytes, path: str | Path) -> Decoded:
     """Decode a file by its content, whatever its name says.
 
     Args:
-        content: Of the file.
-        path: For messages.
+        content:
+            Of the file.
+        path:
+            For messages.
 
     Raises:
         ImportError: It is HEIF, and pillow-heif is not installed.

@@ -28,9 +28,12 @@ def encode(picture: Picture, suffix: str, quality: int | None = None) -> bytes:
     PNG and TIFF keep 16 bits and alpha; the others have 8 bits, and JPEG no alpha, which is left out.
 
     Args:
-        picture: Clipped to [0, 1].
-        suffix: A key of ``FORMATS``, in any case.
-        quality: Of formats with loss, 1 to 100.
+        picture:
+            Clipped to [0, 1].
+        suffix:
+            A key of ``FORMATS``, in any case.
+        quality:
+            Of formats with loss, 1 to 100.
 
     Raises:
         ValueError: The suffix is unknown, the quality has no meaning, or the picture is larger than the

@@ -22,8 +22,10 @@ def files_in(
     circle of links ends. A link to nothing counts as a file: reading it says so.
 
     Args:
-        folder: Where.
-        suffixes: Lower case; those of files may have any case.
+        folder:
+            Where.
+        suffixes:
+            Lower case; those of files may have any case.
 
     Returns:
         The files, and how many others there are of each suffix.

@@ -29,8 +29,10 @@ def foreign(path: str | Path, verdict: str) -> Iterator[None]:
     damaged file can do. What is no fault of the file passes: a package that is missing, an interruption.
 
     Args:
-        path: Of the file.
-        verdict: What to say of it, such as "not readable as a picture".
+        path:
+            Of the file.
+        verdict:
+            What to say of it, such as "not readable as a picture".
 
     Raises:
         ValueError: ``PATH: VERDICT (why)``; the cause is kept.
@@ -54,10 +56,14 @@ def ask_for_memory(path: str | Path, taken: int, doing: str, advice: str) -> Non
     """Raises TooLarge where work on a file would take more memory than there is, before any is taken.
 
     Args:
-        path: Of the file.
-        taken: Bytes.
-        doing: What takes them, such as "reading its 13300 x 13300 pixels".
-        advice: What to do instead.
+        path:
+            Of the file.
+        taken:
+            Bytes.
+        doing:
+            What takes them, such as "reading its 13300 x 13300 pixels".
+        advice:
+            What to do instead.
     """
     free = available_bytes()
     if free is not None and taken > free:
@@ -75,9 +81,12 @@ def read_arrays(
     refused before it is unpacked.
 
     Args:
-        path: Of the file.
-        content: Of the file, where it is known already.
-        names: Only these, where they are there; default all.
+        path:
+            Of the file.
+        content:
+            Of the file, where it is known already.
+        names:
+            Only these, where they are there; default all.
 
     Raises:
         ValueError: It is damaged, of another kind, or too large; the message names it.

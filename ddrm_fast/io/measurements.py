@@ -25,18 +25,30 @@ class StoredMeasurement:
     """A measurement y = H x + sigma_y n of one picture.
 
     Attributes:
-        y: float32, in the operator's layout without the batch dimension.
-        task: Name of the degradation.
-        parameters: Its numbers and words, plain JSON values.
-        arrays: Its tensors by name (mask, kernel, kept indices ...).
-        sigma_y: Noise level in the unit of y.
-        image_shape: (C, H, W) that the operator works on.
-        crop: (H, W) of the picture, at the top left of that; the rest is padding.
-        alpha: Opacity of the picture, (H, W), or None.
-        bits: Per channel of the picture's file.
-        icc: Its colour profile, or None.
-        exif, xmp, dpi: What else its file said; see :class:`ddrm_fast.io.metadata.Metadata`.
-        sha256: Digest of the file, hex; empty before it was written.
+        y:
+            float32, in the operator's layout without the batch dimension.
+        task:
+            Name of the degradation.
+        parameters:
+            Its numbers and words, plain JSON values.
+        arrays:
+            Its tensors by name (mask, kernel, kept indices ...).
+        sigma_y:
+            Noise level in the unit of y.
+        image_shape:
+            (C, H, W) that the operator works on.
+        crop:
+            (H, W) of the picture, at the top left of that; the rest is padding.
+        alpha:
+            Opacity of the picture, (H, W), or None.
+        bits:
+            Per channel of the picture's file.
+        icc:
+            Its colour profile, or None.
+        exif, xmp, dpi:
+            What else its file said; see :class:`ddrm_fast.io.metadata.Metadata`.
+        sha256:
+            Digest of the file, hex; empty before it was written.
     """
 
     y: Tensor

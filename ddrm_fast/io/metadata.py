@@ -28,10 +28,14 @@ class Metadata:
     """What a picture file says beside its pixels.
 
     Attributes:
-        icc: Colour profile, or None.
-        exif: As EXIF has it, begun with ``Exif\\0\\0``, for an upright picture; or None.
-        xmp: XMP packet, for an upright picture, or None.
-        dpi: Dots per inch, (x, y), or None.
+        icc:
+            Colour profile, or None.
+        exif:
+            As EXIF has it, begun with ``Exif\\0\\0``, for an upright picture; or None.
+        xmp:
+            XMP packet, for an upright picture, or None.
+        dpi:
+            Dots per inch, (x, y), or None.
     """
 
     icc: bytes | None = None

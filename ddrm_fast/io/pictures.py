@@ -26,13 +26,20 @@ class Picture:
     """A picture and what has to survive its restoration.
 
     Attributes:
-        pixels: float32 (1 or 3, H, W) in [0, 1], as encoded in the file (not linear light), upright.
-        alpha: Opacity, float32 (H, W) in [0, 1], or None.
-        bits: Per channel in the file: 8 or 16.
-        icc: Colour profile, of grey or RGB as the pixels are, or None.
-        sha256: Digest of the file, hex.
-        exif, xmp, dpi: See :class:`ddrm_fast.io.metadata.Metadata`.
-        tables: Quantisation tables of a JPEG file; see :class:`ddrm_fast.io.decode.Decoded`.
+        pixels:
+            float32 (1 or 3, H, W) in [0, 1], as encoded in the file (not linear light), upright.
+        alpha:
+            Opacity, float32 (H, W) in [0, 1], or None.
+        bits:
+            Per channel in the file: 8 or 16.
+        icc:
+            Colour profile, of grey or RGB as the pixels are, or None.
+        sha256:
+            Digest of the file, hex.
+        exif, xmp, dpi:
+            See :class:`ddrm_fast.io.metadata.Metadata`.
+        tables:
+            Quantisation tables of a JPEG file; see :class:`ddrm_fast.io.decode.Decoded`.
     """
 
     pixels: Tensor
@@ -115,9 +122,12 @@ def write_picture(path: str | Path, picture: Picture, quality: int | None = None
     """Write a picture in the format of the suffix, with its alpha, profile and words; atomically.
 
     Args:
-        path: With a suffix of ``ddrm_fast.io.encode.FORMATS``.
-        picture: What is written; as deep as it says where the format can.
-        quality: Of formats with loss, 1 to 100; default theirs, see :mod:`ddrm_fast.io.encode`.
+        path:
+            With a suffix of ``ddrm_fast.io.encode.FORMATS``.
+        picture:
+            What is written; as deep as it says where the format can.
+        quality:
+            Of formats with loss, 1 to 100; default theirs, see :mod:`ddrm_fast.io.encode`.
 
     Raises:
         ValueError: The suffix is unknown, or the picture is larger than the format allows.

@@ -27,8 +27,10 @@ class Panel:
     """One picture of a sheet.
 
     Attributes:
-        pixels: (1 or 3, H, W) in [0, 1].
-        label: What stands above it; lines separated by newlines.
+        pixels:
+            (1 or 3, H, W) in [0, 1].
+        label:
+            What stands above it; lines separated by newlines.
     """
 
     pixels: Tensor
@@ -39,8 +41,10 @@ def heat(values: Tensor, white: float) -> Tensor:
     """Colours of a map of numbers, (3, H, W) in [0, 1].
 
     Args:
-        values: (H, W), >= 0.
-        white: The value that gets the brightest colour, > 0; larger ones get it too.
+        values:
+            (H, W), >= 0.
+        white:
+            The value that gets the brightest colour, > 0; larger ones get it too.
     """
     palette = torch.tensor(_HEAT, dtype=torch.float32) / 255
     place = (values.float() / white).clamp(0, 1) * (len(palette) - 1)

@@ -32,15 +32,22 @@ class TiffPicture:
     not multiplied into the colours. What cannot be brought to that is refused with the name of its tag.
 
     Args:
-        source: Path of a file, or its content.
+        source:
+            Path of a file, or its content.
 
     Attributes:
-        size: (H, W), upright.
-        channels, alpha: 1 or 3, and whether opacity follows them.
-        dtype: "uint8", "uint16" or "float32" in [0, 1].
-        block: Rows and columns of a block, upright.
-        icc, xmp, dpi: Colour profile, XMP packet, dots per inch (x, y), or None.
-        notes: What is left out or converted, to be said.
+        size:
+            (H, W), upright.
+        channels, alpha:
+            1 or 3, and whether opacity follows them.
+        dtype:
+            "uint8", "uint16" or "float32" in [0, 1].
+        block:
+            Rows and columns of a block, upright.
+        icc, xmp, dpi:
+            Colour profile, XMP packet, dots per inch (x, y), or None.
+        notes:
+            What is left out or converted, to be said.
 
     Raises:
         ValueError: A tag has a value that is not read; the message names tag and value.
@@ -193,7 +200,8 @@ class TiffPicture:
         """The pixels of a block of :meth:`edges`, (rows, columns, channels and alpha).
 
         Args:
-            block: (top, left, height, width), upright.
+            block:
+                (top, left, height, width), upright.
 
         Raises:
             Exception: They cannot be decoded: whatever the decoder raises.

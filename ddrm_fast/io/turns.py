@@ -11,8 +11,10 @@ class Turn(NamedTuple):
     """How stored pixels become upright: rows and columns exchanged first, then mirrored.
 
     Attributes:
-        exchange: Rows become columns.
-        rows, columns: Their order is reversed, after that.
+        exchange:
+            Rows become columns.
+        rows, columns:
+            Their order is reversed, after that.
     """
 
     exchange: bool = False
@@ -34,8 +36,10 @@ class Turn(NamedTuple):
         """Where a region (top, left, height, width) of the upright picture is stored.
 
         Args:
-            region: In the upright picture.
-            size: (H, W) of the upright picture.
+            region:
+                In the upright picture.
+            size:
+                (H, W) of the upright picture.
         """
         top, left, height, width = region
         top = size[0] - top - height if self.rows else top

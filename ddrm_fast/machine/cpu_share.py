@@ -20,8 +20,10 @@ class CpuShare:
         """Start to watch.
 
         Args:
-            most: Largest number of threads, 1 or more.
-            interval: Seconds between two looks.
+            most:
+                Largest number of threads, 1 or more.
+            interval:
+                Seconds between two looks.
 
         Raises:
             ValueError: most is below 1.

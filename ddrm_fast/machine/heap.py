@@ -30,7 +30,8 @@ def kept_memory(give_back: bool = False) -> Iterator[None]:
     not glibc, or where its thresholds were chosen in the environment.
 
     Args:
-        give_back: At the end return to the system what is free then, as after large pictures.
+        give_back:
+            At the end return to the system what is free then, as after large pictures.
     """
     global _users, _gives_back
     library = _glibc()

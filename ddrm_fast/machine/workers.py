@@ -36,9 +36,12 @@ class Layout:
     """How a machine or cluster is shared out.
 
     Attributes:
-        workers: Number of actors.
-        threads: CPU threads of each.
-        gpus: GPUs of each: 0 or 1.
+        workers:
+            Number of actors.
+        threads:
+            CPU threads of each.
+        gpus:
+            GPUs of each: 0 or 1.
     """
 
     workers: int
@@ -58,9 +61,11 @@ def connect(address: str = LOCAL, quiet: bool = False) -> Callable[[], None]:
     """Start Ray on this machine, or join a cluster.
 
     Args:
-        address: "local", or that of a running cluster: "auto", HOST:PORT, ray://HOST:PORT. Where this
+        address:
+            "local", or that of a running cluster: "auto", HOST:PORT, ray://HOST:PORT. Where this
             process is connected already, that connection is used.
-        quiet: Do not repeat what workers print.
+        quiet:
+            Do not repeat what workers print.
 
     Returns:
         What undoes it.
@@ -132,9 +137,12 @@ def layout(workers: int | None = None, threads: int | None = None, use_gpus: boo
     """A worker per GPU where there are any, else at most eight per machine that share its cores.
 
     Args:
-        workers: Number of workers, or None.
-        threads: Threads of each, or None: its share of the cores.
-        use_gpus: False: workers of cores alone.
+        workers:
+            Number of workers, or None.
+        threads:
+            Threads of each, or None: its share of the cores.
+        use_gpus:
+            False: workers of cores alone.
 
     Raises:
         ValueError: One worker would want more cores than any machine has.
@@ -160,9 +168,12 @@ class Pool:
     twice on one must do no harm: a worker may die between finishing and saying so.
 
     Args:
-        make: ``make() -> work``, called once in each worker; ``work(item) -> result``.
-        layout: From :func:`layout`.
-        tries: Times that an item is started before it is given up.
+        make:
+            ``make() -> work``, called once in each worker; ``work(item) -> result``.
+        layout:
+            From :func:`layout`.
+        tries:
+            Times that an item is started before it is given up.
 
     Raises:
         ValueError: tries or the number of workers is below 1.
@@ -207,7 +218,8 @@ class Pool:
         """Work on all items, in any order.
 
         Args:
-            items: What to work on; sent to the workers.
+            items:
+                What to work on; sent to the workers.
 
         Yields:
             (index of an item, its result or :class:`Lost`), as they are finished.

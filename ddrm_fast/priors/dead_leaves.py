@@ -23,11 +23,16 @@ class DeadLeavesConfig:
     """What the pictures look like.
 
     Attributes:
-        size: Side of a picture in pixels.
-        oversampling: Shapes are drawn at this multiple of the size and averaged down.
-        smallest: Smallest shape radius in pixels of the finished picture.
-        largest: Largest shape radius as a fraction of the side.
-        layers: Mean number of shapes that cover a pixel.
+        size:
+            Side of a picture in pixels.
+        oversampling:
+            Shapes are drawn at this multiple of the size and averaged down.
+        smallest:
+            Smallest shape radius in pixels of the finished picture.
+        largest:
+            Largest shape radius as a fraction of the side.
+        layers:
+            Mean number of shapes that cover a pixel.
     """
 
     size: int = 256
@@ -54,9 +59,12 @@ def dead_leaves(seed: int, index: int = 0, config: DeadLeavesConfig | None = Non
     """Draw one picture.
 
     Args:
-        seed: Seed of the collection, 0 or more.
-        index: Which picture of the collection, 0 or more.
-        config: Look of the picture.
+        seed:
+            Seed of the collection, 0 or more.
+        index:
+            Which picture of the collection, 0 or more.
+        config:
+            Look of the picture.
 
     Returns:
         uint8 array (size, size, 3), the same for the same arguments.

@@ -113,8 +113,10 @@ def kept_leaves(
     """Draw dead leaves, or read them from the file where an earlier run left them.
 
     Args:
-        seed, count, config, workers: See :func:`make_leaves`.
-        cache: Folder where they are kept, so that a resumed run need not draw them.
+        seed, count, config, workers:
+            See :func:`make_leaves`.
+        cache:
+            Folder where they are kept, so that a resumed run need not draw them.
     """
     if cache is None or not count:
         return make_leaves(seed, count, config, workers)

@@ -18,8 +18,10 @@ class Box:
     """Some rows and columns of a stage's grid.
 
     Args:
-        size: (rows, columns) of the grid.
-        rows, columns: (first, one after the last).
+        size:
+            (rows, columns) of the grid.
+        rows, columns:
+            (first, one after the last).
     """
 
     size: tuple[int, int]
@@ -51,11 +53,15 @@ def in_tiles(
     """What ``compute`` gives for a whole grid, computed in tiles.
 
     Args:
-        size: (rows, columns) of the grid, even where there is more than one tile.
-        side: Of a tile, roughly; None: one tile.
-        reach: How far what `compute` gives at a place depends on other places.
-        compute: Outputs (B, C, h, w) for a part of the grid, of the part's resolution or of a half, twice
-            ... of it; beyond the part's edges are zeros, as in a padded convolution.
+        size:
+            (rows, columns) of the grid, even where there is more than one tile.
+        side:
+            Of a tile, roughly; None: one tile.
+        reach:
+            How far what `compute` gives at a place depends on other places.
+        compute:
+            Outputs (B, C, h, w) for a part of the grid, of the part's resolution or of a half,
+            twice ... of it; beyond the part's edges are zeros, as in a padded convolution.
 
     Returns:
         The outputs for the whole grid.

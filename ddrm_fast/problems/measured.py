@@ -31,16 +31,26 @@ class Measured:
     """A measurement with its operator and noise level, and what a restored picture inherits from it.
 
     Attributes:
-        y: Batch 1, in the operator's layout.
-        operator: The degradation.
-        sigma_y: Noise level in the unit of y.
-        sigma_from: "given", "estimated" or "stored".
-        image_shape: (C, H, W) that the operator works on.
-        crop: (H, W) of the result at the top left of that.
-        like: Alpha, depth and profile of the results.
-        preview: The measurement as a picture (C, h, w), to look at.
-        record: What defines the measurement, as JSON values.
-        margin: Rows and columns by which a blurred picture still has to be continued.
+        y:
+            Batch 1, in the operator's layout.
+        operator:
+            The degradation.
+        sigma_y:
+            Noise level in the unit of y.
+        sigma_from:
+            "given", "estimated" or "stored".
+        image_shape:
+            (C, H, W) that the operator works on.
+        crop:
+            (H, W) of the result at the top left of that.
+        like:
+            Alpha, depth and profile of the results.
+        preview:
+            The measurement as a picture (C, h, w), to look at.
+        record:
+            What defines the measurement, as JSON values.
+        margin:
+            Rows and columns by which a blurred picture still has to be continued.
     """
 
     y: Tensor

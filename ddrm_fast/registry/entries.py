@@ -138,7 +138,8 @@ class Registry(Mapping[str, E], Generic[E]):
     """Entries by name, in the order in which they were registered.
 
     Args:
-        kind: What they are, for messages: the name of the argument that takes one.
+        kind:
+            What they are, for messages: the name of the argument that takes one.
     """
 
     def __init__(self, kind: str) -> None:

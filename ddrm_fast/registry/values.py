@@ -87,7 +87,8 @@ def numbers(name: str, text: str, example: str) -> tuple[int, ...]:
     """Whole numbers between commas.
 
     Args:
-        example: For the message.
+        example:
+            For the message.
     """
     try:
         return tuple(int(word) for word in text.split(",") if word)

@@ -108,7 +108,8 @@ class DDPMUNet(nn.Module):
         """Random weights.
 
         Args:
-            config: Shape of the network.
+            config:
+                Shape of the network.
         """
         super().__init__()
         self.config = config
@@ -151,8 +152,10 @@ class DDPMUNet(nn.Module):
         """The network's output.
 
         Args:
-            x: x_t (B, C, H, W) in [-1, 1] plus noise; sides divisible by 2^(levels - 1).
-            t: Timesteps [B].
+            x:
+                x_t (B, C, H, W) in [-1, 1] plus noise; sides divisible by 2^(levels - 1).
+            t:
+                Timesteps [B].
 
         Raises:
             ValueError: A side does not fit.

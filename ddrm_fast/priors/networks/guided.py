@@ -238,7 +238,8 @@ class GuidedUNet(_Encoder):
         """Random weights.
 
         Args:
-            config: Shape of the network.
+            config:
+                Shape of the network.
         """
         super().__init__(config)
         if config.num_classes is not None:
@@ -266,9 +267,12 @@ class GuidedUNet(_Encoder):
         """The network's output.
 
         Args:
-            x: x_t (B, C, H, W) in [-1, 1] plus noise; sides divisible by 2^(levels - 1).
-            t: Timesteps [B].
-            labels: Classes [B], for a conditional network and only for that.
+            x:
+                x_t (B, C, H, W) in [-1, 1] plus noise; sides divisible by 2^(levels - 1).
+            t:
+                Timesteps [B].
+            labels:
+                Classes [B], for a conditional network and only for that.
 
         Raises:
             ValueError: Labels are missing, or there is no use for them; a side does not fit.
@@ -322,7 +326,8 @@ class GuidedClassifier(_Encoder):
         """Random weights.
 
         Args:
-            config: Shape of the network; `out_channels` is the number of classes.
+            config:
+                Shape of the network; `out_channels` is the number of classes.
 
         Raises:
             ValueError: The pool is unknown, or needs an image size or a head width that is not there.
@@ -353,8 +358,10 @@ class GuidedClassifier(_Encoder):
         """Logits [B, classes].
 
         Args:
-            x: x_t (B, C, H, W).
-            t: Timesteps [B].
+            x:
+                x_t (B, C, H, W).
+            t:
+                Timesteps [B].
 
         Raises:
             ValueError: The pictures do not have the size that attention pooling was made for.
