@@ -63,7 +63,7 @@ class Pictures:
         for block in self.blocks:
             digest.update(repr(block.shape).encode())
             for start in range(0, len(block), 1024):
-                digest.update(np.ascontiguousarray(block[start : start + 1024]))
+                digest.update(np.ascontiguousarray(block[start : start + 1024]).data)
         if self.labels is not None:
             digest.update(self.labels.astype(np.int64).tobytes())
         return digest.hexdigest()
@@ -151,7 +151,7 @@ def load_pictures(
                 path, size, channels, num_classes is not None, limit, result
             )
         result.blocks.append(block)
-        if found is not None:
+        if found is not None and num_classes is not None:
             labels.append(_checked(found, num_classes, path))
     if leaves:
         packed = kept_leaves(seed, leaves, DeadLeavesConfig(size=size), workers, cache)
@@ -224,7 +224,7 @@ def _read_array(
     labels = None
     if path.suffix.lower() == ".npy":
         with foreign(path, "not readable as an array"):
-            pixels = np.lib.format.open_memmap(path, mode="r")
+            pixels: np.ndarray = np.lib.format.open_memmap(path, mode="r")
     else:
         file = read_arrays(path, names=[name for names in _NAMES for name in names])
         named = [next((n for n in names if n in file), None) for names in _NAMES]

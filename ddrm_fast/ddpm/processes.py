@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +36,7 @@ class OneProcess:
         """The network as the training step calls it."""
         return model
 
-    def no_sync(self, model: nn.Module) -> AbstractContextManager:
+    def no_sync(self, model: nn.Module) -> AbstractContextManager[Any]:
         """A context in which gradients add up without being exchanged."""
         return nullcontext()
 
@@ -81,7 +82,7 @@ class Accelerated(OneProcess):
     def prepare(self, model: nn.Module) -> nn.Module:
         return self.accelerator.prepare_model(model)
 
-    def no_sync(self, model: nn.Module) -> AbstractContextManager:
+    def no_sync(self, model: nn.Module) -> AbstractContextManager[Any]:
         return self.accelerator.no_sync(model)
 
     def mean(self, x: Tensor) -> Tensor:

@@ -58,7 +58,8 @@ def accelerated(
         faster.arrange(channels_last)
     if compile:
         mode = compile if isinstance(compile, str) else None
-        if isinstance(prior, DenoiserPrior):  # whose ways to call the network are two
+        # (whose ways to call the network are two)
+        if isinstance(prior, DenoiserPrior) and isinstance(faster, DenoiserPrior):
             faster.denoiser, faster.network = _Compiled(prior.denoiser, mode), faster._clean
         else:
             faster.network = _Compiled(prior.network, mode)
@@ -80,5 +81,5 @@ class _Compiled:
             self._compiled = torch.compile(self.run, mode=self.mode, dynamic=False)
         return self._compiled(*arguments)
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_compiled": None}

@@ -17,6 +17,8 @@ import numpy as np
 
 _CHUNK = 1 << 20
 
+Shapes = dict[str, np.ndarray]  # a number of each shape, by the name of what it says
+
 
 @dataclass(frozen=True)
 class DeadLeavesConfig:
@@ -86,7 +88,7 @@ def dead_leaves(seed: int, index: int = 0, config: DeadLeavesConfig | None = Non
     return np.rint(np.clip(picture, 0.0, 1.0) * 255.0).astype(np.uint8)
 
 
-def _draw_shapes(rng: np.random.Generator, config: DeadLeavesConfig, side: int) -> dict:
+def _draw_shapes(rng: np.random.Generator, config: DeadLeavesConfig, side: int) -> Shapes:
     """Numbers of every shape of one picture, in order of depth (the last lies on top)."""
     low = config.smallest * config.oversampling * float(np.exp(rng.uniform(0.0, 2.2)))
     high = config.largest * side
@@ -125,7 +127,7 @@ def _power_law(
     return (low**power + u * (high**power - low**power)) ** (1.0 / power)
 
 
-def _uppermost(shapes: dict, side: int) -> np.ndarray:
+def _uppermost(shapes: Shapes, side: int) -> np.ndarray:
     """Index of the uppermost shape at every pixel, int32 (side * side,); -1 where there is none."""
     depth = np.full(side * side, -1, np.int32)
     extent = shapes["radius"] * np.maximum(shapes["stretch"], 1 / shapes["stretch"]) * 1.42
@@ -142,7 +144,7 @@ def _uppermost(shapes: dict, side: int) -> np.ndarray:
     return depth
 
 
-def _stamp(depth: np.ndarray, chosen: np.ndarray, shapes: dict, reach: int, side: int) -> None:
+def _stamp(depth: np.ndarray, chosen: np.ndarray, shapes: Shapes, reach: int, side: int) -> None:
     """Enter the chosen shapes, in increasing order of depth, into the depth map."""
     own = {name: values[chosen].astype(np.float32) for name, values in shapes.items()}
     if 2 * reach + 1 >= side:
@@ -171,25 +173,25 @@ def _stamp(depth: np.ndarray, chosen: np.ndarray, shapes: dict, reach: int, side
     np.maximum(depth, winners, out=depth)
 
 
-def _in_disc(u: np.ndarray, v: np.ndarray, part: dict) -> np.ndarray:
+def _in_disc(u: np.ndarray, v: np.ndarray, part: Shapes) -> np.ndarray:
     return u * u + v * v <= 1
 
 
-def _in_box(u: np.ndarray, v: np.ndarray, part: dict) -> np.ndarray:
+def _in_box(u: np.ndarray, v: np.ndarray, part: Shapes) -> np.ndarray:
     return np.maximum(np.abs(u), np.abs(v)) <= 0.9
 
 
-def _in_diamond(u: np.ndarray, v: np.ndarray, part: dict) -> np.ndarray:
+def _in_diamond(u: np.ndarray, v: np.ndarray, part: Shapes) -> np.ndarray:
     """Triangles and cut diamonds: three half planes."""
     return (np.abs(u) + v <= 1) & (v >= part["wobble"] * 2 - 0.9)
 
 
-def _in_blob(u: np.ndarray, v: np.ndarray, part: dict) -> np.ndarray:
+def _in_blob(u: np.ndarray, v: np.ndarray, part: Shapes) -> np.ndarray:
     edge = 1 + part["wobble"] * np.cos(part["lobes"] * np.arctan2(v, u) + part["phase"])
     return u * u + v * v <= edge * edge
 
 
-def _shade(rng: np.random.Generator, depth: np.ndarray, shapes: dict, side: int) -> np.ndarray:
+def _shade(rng: np.random.Generator, depth: np.ndarray, shapes: Shapes, side: int) -> np.ndarray:
     """Colour every pixel from its shape: float32 (side, side, 3), about 0 to 1."""
     visible, label = np.unique(depth, return_inverse=True)
     label = label.reshape(side, side)
@@ -202,13 +204,13 @@ def _shade(rng: np.random.Generator, depth: np.ndarray, shapes: dict, side: int)
 
     strength = rng.exponential(0.1, count) * (rng.random(count) < 0.7)
     tilt = rng.uniform(0, 2 * np.pi, count)
-    light = np.float32(strength * np.cos(tilt))[label] * dx
-    light += np.float32(strength * np.sin(tilt))[label] * dy
-    bulge = np.float32(rng.exponential(0.08, count) * (rng.random(count) < 0.4))
+    light = _single(strength * np.cos(tilt))[label] * dx
+    light += _single(strength * np.sin(tilt))[label] * dy
+    bulge = _single(rng.exponential(0.08, count) * (rng.random(count) < 0.4))
     light -= bulge[label] * np.minimum(dx * dx + dy * dy, 2.0)
 
     textured = rng.random(count) < rng.uniform(0.3, 0.9)
-    contrast = np.float32(np.minimum(rng.exponential(0.08, count), 0.35) * textured)
+    contrast = _single(np.minimum(rng.exponential(0.08, count), 0.35) * textured)
     pick = rng.integers(0, 3, count)
     texture = np.zeros((side, side), np.float32)
     for kind in range(2):
@@ -218,11 +220,11 @@ def _shade(rng: np.random.Generator, depth: np.ndarray, shapes: dict, side: int)
         shifted = field[
             (rows.astype(np.int64) + shift_y) % side, (columns.astype(np.int64) + shift_x) % side
         ]
-        texture += np.float32(pick == kind)[label] * shifted
-    texture += np.float32(pick == 2)[label] * _gratings(rng, label, rows, columns, count)
+        texture += _single(pick == kind)[label] * shifted
+    texture += _single(pick == 2)[label] * _gratings(rng, label, rows, columns, count)
     texture *= contrast[label]
 
-    tint = np.float32(1.0 + rng.normal(0.0, 0.3, (count, 3)))
+    tint = _single(1.0 + rng.normal(0.0, 0.3, (count, 3)))
     picture = colours[label]
     gain = 0.3 + picture.mean(axis=2, keepdims=True)
     picture = picture + gain * light[:, :, None] + gain * texture[:, :, None] * tint[label]
@@ -243,6 +245,10 @@ def _colours(rng: np.random.Generator, count: int) -> np.ndarray:
     return np.clip(colour, 0.0, 1.0).astype(np.float32)
 
 
+def _single(x: np.ndarray) -> np.ndarray:
+    return x.astype(np.float32)
+
+
 def _noise_field(rng: np.random.Generator, side: int, slope: float) -> np.ndarray:
     """Periodic Gaussian field with spectrum f^-slope, zero mean, unit variance."""
     spectrum = np.fft.rfft2(rng.standard_normal((side, side), dtype=np.float32))
@@ -260,11 +266,11 @@ def _gratings(
     """Stripes and checks: per shape a frequency, a direction, a phase and a sharpness."""
     period = np.exp(rng.uniform(np.log(5.0), np.log(60.0), count))
     angle = rng.uniform(0, 2 * np.pi, count)
-    fx = np.float32(2 * np.pi * np.cos(angle) / period)[label]
-    fy = np.float32(2 * np.pi * np.sin(angle) / period)[label]
-    phase = np.float32(rng.uniform(0, 2 * np.pi, count))[label]
-    sharpness = np.float32(np.exp(rng.uniform(0.0, 2.5, count)))[label]
-    checks = np.float32(rng.random(count) < 0.35)[label]
+    fx = _single(2 * np.pi * np.cos(angle) / period)[label]
+    fy = _single(2 * np.pi * np.sin(angle) / period)[label]
+    phase = _single(rng.uniform(0, 2 * np.pi, count))[label]
+    sharpness = _single(np.exp(rng.uniform(0.0, 2.5, count)))[label]
+    checks = _single(rng.random(count) < 0.35)[label]
     wave = np.sin(fx * columns + fy * rows + phase)
     wave = wave * (1 + checks * (np.sin(fy * columns - fx * rows) - 1))
     return np.clip(wave * sharpness, -1.0, 1.0)

@@ -57,7 +57,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def write_state(state: dict, path: Path) -> None:
+def write_state(state: dict[str, Any], path: Path) -> None:
     """Write a checkpoint in one indivisible replacement.
 
     Raises:
@@ -69,7 +69,7 @@ def write_state(state: dict, path: Path) -> None:
         file.write(buffer.getbuffer())
 
 
-def read_state(path: str | Path, kind: str) -> dict:
+def read_state(path: str | Path, kind: str) -> dict[str, Any]:
     """Read a checkpoint of which `state["format"]` is `kind`; no code in it is run.
 
     Raises:

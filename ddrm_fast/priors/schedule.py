@@ -136,11 +136,11 @@ class Schedule:
         if not sigma >= 0:
             raise ValueError(f"sigma: expected a noise level of 0 or more, got {sigma}")
         known = ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt()
-        known = known[known.isfinite()].tolist()
-        first = bisect_right(known, sigma) - 1  # the last timestep at or below this level
-        if first == len(known) - 1:
+        levels: list[float] = known[known.isfinite()].tolist()
+        first = bisect_right(levels, sigma) - 1  # the last timestep at or below this level
+        if first == len(levels) - 1:
             return float(first)
-        low, high = (known[first] if first >= 0 else 0.0), known[first + 1]
+        low, high = (levels[first] if first >= 0 else 0.0), levels[first + 1]
         if low == 0:
             return first + sigma / high
         return first + math.log(sigma / low) / math.log(high / low)
@@ -190,7 +190,7 @@ class Schedule:
         if isinstance(steps, int):
             if not 1 <= steps <= self.T:
                 raise ValueError(f"steps: expected 1 to {self.T}, got {steps}")
-            visited = list(range(0, self.T, self.T // steps))[::-1]
+            visited: list[float] = [*range(0, self.T, self.T // steps)][::-1]
         else:
             visited = self._listed(steps, lowest)
         empty = [t for t in visited[int(from_pure_noise) :] if self.abar(t) == 0]
@@ -209,8 +209,9 @@ class Schedule:
     def _listed(self, steps: Sequence[float], lowest: float | None) -> list[float]:
         """Timesteps that were given one by one, checked; whole ones are int."""
         try:
+            visited: list[float]
             if lowest is None:
-                visited = [index(t) for t in steps]
+                visited = [index(t) for t in steps]  # type: ignore[arg-type]  # refuses what is not whole
             else:
                 visited = [_whole(float(0.0 + t)) for t in steps]  # text has no sum
         except (TypeError, ValueError, OverflowError):

@@ -7,6 +7,7 @@ published files.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -91,6 +92,9 @@ class _Resampled(nn.Module):
 class _Level(nn.Module):
     """The blocks of one resolution; `attn` is empty where the level has no attention."""
 
+    downsample: _Resampled  # of a level that has one below
+    upsample: _Resampled  # of a level that has one above
+
     def __init__(self, widths: list[tuple[int, int]], embedding: int, attention: bool) -> None:
         super().__init__()
         self.block = nn.ModuleList(ResnetBlock(*pair, embedding) for pair in widths)
@@ -99,6 +103,34 @@ class _Level(nn.Module):
     def step(self, j: int, x: Tensor, embedding: Tensor) -> Tensor:
         x = self.block[j](x, embedding)
         return self.attn[j](x) if len(self.attn) else x
+
+
+def _levels(found: nn.ModuleList) -> list[_Level]:
+    return cast("list[_Level]", list(found))
+
+
+class _Embedding(nn.Module):
+    """Two layers behind the timestep's sines."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.dense = nn.ModuleList([nn.Linear(channels, width), nn.Linear(width, width)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dense[1](F.silu(self.dense[0](x)))
+
+
+class _Middle(nn.Module):
+    """The blocks at the lowest resolution."""
+
+    def __init__(self, channels: int, embedding: int) -> None:
+        super().__init__()
+        self.block_1 = ResnetBlock(channels, channels, embedding)
+        self.attn_1 = AttnBlock(channels)
+        self.block_2 = ResnetBlock(channels, channels, embedding)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        return self.block_2(self.attn_1(self.block_1(x, embedding)), embedding)
 
 
 class DDPMUNet(nn.Module):
@@ -114,8 +146,7 @@ class DDPMUNet(nn.Module):
         super().__init__()
         self.config = config
         width, levels = 4 * config.ch, len(config.ch_mult)
-        self.temb = nn.Module()
-        self.temb.dense = nn.ModuleList([nn.Linear(config.ch, width), nn.Linear(width, width)])
+        self.temb = _Embedding(config.ch, width)
         self.conv_in = nn.Conv2d(config.in_channels, config.ch, 3, padding=1)
         channels, skips = config.ch, [config.ch]
         self.down = nn.ModuleList()
@@ -130,10 +161,7 @@ class DDPMUNet(nn.Module):
                 level.downsample = _Resampled(channels, config.resamp_with_conv, down=True)
                 skips.append(channels)
             self.down.append(level)
-        self.mid = nn.Module()
-        self.mid.block_1 = ResnetBlock(channels, channels, width)
-        self.mid.attn_1 = AttnBlock(channels)
-        self.mid.block_2 = ResnetBlock(channels, channels, width)
+        self.mid = _Middle(channels, width)
         up: list[nn.Module] = []
         for i in reversed(range(levels)):
             pairs = []
@@ -167,19 +195,18 @@ class DDPMUNet(nn.Module):
             )
         dtype = self.conv_in.weight.dtype
         embedding = timestep_embedding(t, self.config.ch, cosine_first=False).to(dtype)
-        embedding = self.temb.dense[1](F.silu(self.temb.dense[0](embedding)))
+        embedding = self.temb(embedding)
         h = self.conv_in(x.to(dtype))
         outputs = [h]
-        for i, level in enumerate(self.down):
+        for i, level in enumerate(_levels(self.down)):
             for j in range(self.config.num_res_blocks):
                 h = level.step(j, h, embedding)
                 outputs.append(h)
             if i + 1 < len(self.down):
                 h = level.downsample(h)
                 outputs.append(h)
-        h = self.mid.attn_1(self.mid.block_1(h, embedding))
-        h = self.mid.block_2(h, embedding)
-        for i, level in reversed(list(enumerate(self.up))):
+        h = self.mid(h, embedding)
+        for i, level in reversed(list(enumerate(_levels(self.up)))):
             for j in range(self.config.num_res_blocks + 1):
                 h = level.step(j, torch.cat([h, outputs.pop()], dim=1), embedding)
             if i:

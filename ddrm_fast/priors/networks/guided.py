@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -167,10 +168,15 @@ class Upsample(nn.Module):
         return x if self.conv is None else self.conv(x)
 
 
+def _dtype(layer: nn.Module) -> torch.dtype:
+    return cast(Tensor, layer.weight).dtype
+
+
 class Block(nn.Sequential):
     """Layers of which some take the embedding."""
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+    # (a Sequential for the names of its weights alone)
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:  # type: ignore[override]
         for layer in self:
             x = layer(x) if isinstance(layer, nn.Conv2d) else layer(x, embedding)
         return x
@@ -292,7 +298,7 @@ class GuidedUNet(_Encoder):
             raise ValueError(
                 f"x: got sides {tuple(x.shape[-2:])}, expected multiples of {multiple}"
             )
-        dtype = self.out[-1].weight.dtype
+        dtype = _dtype(self.out[-1])
         embedding = self.embed(t, dtype)
         if labels is not None:
             embedding = embedding + self.label_emb(labels.long())
@@ -372,7 +378,7 @@ class GuidedClassifier(_Encoder):
             raise ValueError(
                 f"x: got {tuple(x.shape[-2:])} pixels, expected {size} of this classifier"
             )
-        dtype = self.time_embed[0].weight.dtype
+        dtype = _dtype(self.time_embed[0])
         h, outputs = self.encode(x.to(dtype), self.embed(t, dtype))
         if config.pool in ("spatial", "spatial_v2"):
             h = torch.cat([y.mean(dim=(2, 3)) for y in (*outputs, h)], dim=1)
