@@ -43,7 +43,7 @@ class SuperResolution(Operator):
             A block whose s is below ``rcond`` times the largest counts as not measured.
     """
 
-    parameter_names = ("factor", "weights", "mask", "rcond")
+    parameter_names: tuple[str, ...] = ("factor", "weights", "mask", "rcond")
 
     def __init__(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Self, cast
 
 import torch
 from torch import Tensor
@@ -87,15 +88,15 @@ class Separable(TransformOperator):
         s1, s2 = (s for _, s, _ in self._factors)
         self._s_grid = cut_small(s1[:, None] * s2[None], rcond)[None, None]
         self._low_rank = bool((self._s_grid == 0).any())
-        self._of_size: Callable[..., Operator] | None = None
-        self._windows: dict[tuple[int, int], Operator] = {}
+        self._of_size: Callable[..., Separable] | None = None
+        self._windows: dict[tuple[int, int], Separable] = {}
 
     @property
     def parameters(self) -> dict[str, object]:
         vertical, horizontal = self.matrices
         return {"vertical": vertical, "horizontal": horizontal, "rcond": self.rcond}
 
-    def splits(self, grid: int, margin: int, of_size: Callable[..., Operator]) -> Separable:
+    def splits(self, grid: int, margin: int, of_size: Callable[..., Separable]) -> Separable:
         """Says that windows have an operator of this kind, ``of_size(size=(h, w))``; returns itself.
 
         The filter is reflected at the edges of a window. That is exact in its inside and at edges of the
@@ -104,13 +105,13 @@ class Separable(TransformOperator):
         self.grid, self.margin, self._of_size = grid, margin, of_size
         return self
 
-    def windows(self, cuts: Cuts) -> Operator:
+    def windows(self, cuts: Cuts) -> Self:
         if self._of_size is None:
             return super().windows(cuts)
         size = (cuts.boxes[0].height, cuts.boxes[0].width)
         if size not in self._windows:
             self._windows[size] = self._of_size(size=size)
-        return self._windows[size]
+        return cast("Self", self._windows[size])
 
     @property
     def _image_size(self) -> tuple[int, int]:
@@ -254,8 +255,9 @@ def SeparableBlur(
     if boundary != "reflect":
         return operator
     margin = max(vertical.numel(), horizontal.numel()) // 2
+    # with this kernel and boundary it comes here again
     again = partial(SeparableBlur, vertical, horizontal, boundary=boundary, rcond=rcond)
-    return operator.splits(1, margin, again)
+    return operator.splits(1, margin, cast("Callable[..., Separable]", again))
 
 
 def _check_side(length: int) -> None:
