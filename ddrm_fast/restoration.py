@@ -17,6 +17,7 @@ from .operators.cuts import Box
 from .priors import Prior, load_prior
 from .problems import Gaussian, Problem
 from .problems.checks import check_finite
+from .problems.measurements import noisy
 from .problems.problem import NETWORKS
 from .samplers import (
     DDIM,
@@ -36,8 +37,6 @@ from .samplers.checks import check_labels, check_prior, check_result, check_samp
 from .samplers.drawing import usual_edits, whole_pictures
 from .samplers.fallback import FallingBack, fits_black
 from .samplers.stepper import Unmeasured
-
-_MEASUREMENT_STREAM = 2
 
 
 @dataclass
@@ -91,13 +90,7 @@ def degrade(
         raise ValueError(
             f"x: expected clean pictures in [0, 1], got {float(x.min()):.4g} to {float(x.max()):.4g}"
         )
-    levels = Gaussian.of(sigma_y, x.shape[0]).sigma_y.to(x.device, x.dtype)
-    y = operator.H(x)
-    if not y.numel():
-        return y
-    keys = ops.noise_keys(y.shape[0], seed, device=y.device)
-    noise = ops.normal(keys, 1, 1, y[0].numel(), stream=_MEASUREMENT_STREAM)
-    return y + levels.view(-1, *[1] * (y.dim() - 1)) * noise.to(y.dtype).view(y.shape)
+    return noisy(x, operator, Gaussian.of(sigma_y, x.shape[0]).sigma_y, seed)
 
 
 def restore(

@@ -269,3 +269,15 @@ def test_hermitian_field_does_not_depend_on_the_batch(backend):
     keys = ops.noise_keys(4, 6)
     whole = _drawn_spectrum(keys, 3, 6, 14)
     assert torch.equal(_drawn_spectrum(keys[1:3].clone(), 3, 6, 14), whole[1:3])
+
+
+def test_streams_keep_their_numbers():
+    """Pictures and records depend on them."""
+    named = {stream.name: int(stream) for stream in ops.Stream}
+    assert named == {
+        "SAMPLING": 0, "FREE": 1, "MEASUREMENT": 2, "TRAINING": 3, "BOUND": 4, "PRIOR_VECTOR": 7,
+    }  # fmt: skip
+    keys = ops.noise_keys(1, 5)
+    free = ops.normal(keys, 1, 2, 8, stream=1)
+    assert torch.equal(ops.normal(keys, 1, 2, 8), free)
+    assert torch.equal(ops.normal(keys, 1, 2, 8, stream=ops.Stream.FREE), free)

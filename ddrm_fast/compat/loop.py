@@ -38,7 +38,8 @@ class Randomness:
         """The same noise as pixels (of an operator that works on pixels)."""
         if self.given is not None:
             return self._checked(k)
-        z = ops.normal(self.keys, *self.like.shape[1:], iteration=k + 1, stream=0)
+        shape = self.like.shape[1:]
+        z = ops.normal(self.keys, *shape, iteration=k + 1, stream=ops.Stream.SAMPLING)
         return z.to(self.like.dtype)
 
     def _checked(self, k: int) -> Tensor:

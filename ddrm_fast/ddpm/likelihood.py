@@ -17,7 +17,6 @@ from .process import Process
 from .reverse import Reverse
 
 Network = Callable[..., Tensor]
-_STREAM = 4  # of noise: apart from sampling (0), measurements (2) and training (3)
 _LEVELS = 255  # pictures have the values k / 127.5 - 1, k = 0 .. 255
 
 
@@ -175,7 +174,7 @@ def bound(
     terms, mean_square = (torch.zeros(count, process.T, dtype=torch.float64) for _ in range(2))
     for step in progress(range(process.T)):
         t = torch.full((count,), step, dtype=torch.int64, device=x0.device)
-        noise = ops.normal(keys, *x0.shape[1:], iteration=step, stream=_STREAM)
+        noise = ops.normal(keys, *x0.shape[1:], iteration=step, stream=ops.Stream.BOUND)
         # the posterior belongs to the state that the network saw, to the last bit
         x_t = process.diffuse(x0, t, noise.double()).float()
         out = network(x_t, t.float()) if labels is None else network(x_t, t.float(), labels)

@@ -23,7 +23,6 @@ from .networks import build_network
 from .processes import OneProcess
 
 CHECKPOINT_FORMAT = "ddrm_fast.ddpm_training/1"
-_STREAM = 3  # of noise: apart from sampling (0), measurements (2) and the bound (4)
 _PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -101,7 +100,7 @@ class Trainer:
             labels = torch.from_numpy(np.where(dropped, config.num_classes, chosen))
             labels = labels.to(self.device)
         keys = ops.noise_keys(share, config.seed, torch.tensor(places), device=self.device)
-        noise = ops.normal(keys, *x0.shape[1:], iteration=step, stream=_STREAM)
+        noise = ops.normal(keys, *x0.shape[1:], iteration=step, stream=ops.Stream.TRAINING)
         return Batch(x0.to(self.device), t.to(self.device), noise, labels)
 
     def advance(self, batch: Batch) -> None:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..ops import noise_keys, normal
+from ..ops import Stream, noise_keys, normal
 from .config import PRIOR, DiffIRConfig
 from .diffusion import Denoiser, VectorDiffusion
 from .encoder import CPEN
 from .generator import DIRformer
-
-#: stream of our noise that the first state of the prior vector is drawn from
-STREAM = 7
 
 
 def start_vectors(batch: int, seed: int | Tensor = 0, sample: int | Tensor | None = None) -> Tensor:
@@ -24,7 +21,7 @@ def start_vectors(batch: int, seed: int | Tensor = 0, sample: int | Tensor | Non
         sample: Number of the draw, one for all or int64 [B]; default 0, 1, ..., B - 1.
     """
     keys = noise_keys(batch, seed, sample)
-    return normal(keys, 1, 1, PRIOR, stream=STREAM)[:, 0, 0]
+    return normal(keys, 1, 1, PRIOR, stream=Stream.PRIOR_VECTOR)[:, 0, 0]
 
 
 class DiffIRS1(nn.Module):

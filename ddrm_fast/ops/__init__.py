@@ -18,11 +18,12 @@ from .functions import (
     predict_x0,
     spectral_step,
 )
-from .noise import Noise, noise_keys
+from .noise import Noise, Stream, noise_keys
 
 __all__ = [
     "BackendError",
     "Noise",
+    "Stream",
     "alias_step",
     "backends",
     "block_lift",

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from . import guard, library  # noqa: F401  (library registers the operations)
-from .noise import Noise
+from .noise import Noise, Stream
 from .rows import WIDTH
 
 _registered = torch.ops.ddrm_fast
@@ -370,7 +370,13 @@ def predict_x0(x_t: Tensor, out: Tensor, table: Tensor, step: Tensor) -> Tensor:
 
 
 def normal(
-    keys: Tensor, channels: int, height: int, width: int, *, iteration: int = 0, stream: int = 1
+    keys: Tensor,
+    channels: int,
+    height: int,
+    width: int,
+    *,
+    iteration: int = 0,
+    stream: int = Stream.FREE,
 ) -> Tensor:
     """White noise (B, channels, height, width) in float32, a function of keys, iteration and stream.
 
@@ -380,7 +386,7 @@ def normal(
         iteration:
             0 to 2^24 - 1.
         stream:
-            0 to 255; sampling steps draw from stream 0.
+            0 to 255; :class:`~ddrm_fast.ops.Stream` names those that the package draws from.
     """
     if not 0 <= iteration < 2**24:
         raise ValueError(f"iteration: expected 0 to 2^24 - 1, got {iteration}")

@@ -1,9 +1,31 @@
 """What a step needs to know about its noise: keys to draw it, or the noise itself."""
 
 from dataclasses import dataclass
+from enum import IntEnum, unique
 
 import torch
 from torch import Tensor
+
+
+@unique
+class Stream(IntEnum):
+    """Who draws: noise of two streams is independent, whatever else their counters share.
+
+    Pictures, checkpoints and records depend on these numbers; they never change. New ones are from 8 to 255.
+    """
+
+    #: the first state and every move of a sampler, inside the fused steps too (the kernels' own 0)
+    SAMPLING = 0
+    #: what :func:`ddrm_fast.ops.normal` draws unless told
+    FREE = 1
+    #: the noise of a measurement that :func:`ddrm_fast.degrade` makes
+    MEASUREMENT = 2
+    #: what pictures are noised with in the training of a DDPM
+    TRAINING = 3
+    #: what pictures are noised with for its variational bound
+    BOUND = 4
+    #: the first state of DiffIR's prior vector
+    PRIOR_VECTOR = 7
 
 
 @dataclass(frozen=True)

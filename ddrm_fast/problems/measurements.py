@@ -14,12 +14,10 @@ from torch import Tensor
 
 from .. import ops
 from ..io import Picture, StoredMeasurement
-from ..operators import Operator
+from ..operators import Forward, Operator
 from ..registry import TASKS, Task
 from .arrays import pad
 from .degradation import Degradation, degradation, padded_size
-
-_STREAM = 2  # of the noise; see docs/noise.md
 
 
 def measure(
@@ -74,7 +72,7 @@ def measure(
     )
 
 
-def noisy(x: Tensor, operator: Operator, sigma_y: float | Tensor, seed: int) -> Tensor:
+def noisy(x: Tensor, operator: Forward, sigma_y: float | Tensor, seed: int) -> Tensor:
     """H x + sigma_y n, unchecked; what :func:`ddrm_fast.degrade` gives.
 
     Args:
@@ -92,7 +90,7 @@ def noisy(x: Tensor, operator: Operator, sigma_y: float | Tensor, seed: int) -> 
         return y
     levels = torch.as_tensor(sigma_y, dtype=torch.float64).reshape(-1).to(y.device, x.dtype)
     keys = ops.noise_keys(y.shape[0], seed, device=y.device)
-    noise = ops.normal(keys, 1, 1, y[0].numel(), stream=_STREAM)
+    noise = ops.normal(keys, 1, 1, y[0].numel(), stream=ops.Stream.MEASUREMENT)
     return y + levels.view(-1, *[1] * (y.dim() - 1)) * noise.to(y.dtype).view(y.shape)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from ...ops import normal
+from ...ops import Stream, normal
 from ...problems import Problem
 from ..state import State
 from .edit import Edit
@@ -43,5 +43,6 @@ class LearnedNoise(Edit):
         noise = state.fused.noise
         z = noise.pixels
         if z is None:
-            z = normal(noise.keys, *x_next.shape[1:], iteration=state.fused.iteration, stream=0)
+            iteration = state.fused.iteration
+            z = normal(noise.keys, *x_next.shape[1:], iteration=iteration, stream=Stream.SAMPLING)
         return x_next.addcmul_(std, z.to(x_next.dtype))
