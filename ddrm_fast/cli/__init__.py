@@ -16,6 +16,7 @@ from typing import NoReturn
 from .. import __version__
 from ..registry import load_plugins
 from . import bench, bound, degrade, evaluate, info, restore, sample, train, train_ddpm
+from .endings import Terminated, tidy_end, warnings_in_words
 from .errors import FAILURES, one_line, speak_of
 
 COMMANDS = (restore, degrade, sample, evaluate, bound, bench, info, train, train_ddpm)
@@ -53,21 +54,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         Exit status: 0 for success, 1 for a failure that is explained on standard error,
-        130 for Ctrl-C. (Arguments that do not parse end the process with status 2.)
+        130 for Ctrl-C, 143 for SIGTERM, after what is being written is whole. (Arguments
+        that do not parse end the process with status 2.)
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong with a file, we say
     load_plugins()
     parser = build_parser()
     parsed = parser.parse_args(arguments)
     speak_of(options_of(parser, parsed.command))
     try:
-        return parsed.run(parsed)
+        with tidy_end(), warnings_in_words(parsed.command):
+            return parsed.run(parsed)
     except BrokenPipeError:  # whoever read our output has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except FAILURES as error:
         print(f"ddrm-fast {parsed.command}: {one_line(error)}", file=sys.stderr)
         return 1
+    except Terminated:
+        print(f"ddrm-fast {parsed.command}: terminated", file=sys.stderr)
+        return 143
     except KeyboardInterrupt:
         print(f"ddrm-fast {parsed.command}: interrupted", file=sys.stderr)
         return 130

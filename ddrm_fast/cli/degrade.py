@@ -6,13 +6,17 @@ import argparse
 from pathlib import Path
 
 from ..io import read_picture, write_measurement, write_picture
+from ..io.foreign import ask_for_memory
 from ..problems import measure, operator_of, shown
 from ..problems.measured import MEASUREMENT
 from ..registry import TASKS
 from . import specs
 from .folder import Stages, work_through
-from .inputs import Input, find_inputs, output_folder
+from .inputs import Input, find_inputs, options_for, output_folder
 from .tasks import add_task_options, task_options, task_table
+
+#: float32 copies of a picture that degrading and writing it make
+COPIES = 6
 
 EXAMPLE = """\
 examples:
@@ -84,7 +88,10 @@ def _degrade(
             "expected another folder for --out"
         )
     picture = read_picture(item.path)
-    stored = measure(picture, task, options, sigma_y=sigma, seed=seed)
+    doing = f"degrading its {picture.size[0]} x {picture.size[1]} pixels"
+    taken = COPIES * picture.pixels.nbytes
+    ask_for_memory(item.path, taken, doing, "cut it into tiles and degrade each")
+    stored = measure(picture, task, options_for(item, options), sigma_y=sigma, seed=seed)
     if TASKS[task].shown:
         write_picture(f"{target}.png", picture.with_pixels(shown(stored)))
     write_measurement(f"{target}{MEASUREMENT}", stored)

@@ -24,10 +24,15 @@ def one_line(error: BaseException, path: Path | None = None) -> str:
     Args:
         path: The file that was worked on; named where the message does not name it.
     """
-    text = with_options(" ".join(str(error).split())) or type(error).__name__
-    if path is not None and str(path) not in text:
-        text = f"{path}: {text}"
+    text = printable(with_options(" ".join(str(error).split())) or type(error).__name__)
+    if path is not None and printable(str(path)) not in text:
+        text = f"{printable(str(path))}: {text}"
     return text if len(text) <= 500 else text[:500] + " ..."
+
+
+def printable(text: str) -> str:
+    """Text with what is no UTF-8, as names of files may be, in backslashes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def with_options(text: str) -> str:

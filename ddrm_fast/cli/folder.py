@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from ..io import OutputError
 from ..machine.overlap import overlapped
-from .errors import FAILURES, one_line
+from .errors import FAILURES, one_line, printable
 from .inputs import Input
 
 
@@ -82,11 +82,12 @@ class Tally:
         """
         if outcome.stop:
             raise OutputError(outcome.line)
+        line = printable(outcome.line)
         if outcome.failed:
             self.failed += 1
-            tqdm.write(f"ddrm-fast {self.command}: {outcome.line}", file=sys.stderr)
+            tqdm.write(f"ddrm-fast {self.command}: {line}", file=sys.stderr)
         elif not self.quiet:
-            tqdm.write(outcome.line, file=sys.stdout)
+            tqdm.write(line, file=sys.stdout)
         self._bar.update()
 
     def status(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,10 @@ from pathlib import Path
 
 from ..io import SUFFIXES
 from ..io.blocks import ZARR
+from ..io.folders import files_in, passed_over
 from ..problems.measured import MEASUREMENT
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -100,12 +104,11 @@ def _names(files: list[tuple[Path, str]]) -> list[str]:
 
 
 def _files(folder: Path, out: Path | None, measurements: bool) -> list[Path]:
-    suffixes = SUFFIXES | {MEASUREMENT} if measurements else SUFFIXES
     paths = []
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if hidden or path.suffix.lower() not in suffixes or not path.is_file():
-            continue
+    found, others = files_in(folder, SUFFIXES | {MEASUREMENT} if measurements else SUFFIXES)
+    if others:
+        log.info("%s: %s", folder, passed_over(others))
+    for path in found:
         if out is not None and path.resolve().is_relative_to(out.resolve()):
             continue
         exact = path.with_suffix(MEASUREMENT)
@@ -115,8 +118,16 @@ def _files(folder: Path, out: Path | None, measurements: bool) -> list[Path]:
     return paths
 
 
-def partner(item: Input, truth: Path) -> Path:
-    """The clean picture that belongs to an input: a file as it is; in a folder, the same name.
+def partner(
+    item: Input, truth: Path, option: str = "--truth", more: frozenset[str] = frozenset()
+) -> Path:
+    """The picture that belongs to an input: a file as it is; in a folder, that of the same name.
+
+    Args:
+        item: The input.
+        truth: A file or a folder.
+        option: For messages.
+        more: Suffixes that count beside those of pictures.
 
     Raises:
         FileNotFoundError: There is none.
@@ -124,15 +135,31 @@ def partner(item: Input, truth: Path) -> Path:
     """
     if not truth.is_dir():
         if not truth.exists():
-            raise FileNotFoundError(f"--truth: {truth}: no such file or folder")
+            raise FileNotFoundError(f"{option}: {truth}: no such file or folder")
         return truth
     name = Path(item.name)
     stem = name.stem if name.suffix.lower() in SUFFIXES | {MEASUREMENT} else name.name
     folder = truth / name.parent
     found = folder.iterdir() if folder.is_dir() else ()
-    matches = [p for p in sorted(found) if p.stem == stem and p.suffix.lower() in SUFFIXES]
+    kinds = SUFFIXES | more
+    matches = [p for p in sorted(found) if p.stem == stem and p.suffix.lower() in kinds]
     if not matches:
-        raise FileNotFoundError(f"--truth: no picture {stem}.* in {folder}")
+        raise FileNotFoundError(f"{option}: no picture {stem}.* in {folder}")
     if len(matches) > 1:
-        raise ValueError(f"--truth: several pictures {stem}.* in {folder}")
+        raise ValueError(f"{option}: several pictures {stem}.* in {folder}")
     return matches[0]
+
+
+def options_for(item: Input, options: dict[str, str]) -> dict[str, str]:
+    """The options of a task for one input: of ``--mask DIR`` the mask that has its name.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: There are several.
+    """
+    found = dict(options)
+    for name in ("mask", "kernel", "gain"):
+        folder = Path(found[name]) if name in found else None
+        if folder is not None and folder.is_dir() and folder.suffix.lower() != ZARR:
+            found[name] = str(partner(item, folder, f"--{name}", frozenset({".npy"})))
+    return found

@@ -21,7 +21,7 @@ from ..problems.regions import Regions, by_regions, regions
 from ..registry import TASKS
 from . import cluster, results, specs
 from .folder import Stages, work_through
-from .inputs import Input, output_folder
+from .inputs import Input, options_for, output_folder
 from .large import WINDOW, Large, Sides
 from .sampling import Drawing, for_channels, read_drawing, use_machine
 
@@ -122,6 +122,7 @@ def _restore(
     if target.resolve() == item.path.resolve():
         raise ValueError(f"{target}: is the input itself; expected another --out")
     picture = BlockPicture(item.path, max(1, memory // CACHE_SHARE))
+    options = options_for(item, options)
     made, record = degradation_of(arguments.task, options, picture)
     known = made.mask if made.factor == 1 else None
     wanted = arguments.sigma in (None, "auto")
@@ -232,7 +233,13 @@ def degradation_of(
     words = options.get("mask")
     if words is None or not is_block_picture(words):
         return made, {}
-    return made, {"mask_sha256": survey(BlockPicture(words)).sha256}
+    found = survey(BlockPicture(words))
+    if found.largest < 0.5:
+        raise ValueError(
+            f"--mask: {words} measures nothing, its largest value is {found.largest:.4g}, expected white (1) "
+            "where pixels are known"
+        )
+    return made, {"mask_sha256": found.sha256}
 
 
 def _bytes(option: str, text: str) -> int:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from ..io import Picture, check_writable, read_picture, write_json
+from ..io import Picture, check_writable, encode, read_picture, write_json
 from ..problems import Measured, has_measurement, read_measured
 from ..restoration import Restoration
 from . import on_disk, results, specs
 from .cluster import add_worker_options, share_out
 from .folder import Stages, work_through
-from .inputs import Input, find_inputs, output_folder, partner
+from .inputs import Input, find_inputs, options_for, output_folder, partner
 from .large import hint
 from .sampling import Drawing, add_sampling_options, read_drawing, use_machine
 from .tasks import add_task_options, task_options, task_table
@@ -64,7 +64,8 @@ files in the output folder, for photo.png:
   photo-uncertainty.png    their standard deviation, dark 0, bright `uncertainty_bright` of the .json
   photo-sheet.png          all side by side
   photo.json               parameters, seed, versions, time, residual ||y - Hx|| / sqrt(m)
-                           (written last: without it, or with other parameters, a rerun starts over)
+                           (whole at the end only: before, or with other parameters, a rerun starts over)
+with --out better.jpg, better.jpg is the mean (of one sample, the sample), better-sample-1.jpg ... the draws
 from disk to disk, RESTORED.zarr or RESTORED.tif alone, and its record RESTORED.zarr.json
 """
 
@@ -83,7 +84,15 @@ def add(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "inputs", nargs="+", metavar="INPUT", help="pictures, .npz files of `degrade`, or folders"
     )
-    parser.add_argument("--out", default="restored", metavar="DIR", help="(restored)")
+    parser.add_argument(
+        "--out", default="restored", metavar="DIR",
+        help="(restored); of one input also the name of the result, such as better.jpg",
+    )  # fmt: skip
+    parser.add_argument(
+        "--format", choices=[suffix[1:] for suffix in encode.FORMATS],
+        help="of restored pictures (png); png and tif keep 16 bits and transparency",
+    )  # fmt: skip
+    parser.add_argument("--quality", metavar="N", help="of jpg, webp, avif: 1 to 100 (95, 90, 85)")
     add_task_options(parser, required=False)
     parser.add_argument(
         "--sigma", metavar="S",
@@ -113,8 +122,14 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.precision = read_drawing(arguments, "cpu").prior.precision_on()
     if on_disk.concerns(arguments):
         return on_disk.run(arguments, options)
-    out = output_folder(arguments.out)
+    kind = kind_of(arguments)
+    out = None if kind.named else output_folder(arguments.out)
     inputs = find_inputs(arguments.inputs, out, measurements=True)
+    if kind.named and (len(inputs) > 1 or Path(arguments.inputs[0]).is_dir()):
+        raise ValueError(
+            f"--out: got {arguments.out!r}, which ends in {kind.suffix}; expected a folder for the results "
+            f"of {len(inputs)} inputs"
+        )
     if (
         len(inputs) > 1
         and arguments.task is None
@@ -145,6 +160,7 @@ class _Work:
 
     item: Input
     target: Path
+    kind: results.Kind
     job: Measured
     drawing: Drawing
     truth: Picture | None
@@ -159,8 +175,9 @@ def _read(
     item: Input, options: dict[str, str], arguments: argparse.Namespace, drawing: Drawing
 ) -> _Work | str:
     """What there is to do for an input; what to print where it is done already."""
-    target = Path(arguments.out) / item.name
-    job = read_measured(item.path, arguments.task, options, arguments.sigma)
+    kind = kind_of(arguments)
+    target = Path(arguments.out).with_suffix("") if kind.named else Path(arguments.out) / item.name
+    job = read_measured(item.path, arguments.task, options_for(item, options), arguments.sigma)
     drawing = drawing.for_task(job.record["task"])
     truth = _truth(item, arguments.truth, job)
     parameters = {
@@ -168,13 +185,38 @@ def _read(
         "truth": None if truth is None else truth.sha256,
         "sigma": arguments.sigma,
         "arrays": arguments.arrays,
+        **({} if kind == results.Kind() else asdict(kind)),
         **drawing.settings(),
     }
     earlier = results.earlier(target)
     if results.finished(earlier, target, parameters):
         return f"{item.path} -> {target}*  is finished already"
-    check_writable(f"{target}.json")
-    return _Work(item, target, job, drawing, truth, parameters, earlier)
+    result = target.with_name(f"{target.name}{kind.suffix}")
+    if kind.named and result.exists() and (earlier is None or result.name not in earlier["files"]):
+        raise ValueError(f"--out: {result} is there and is no result of `ddrm-fast restore`")
+    check_writable(f"{target}-uncertainty.png")  # the longest name
+    return _Work(item, target, kind, job, drawing, truth, parameters, earlier)
+
+
+def kind_of(arguments: argparse.Namespace) -> results.Kind:
+    """How results are written, as ``--format``, ``--quality`` and the suffix of ``--out`` say.
+
+    Raises:
+        ValueError: They do not fit together.
+    """
+    out = Path(arguments.out)
+    named = out.suffix.lower() in encode.FORMATS and not out.is_dir()
+    suffix = out.suffix.lower() if named else f".{arguments.format or 'png'}"
+    if named and arguments.format is not None and f".{arguments.format}" != suffix:
+        raise ValueError(
+            f"--format: got {arguments.format}, but --out is {out}; leave out one of them"
+        )
+    quality = None
+    if arguments.quality is not None:
+        quality = specs.whole("--quality", arguments.quality, 1, 100)
+        if encode.FORMATS[suffix][1] is None:
+            raise ValueError(f"--quality: {suffix} has no loss, expected none")
+    return results.Kind(suffix, quality, named)
 
 
 def _truth(item: Input, where: str | None, job: Measured) -> Picture | None:
@@ -209,9 +251,10 @@ def _draw(work: _Work) -> _Work:
 def _write(work: _Work, arrays: bool) -> str:
     """Write the files of one input; what to print."""
     target, job, result, truth = work.target, work.job, work.result, work.truth
-    results.clear(work.earlier, target)
     found = results.measure(job, result, truth)
-    files = results.write(target, job, result, truth, found, arrays)
+    files = results.names(target, len(result.samples), arrays, work.kind)
+    results.begin(work.earlier, target, work.parameters, files)
+    results.write(target, job, result, truth, found, arrays, work.kind)
     record = {
         "format": results.FORMAT,
         "parameters": work.parameters,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import platform
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -15,7 +16,16 @@ import torch
 import ddrm_fast
 
 from ..evaluation import metrics
-from ..io import OutputError, Panel, Picture, heat, sheet, write_atomically, write_picture
+from ..io import (
+    OutputError,
+    Panel,
+    Picture,
+    heat,
+    sheet,
+    write_atomically,
+    write_json,
+    write_picture,
+)
 from ..io.files import reason
 from ..ops.dispatch import choose
 from ..problems import Measured
@@ -45,23 +55,68 @@ def earlier(target: Path) -> dict | None:
 
 def finished(record: dict | None, target: Path, parameters: dict) -> bool:
     """Whether a record is of these parameters and all its files are there."""
-    if record is None or record.get("parameters") != json.loads(json.dumps(parameters)):
+    if (
+        record is None
+        or record.get("unfinished")
+        or record.get("parameters") != json.loads(json.dumps(parameters))
+    ):
         return False
     return all((target.parent / str(name)).exists() for name in record["files"])
 
 
-def clear(record: dict | None, target: Path) -> None:
-    """Remove the files of an earlier run with other parameters, the record first."""
-    if record is None:
-        return
+def begin(record: dict | None, target: Path, parameters: dict, files: list[str]) -> None:
+    """Remove the files of an earlier run, and say first which ones there will be.
+
+    The record that says so is of an unfinished run: one that is killed leaves nothing that a later run does
+    not know for its own.
+
+    Args:
+        record: What :func:`earlier` found.
+        target: Where results go, without suffix.
+        parameters: Of this run.
+        files: Names of what it writes.
+    """
     path = Path(f"{target}.json")
+    old = [] if record is None else [str(name) for name in record["files"]]
+    old = [
+        name
+        for name in old
+        if name.startswith((f"{target.name}-", f"{target.name}.")) and "/" not in name
+    ]
+    known = sorted({*old, *files})
+    write_json(
+        path, {"format": FORMAT, "unfinished": True, "parameters": parameters, "files": known}
+    )
     try:
-        path.unlink(missing_ok=True)
-        for name in map(str, record["files"]):
-            if name.startswith(f"{target.name}-") and "/" not in name:
-                (target.parent / name).unlink(missing_ok=True)
+        for name in old:
+            (target.parent / name).unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{path}: cannot be replaced ({reason(error)})") from error
+
+
+def names(target: Path, count: int, arrays: bool, kind: Kind) -> list[str]:
+    """Names of the files that a run of so many samples writes, but for the record."""
+    found = [f"sample-{number}{kind.suffix}" for number in range(1, count + 1)]
+    found += [f"mean{kind.suffix}", "uncertainty.png"] if count > 1 else []
+    found = [f"{target.name}-{name}" for name in found]
+    if kind.named:  # the best estimate has the name that was asked for
+        found[count if count > 1 else 0] = f"{target.name}{kind.suffix}"
+    return found + [f"{target.name}-{name}" for name in ["sheet.png"] + ["arrays.npz"] * arrays]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How restored pictures are written.
+
+    Attributes:
+        suffix: A key of :data:`ddrm_fast.io.encode.FORMATS`.
+        quality: Of formats with loss; None: theirs.
+        named: ``--out`` names the file of the best estimate, not a folder.
+    """
+
+    suffix: str = ".png"
+    quality: int | None = None
+    named: bool = False
 
 
 def provenance(device: str = "cpu") -> dict:
@@ -114,41 +169,40 @@ def write(
     truth: Picture | None,
     found: dict,
     arrays: bool,
-) -> list[str]:
-    """Write all files but the record; their names. Adds the brightest uncertainty to ``found``."""
+    kind: Kind,
+) -> None:
+    """Write all files of :func:`names`. Adds the brightest uncertainty to ``found``."""
     height, width = job.crop
     count = len(result.samples)
-    files = []
+    files = iter(names(target, count, arrays, kind))
 
-    def path(suffix: str) -> Path:
-        files.append(f"{target.name}-{suffix}")
-        return target.with_name(files[-1])
+    def path() -> Path:
+        return target.with_name(next(files))
 
     samples = result.samples[:, 0, :, :height, :width]
     mean = result.mean[0, :, :height, :width]
-    for number, x in enumerate(samples, 1):
-        write_picture(path(f"sample-{number}.png"), job.like.with_pixels(x))
+    for x in samples:
+        write_picture(path(), job.like.with_pixels(x), kind.quality)
     quality = [f"{v} dB" for v in found["psnr"]["samples"]] if truth is not None else []
     row = [
         Panel(job.preview, f"input\nnoise {job.sigma_y:.4f} ({job.sigma_from})"),
         Panel(samples[0], f"sample 1 of {count}\n{quality[0] if quality else ''}"),
     ]
     if count > 1:
-        write_picture(path("mean.png"), job.like.with_pixels(mean))
+        write_picture(path(), job.like.with_pixels(mean), kind.quality)
         std = result.std[0, :, :height, :width].square().mean(dim=0).sqrt()
         bright = max(float(np.quantile(std.numpy(), 0.999)), 1 / 255)
         found["uncertainty_bright"] = round(bright, 6)
         colours = heat(std, bright)
-        write_picture(path("uncertainty.png"), Picture(colours))
+        write_picture(path(), Picture(colours))
         quality_of_mean = f"{found['psnr']['mean']} dB" if truth is not None else ""
         row.append(Panel(mean, f"mean of {count}\n{quality_of_mean}"))
         row.append(Panel(colours, f"uncertainty\n0 to {bright:.3f}"))
     if truth is not None:
         row.append(Panel(truth.pixels, "truth\n"))
-    sheet(path("sheet.png"), [row])
+    sheet(path(), [row])
     if arrays:
         buffer = BytesIO()
         std = result.std[0, :, :height, :width]
         np.savez(buffer, samples=samples.numpy(), mean=mean.numpy(), std=std.numpy())
-        write_atomically(path("arrays.npz"), buffer.getvalue())
-    return files
+        write_atomically(path(), buffer.getvalue())

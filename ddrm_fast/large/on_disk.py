@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -115,11 +116,13 @@ class Survey:
         sha256: Of the pixels, whatever their compression.
         lost: What was said of each block that cannot be read.
         noise: Estimated noise level, or None where it was not asked for.
+        largest: The largest pixel, 0 to 1.
     """
 
     sha256: str
     lost: list[str] = field(default_factory=list)
     noise: float | None = None
+    largest: float = 0.0
 
 
 def survey(
@@ -139,7 +142,8 @@ def survey(
         BlockError: A block cannot be read.
         ValueError: None can, or the noise of none can be estimated.
     """
-    whole, lost, levels = hashlib.sha256(), [], []
+    whole, lost, levels, largest = hashlib.sha256(), [], [], 0.0
+    white = 1 if picture.dtype == "float32" else np.iinfo(picture.dtype).max
     places = list(picture.blocks())
     chosen = set(places[:: max(1, len(places) // _SAMPLED)])
     for block in places:
@@ -154,6 +158,7 @@ def survey(
             whole.update(b"lost")
             continue
         whole.update(pixels.tobytes())
+        largest = max(largest, float(pixels.max()) / white)
         if noise and block in chosen and min(block[2:]) >= 16:
             levels.append(_noise_of(picture, block, known))
     if len(lost) == len(places):
@@ -161,7 +166,8 @@ def survey(
     levels = [level for level in levels if level is not None]
     if noise and not levels:
         raise ValueError(f"{picture.path}: its noise cannot be estimated")
-    return Survey(whole.hexdigest(), lost, statistics.median(levels) if levels else None)
+    noise_level = statistics.median(levels) if levels else None
+    return Survey(whole.hexdigest(), lost, noise_level, largest)
 
 
 def _noise_of(picture: BlockPicture, block: Block, known: MaskRegion | None) -> float | None:

@@ -5,7 +5,8 @@ What is said of a wrong one begins with the name of the argument that it was giv
 
 from __future__ import annotations
 
-from io import BytesIO
+import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,12 @@ from torch import Tensor
 
 from ..io import read_picture
 from ..io.files import read_bytes
+from ..io.foreign import read_arrays
 from ..operators import bayer_mask, gaussian_kernel, motion_kernel
 from ..registry import Kernel, Mask, Plane
 from ..registry.values import number, whole
+
+log = logging.getLogger(__name__)
 
 Size = tuple[int, int]
 
@@ -27,7 +31,8 @@ def mask(value: str | Tensor, size: Size, seed: int | None = None, name: str = "
     Args:
         value:
             A tensor of that shape, or ``FILE`` (a picture or ``.npy`` of the same size, white or 1 where
-            pixels are known), ``random:SHARE`` missing, ``box:TOP,LEFT,HEIGHT,WIDTH`` missing, in pixels, or
+            pixels are known; or with transparency where they are not, or black on transparency there),
+            ``random:SHARE`` missing, ``box:TOP,LEFT,HEIGHT,WIDTH`` missing, in pixels, or
             ``bayer:PATTERN``, the colours that a camera's sensor saw, such as ``bayer:RGGB``.
         size:
             (H, W).
@@ -37,7 +42,7 @@ def mask(value: str | Tensor, size: Size, seed: int | None = None, name: str = "
             Of the argument, for messages.
 
     Raises:
-        ValueError: It is none, does not fit the size, or may not be random.
+        ValueError: It is none, does not fit the size, may not be random, or nothing is known by it.
         FileNotFoundError: There is no such file.
     """
     if isinstance(value, Tensor):
@@ -63,7 +68,27 @@ def mask(value: str | Tensor, size: Size, seed: int | None = None, name: str = "
             return bayer_mask(height, width, rest)[0].to(torch.uint8)
         except ValueError as error:
             raise ValueError(f"{name} bayer: {error}") from None
-    return (_plane(value, size, name, Mask.WORDS) >= 0.5).to(torch.uint8)
+    plane = _plane(value, size, name, Mask.WORDS, _known_by_alpha)
+    known = (plane >= 0.5).to(torch.uint8)
+    if not known.any():
+        raise NoWhite(_without_white(value, plane, name))
+    if known.all():
+        log.warning("%s: %s leaves nothing missing, it is white throughout", name, value)
+    return known
+
+
+def _without_white(text: str, plane: Tensor, name: str) -> str:
+    """What is wrong with a mask in which nothing is known."""
+    largest = float(plane.max())
+    if largest <= 0:
+        return (
+            f"{name}: {text} measures nothing, it is black throughout; expected white where known"
+        )
+    levels = "" if Path(text).suffix.lower() == ".npy" else f", {round(largest * 255)} of 255"
+    return (
+        f"{name}: {text} measures nothing, its largest value is {largest:.4g}{levels}; expected white "
+        "(1, or 255 of 255) where pixels are known"
+    )
 
 
 def box(text: str, size: Size, name: str = "mask") -> tuple[int, int, int, int]:
@@ -161,26 +186,66 @@ def _of_size(x: Tensor, size: Size, name: str) -> Tensor:
     return x.detach().cpu()
 
 
-def _plane(text: str, size: Size | None, name: str, expected: str) -> Tensor:
-    """One plane (H, W) from a picture (the mean of its channels) or an ``.npy`` file."""
+class NoWhite(ValueError):
+    """A mask by which nothing is known."""
+
+
+def _alpha_itself(alpha: Tensor, colour: float) -> Tensor:
+    """What is drawn in one colour on transparency has the shape of its opacity."""
+    return alpha
+
+
+def _known_by_alpha(alpha: Tensor, colour: float) -> Tensor:
+    """Known pixels of a mask in one colour: white ones, or those that no black is painted over."""
+    return alpha if colour >= 0.5 else 1 - alpha
+
+
+def _plane(
+    text: str,
+    size: Size | None,
+    name: str,
+    expected: str,
+    by_alpha: Callable[[Tensor, float], Tensor] = _alpha_itself,
+) -> Tensor:
+    """One plane (H, W) from a picture (the mean of its channels) or an ``.npy`` file.
+
+    A picture in one colour whose opacity varies is the shape of its opacity, as ``by_alpha(alpha, colour)``
+    says; where both vary, nobody can say which is meant.
+    """
     path = Path(text)
     if not path.exists():
         raise FileNotFoundError(f"{name}: {text!r} is no file; expected {expected}")
     if path.suffix.lower() == ".npy":
         try:
-            array = np.load(BytesIO(read_bytes(path)), allow_pickle=False)
+            array = read_arrays(path, read_bytes(path)).get("")
+            if array is None:
+                raise ValueError("it is an archive of arrays")
             plane = torch.from_numpy(np.asarray(array, dtype=np.float64))
-        except (ValueError, TypeError, EOFError, OSError) as error:
+        except (ValueError, TypeError) as error:
             raise ValueError(f"{name}: {path} is not readable as an array ({error})") from error
         if plane.dim() != 2 or not plane.numel() or not torch.isfinite(plane).all():
             raise ValueError(
                 f"{name}: {path} holds {tuple(plane.shape)}, expected finite numbers (rows, columns)"
             )
     else:
-        plane = read_picture(path).pixels.mean(dim=0)
+        plane = _of_picture(path, name, by_alpha)
     if size is not None and tuple(plane.shape) != tuple(size):
         raise ValueError(
             f"{name}: {path} has {plane.shape[0]} x {plane.shape[1]} pixels (rows x columns), "
             f"expected the picture's {size[0]} x {size[1]}"
         )
     return plane
+
+
+def _of_picture(path: Path, name: str, by_alpha: Callable[[Tensor, float], Tensor]) -> Tensor:
+    picture = read_picture(path)
+    plane, alpha = picture.pixels.mean(dim=0), picture.alpha
+    if alpha is None or float(alpha.max() - alpha.min()) == 0:
+        return plane
+    seen = plane[alpha > 0]
+    if float(seen.max() - seen.min()) > 0.02:
+        raise ValueError(
+            f"{name}: {path} has a varying opacity (alpha) and varying colours, which of them is meant "
+            "cannot be told; save it without transparency"
+        )
+    return by_alpha(alpha, float(seen.mean()))

@@ -193,8 +193,8 @@ def _mask_of_either(value, size: Size, factor: int, seed, crop: Size, name: str)
     small = tuple(n // factor for n in size)
     try:
         known = words.mask(value, crop, seed, name)
-    except ValueError:
-        if seed is not None:
+    except ValueError as error:
+        if seed is not None or isinstance(error, words.NoWhite):
             raise
         known = words.mask(value, small, seed, name)
         known = known.repeat_interleave(factor, dim=-2).repeat_interleave(factor, dim=-1)
