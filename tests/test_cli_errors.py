@@ -61,8 +61,8 @@ BAD_ARGUMENTS = [
     (["--task", "noise", "--prior", "broken.safetensors"], "not a readable"),
     (["--task", "noise", "--out", "taken"], "cannot be written"),
     (
-        ["--task", "noise", "--out", "b.png"],
-        "--out: got 'b.png', which ends in .png; expected a fol",
+        ["--task", "noise", "--out", "b.gif"],
+        "--out: got 'b.gif', which ends in .gif; expected a fol",
     ),
     (["--task", "noise", "--out", "b.zarr"], "--out: got 'b.zarr', which ends in .zarr; expected"),
     (["--task", "noise", "--device", "cuda:99"], "--device: got 'cuda:99' ("),
@@ -158,7 +158,7 @@ def test_a_full_disk_ends_the_run(here, capsys, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     line = fails(capsys, "restore", "in", "--task", "noise", "--sigma", "0.1", *QUICK)
-    assert "No space left on device" in line and "restored/a-sample-1.png" in line
+    assert "No space left on device" in line and "restored/a.json" in line
     assert files(here / "restored") == []
     line = fails(capsys, "degrade", "in", "--task", "noise", "--quiet")
     assert "No space left on device" in line

@@ -27,7 +27,7 @@ def one_line(error: BaseException, path: Path | None = None) -> str:
     text = printable(with_options(" ".join(str(error).split())) or type(error).__name__)
     if path is not None and printable(str(path)) not in text:
         text = f"{printable(str(path))}: {text}"
-    return text if len(text) <= 500 else text[:500] + " ..."
+    return text if len(text) <= 500 else f"{text[:250]} ... {text[-240:]}"
 
 
 def printable(text: str) -> str:
