@@ -21,9 +21,11 @@ _NAMES = {
         "DenoiserPrior", "Prior", "Schedule", "classifier_free", "classifier_guidance", "load_classifier",
         "load_prior",
     ),
-    "restoration": ("Restoration", "degrade", "restore", "sample"),
+    "problems": ("Problem",),
+    "restoration": ("Restoration", "degrade", "draw", "restore", "sample"),
     "samplers": (
-        "DDIM", "DDNM", "DDNMPlus", "DDPM", "DDRM", "Hold", "ILVR", "Known", "RePaint", "StepInfo", "Travel",
+        "DDIM", "DDNM", "DDNMPlus", "DDPM", "DDRM", "DPMSolver", "Drawing", "Edit", "Heun", "Hold", "ILVR",
+        "Known", "RePaint", "State", "StepInfo", "Travel",
     ),
 }  # fmt: skip
 #: rooms, and modules that live in one, by the name that they have here
@@ -31,7 +33,7 @@ _MODULES = {
     name: name
     for name in (
         "bench", "compat", "ddpm", "evaluation", "io", "large", "machine", "operators", "ops", "priors",
-        "samplers",
+        "problems", "registry", "samplers",
     )
 } | {
     "metrics": "evaluation.metrics",
@@ -53,6 +55,8 @@ if TYPE_CHECKING:  # the same, for those who read and do not run
         operators,
         ops,
         priors,
+        problems,
+        registry,
         samplers,
     )
     from .evaluation import metrics, perceptual
@@ -68,7 +72,8 @@ if TYPE_CHECKING:  # the same, for those who read and do not run
         load_classifier,
         load_prior,
     )
-    from .restoration import Restoration, degrade, restore, sample
+    from .problems import Problem
+    from .restoration import Restoration, degrade, draw, restore, sample
     from .samplers import (
         DDIM,
         DDNM,
@@ -76,9 +81,14 @@ if TYPE_CHECKING:  # the same, for those who read and do not run
         DDRM,
         ILVR,
         DDNMPlus,
+        DPMSolver,
+        Drawing,
+        Edit,
+        Heun,
         Hold,
         Known,
         RePaint,
+        State,
         StepInfo,
         Travel,
     )
@@ -91,13 +101,19 @@ __all__ = [
     "ILVR",
     "BackendError",
     "DDNMPlus",
+    "DPMSolver",
     "DenoiserPrior",
+    "Drawing",
+    "Edit",
+    "Heun",
     "Hold",
     "Known",
     "Prior",
+    "Problem",
     "RePaint",
     "Restoration",
     "Schedule",
+    "State",
     "StepInfo",
     "Travel",
     "backends",
@@ -107,6 +123,7 @@ __all__ = [
     "compat",
     "ddpm",
     "degrade",
+    "draw",
     "evaluation",
     "io",
     "large",
@@ -118,6 +135,8 @@ __all__ = [
     "ops",
     "perceptual",
     "priors",
+    "problems",
+    "registry",
     "restore",
     "sample",
     "samplers",

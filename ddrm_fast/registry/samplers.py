@@ -96,3 +96,22 @@ SAMPLERS.register(
         restores=False,
     )
 )
+SAMPLERS.register(
+    SamplerEntry(
+        name="dpm-solver",
+        aliases=("dpmsolver", "dpm-solver++", "dpmpp-2m"),
+        summary="draws from the prior in half as many steps as ddim, each from two clean images",
+        make="ddrm_fast.samplers:DPMSolver",
+        steps=20,
+        restores=False,
+    )
+)
+SAMPLERS.register(
+    SamplerEntry(
+        name="heun",
+        summary="draws from the prior with two network calls a step",
+        make="ddrm_fast.samplers:Heun",
+        steps=20,
+        restores=False,
+    )
+)
