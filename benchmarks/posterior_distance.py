@@ -18,26 +18,16 @@ from ddrm_fast import DDIM, DDRM, DDNMPlus, Schedule
 from ddrm_fast.priors.schedule import pairs
 
 
-def at(weights, s: float) -> tuple[float, float, float, float]:
-    """(a, b, c, d) of a step at the singular value s."""
-    threshold = float(torch.as_tensor(weights.threshold))
-    branch = weights.null if s == 0 else weights.high if s >= threshold else weights.low
-    a0, a1, a2, b0, c0, c1, c2, d0, d1, d2 = (float(torch.as_tensor(v)) for v in branch.numbers())
-    inverse = 1 / s if s else 0.0
-    variance = max(0.0, d0 + d1 * inverse**2 + d2 * s**2)
-    return a0 + a1 * s + a2 * s**2, b0, c0 + c1 * inverse + c2 * s, math.sqrt(variance)
-
-
 def sampled(sampler, p: float, s: float, sigma_y: float) -> tuple[float, float]:
     """(gain, std): the sampler draws N(gain y, std^2) for a measurement y."""
     schedule = Schedule.linear()
     noise = torch.tensor([sigma_y], dtype=torch.float64)
     visited = schedule.steps(sampler.steps)
-    _, _, gain, std = at(sampler.start(schedule.abar(visited[0]), noise), s)
+    _, _, gain, std = sampler.start(schedule.abar(visited[0]), noise).at(s)
     variance = std**2
     for t, t_next in pairs(visited):
         abar = schedule.abar(t)
-        a, b, c, d = at(sampler.weights(abar, schedule.abar(t_next), noise), s)
+        a, b, c, d = sampler.weights(abar, schedule.abar(t_next), noise).at(s)
         shrink = math.sqrt(abar) * p / (abar * p + 1 - abar)
         slope = a * shrink + b * (1 - math.sqrt(abar) * shrink) / math.sqrt(1 - abar)
         gain, variance = slope * gain + c, slope**2 * variance + d**2

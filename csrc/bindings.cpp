@@ -13,7 +13,7 @@
 namespace ddrm_fast {
 namespace {
 
-// The rows of one step: table [steps, row_batch, 33], step int64 [1].
+// The rows of one step: table [steps, row_batch, 48], step int64 [1].
 const Row* rows_of_step(Address table, int64_t steps, int64_t row_batch, int64_t step) {
   if (step < 0 || step >= steps) {
     throw std::out_of_range("step: expected 0 <= step < " + std::to_string(steps) + ", got " +
@@ -73,6 +73,7 @@ PYBIND11_MODULE(_C, m) {
   }
 
   m.doc() = "CPU kernels of ddrm_fast; called by ddrm_fast.ops.cpp with checked arguments.";
+  m.attr("ROW_WIDTH") = kRowWidth;
 
   m.def("get_isa", [] { return std::string(kernels().name); }, "Instruction set in use.");
   m.def("available_isas", python_names, "Instruction sets that this processor runs, best last.");

@@ -208,8 +208,12 @@ def random_spectra(shape):
 
 
 def random_table(batch=1, steps=2, threshold=0.4, clip=None):
-    """Rows of arbitrary numbers: every entry matters, also those that no sampler of ours uses."""
+    """Rows of arbitrary numbers: every entry matters, also those that no sampler of ours uses.
+
+    But for what a rational row alone has; it is arbitrary too, and may not be read.
+    """
     table = torch.randn(steps, batch, rows.WIDTH)
+    table[..., rows.RATIONAL] = 0.0
     table[..., rows.CLIP_LO] = -torch.inf if clip is None else clip[0]
     table[..., rows.CLIP_HI] = torch.inf if clip is None else clip[1]
     table[..., rows.THR] = threshold
@@ -218,6 +222,19 @@ def random_table(batch=1, steps=2, threshold=0.4, clip=None):
         table[..., branch + 5] *= 0.1
         table[..., branch + 7].abs_()
         table[..., branch + 8] *= 0.05
+    return table
+
+
+def rational_table(batch=1, steps=2, threshold=0.4, clip=None, flags=None):
+    """Rows of arbitrary numbers with denominators; ``flags``: which weights stand over theirs, in both
+    branches, or None for a choice of its own for each row and branch."""
+    table = random_table(batch, steps, threshold, clip)
+    table[..., rows.RATIONAL] = 1.0
+    for branch in (rows.LOW, rows.HIGH):
+        table[..., branch + rows.P] = torch.rand(steps, batch) + 0.1
+        table[..., branch + rows.Q] = torch.rand(steps, batch) + 0.1
+        over = torch.rand(steps, batch, 4) > 0.5 if flags is None else torch.tensor(flags)
+        table[..., branch + rows.OVER : branch + rows.OVER + 4] = over.float()
     return table
 
 

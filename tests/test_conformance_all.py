@@ -23,6 +23,7 @@ from conformance import (
     random_images,
     random_spectra,
     random_table,
+    rational_table,
     run_on,
     some_keys,
     spectral_call,
@@ -78,8 +79,10 @@ def _one_of_each(image, spectrum, block, small):
     return [
         (ops.pointwise_step, {**pointwise_call(image), "noise": noise}),
         (ops.pointwise_step, {**clipped, "noise": noise}),
+        (ops.pointwise_step, {**pointwise_call(image, table=rational_table()), "noise": noise}),
         (ops.block_step, {**block_call(block, profile), "noise": noise}),
         (ops.spectral_step, {**spectral_call(spectrum), "noise": noise}),
+        (ops.spectral_step, {**spectral_call(spectrum, table=rational_table()), "noise": noise}),
         (ops.alias_step, {**alias_call(3, spectrum), "noise": noise}),
         (known_step, {**known_call(image), "noise": noise}),
         (ops.block_measure, {**profile.arguments, "x": random_images(block)}),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ddrm_fast import ops
-from ddrm_fast.ops import BackendError, Noise, dispatch, noise_keys, triton_available
+from ddrm_fast.ops import BackendError, Noise, dispatch, noise_keys, rows, triton_available
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_explicit_triton_does_not_fall_back():
 def test_mixed_devices_are_named():
     """Before any backend is asked."""
     state = torch.zeros(1, 1, 2, 2)
-    table, step = torch.zeros(1, 1, 33), torch.zeros(1, dtype=torch.int64)
+    table, step = torch.zeros(1, 1, rows.WIDTH), torch.zeros(1, dtype=torch.int64)
     call = (state, state, None, torch.ones(1, 1, 1, 1), table, step)
     with pytest.raises(ValueError, match="^noise.keys: is on meta, the state is on cpu"):
         ops.pointwise_step(*call, Noise(noise_keys(1).to("meta")))

@@ -15,6 +15,8 @@ R_X, R_X0 = tl.constexpr(rows.R_X), tl.constexpr(rows.R_X0)
 CLIP_LO, CLIP_HI = tl.constexpr(rows.CLIP_LO), tl.constexpr(rows.CLIP_HI)
 THR = tl.constexpr(rows.THR)
 NULL, LOW, HIGH = tl.constexpr(rows.NULL), tl.constexpr(rows.LOW), tl.constexpr(rows.HIGH)
+RATIONAL, B2, OVER = tl.constexpr(rows.RATIONAL), tl.constexpr(rows.B2), tl.constexpr(rows.OVER)
+P, Q = tl.constexpr(rows.P), tl.constexpr(rows.Q)
 
 
 @triton.jit
@@ -49,6 +51,11 @@ def _pick(row, low, index: tl.constexpr):
 
 
 @triton.jit
+def _over(row, low, which: tl.constexpr, weight, factor):
+    return tl.where(_pick(row, low, OVER + which) != 0.0, weight * factor, weight)
+
+
+@triton.jit
 def measured_weights(row, s):
     """a, b, c, d at singular values s > 0; where s <= 0 they have no meaning, but are finite."""
     s = tl.where(s > 0.0, s, 1.0)
@@ -59,6 +66,12 @@ def measured_weights(row, s):
     c = (_pick(row, low, 4) + _pick(row, low, 5) * inverse) + _pick(row, low, 6) * s
     variance = _pick(row, low, 7) + _pick(row, low, 8) * (inverse * inverse)
     variance = variance + _pick(row, low, 9) * (s * s)
+    if tl.load(row + RATIONAL) != 0.0:
+        factor = tl.div_rn(1.0, _pick(row, low, P) + _pick(row, low, Q) * (s * s))
+        a = _over(row, low, 0, a, factor)
+        b = _over(row, low, 1, b + _pick(row, low, B2) * (s * s), factor)
+        c = _over(row, low, 2, c, factor)
+        variance = _over(row, low, 3, variance, factor)
     return a, b, c, tl.sqrt_rn(tl.where(variance < 0.0, 0.0, variance))
 
 

@@ -61,6 +61,7 @@ int runtime_version() {
 
 PYBIND11_MODULE(DDRM_FAST_CUDA_MODULE, m) {
   m.doc() = "CUDA kernels of ddrm_fast; called by ddrm_fast.ops.cuda with checked arguments.";
+  m.attr("ROW_WIDTH") = kRowWidth;
 
   m.def("runtime_version", runtime_version, "CUDA runtime of this build: 1000 major + 10 minor.");
   m.def(

@@ -19,7 +19,7 @@ struct Place {
   cudaStream_t stream;
 };
 
-// The row table [steps, batch, 33] and the index of this step's row.
+// The row table [steps, batch, 48] and the index of this step's row.
 struct RowTable {
   const Row* rows;
   int64_t steps;

@@ -34,7 +34,7 @@ class Rows:
 
     Args:
         table:
-            float32 [steps + 1, B or 1, 33]; row 0 makes the initial state.
+            float32 [steps + 1, B or 1, 48]; row 0 makes the initial state.
         edited:
             The same for a clean image that was edited in pixel space (clipping) and takes the place
             of the network's output; None where nothing is edited.

@@ -5,6 +5,8 @@ from functools import cache
 
 import torch
 
+from . import rows
+
 
 @cache
 def unavailable() -> str | None:
@@ -16,7 +18,7 @@ def unavailable() -> str | None:
             f"this build has no CUDA kernels ({error}); install nvcc and run "
             "`DDRM_FAST_CUDA=on pip install .`"
         )
-    reason = extension.why_not()
+    reason = rows.mismatch(extension) or extension.why_not()
     if reason:
         return reason
     if not torch.cuda.is_available():

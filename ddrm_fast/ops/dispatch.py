@@ -16,7 +16,7 @@ from types import ModuleType
 
 import torch
 
-from . import cuda_available, triton_available
+from . import cuda_available, rows, triton_available
 
 log = logging.getLogger("ddrm_fast")
 
@@ -164,12 +164,12 @@ def forget() -> None:
 @cache
 def _extension_missing() -> str | None:
     try:
-        importlib.import_module("ddrm_fast._C")
+        extension = importlib.import_module("ddrm_fast._C")
     except ImportError as error:
         return (
             f"the compiled extension is missing ({error}); run `pip install .` with a C++ compiler"
         )
-    return None
+    return rows.mismatch(extension)
 
 
 def _refuses_cpp(device_type: str, dtype: torch.dtype) -> str | None:

@@ -67,7 +67,7 @@ def pointwise_step(
         s:
             Singular values >= 0, four dimensions, each full or 1.
         table, step:
-            Row table float32 [rows, B or 1, 33] (:mod:`.rows`), and the row's index, int64 [1].
+            Row table float32 [rows, B or 1, 48] (:mod:`.rows`), and the row's index, int64 [1].
         noise:
             :class:`Noise`, with ``pixels`` in the coefficients' own space here.
         x_next, x0:

@@ -54,10 +54,21 @@ def _weights(row: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
     a0, a1, a2, b0, c0, c1, c2, d0, d1, d2 = (branch(i) for i in range(10))
     a = a0 + s * (a1 + s * a2)
+    b = b0
     c = c0 + c1 * inverse + c2 * s
-    d = torch.sqrt(torch.clamp(d0 + d1 * (inverse * inverse) + d2 * (s * s), min=0.0))
+    variance = d0 + d1 * (inverse * inverse) + d2 * (s * s)
+    rational = row[..., rows.RATIONAL] != 0
+    if rational.any():
+        b = torch.where(rational, b + branch(rows.B2) * (s * s), b)
+        factor = 1.0 / (branch(rows.P) + branch(rows.Q) * (s * s))
+        over = [rational & (branch(rows.OVER + i) != 0) for i in range(4)]
+        a, b, c, variance = (
+            torch.where(stands, weight * factor, weight)
+            for stands, weight in zip(over, (a, b, c, variance), strict=True)
+        )
+    d = torch.sqrt(torch.clamp(variance, min=0.0))
     a = torch.where(null, row[..., rows.NULL], a)
-    b = torch.where(null, row[..., rows.NULL + 1], b0)
+    b = torch.where(null, row[..., rows.NULL + 1], b)
     d = torch.where(null, row[..., rows.NULL + 2], d)
     return a, b, torch.where(null, 0.0, c), d
 

@@ -14,6 +14,8 @@ from ..priors.prediction import prediction_row
 from ..priors.schedule import Schedule
 from .weights import Branch, Number, Sampler, Weights
 
+_OVER = range(rows.OVER, rows.OVER + 4)
+
 
 def _row(
     weights: Weights,
@@ -34,10 +36,12 @@ def _row(
     put(rows.CLIP_LO, clip)
     put(rows.THR, [weights.threshold])
     put(rows.ROOT_ABAR_NEXT, [math.sqrt(abar_next)])
-    null = weights.null
-    put(rows.NULL, [null.a0, null.b0, torch.as_tensor(null.d0, dtype=torch.float64).sqrt()])
+    a, b, variance = weights.null.at_zero()
+    put(rows.NULL, [a, b, torch.as_tensor(variance, dtype=torch.float64).sqrt()])
     put(rows.LOW, weights.low.numbers())
     put(rows.HIGH, weights.high.numbers())
+    used = [branch + at for branch in (rows.LOW, rows.HIGH) for at in (rows.B2, *_OVER)]
+    row[:, rows.RATIONAL] = (row[:, used] != 0).any(1).double()
     return row
 
 
@@ -79,7 +83,7 @@ def build_rows(
             weights.
 
     Returns:
-        :class:`Rows` on the CPU: table float32 [len(steps) + 1, B or 1, 33].
+        :class:`Rows` on the CPU: table float32 [len(steps) + 1, B or 1, 48].
     """
     batch = len(sigma_y)
     free = (-math.inf, math.inf)

@@ -4,13 +4,16 @@
 
 on three branches: null (s = 0), low (0 < s < thr) and high (s >= thr), each of the form
 
-    a = a0 + a1 s + a2 s^2    b = b0    c = c0 + c1/s + c2 s    d = sqrt(max(0, d0 + d1/s^2 + d2 s^2)).
+    a = a0 + a1 s + a2 s^2    b = b0 + b2 s^2    c = c0 + c1/s + c2 s
+    d = sqrt(max(0, d0 + d1/s^2 + d2 s^2)),
+
+where each of a, b, c and d^2 may stand over a denominator p + q s^2.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -21,7 +24,11 @@ Number = float | Tensor
 
 @dataclass(frozen=True)
 class Branch:
-    """Numbers of one branch, each a float or a float64 tensor [B] (one per image)."""
+    """Numbers of one branch, each a float or a float64 tensor [B] (one per image).
+
+    ``over`` names the weights that stand over p + q s^2: letters of "abcd", where "d" means the variance
+    d^2. Which of them do is the same for all images.
+    """
 
     a0: Number = 0.0
     a1: Number = 0.0
@@ -33,18 +40,43 @@ class Branch:
     d0: Number = 0.0
     d1: Number = 0.0
     d2: Number = 0.0
+    b2: Number = 0.0
+    p: Number = 1.0
+    q: Number = 0.0
+    over: str = ""
+
+    def __post_init__(self) -> None:
+        if len(set(self.over)) != len(self.over) or not set(self.over) <= set("abcd"):
+            raise ValueError(f"over: expected letters of 'abcd', each once, got {self.over!r}")
 
     def scaled(self, factor: float) -> Branch:
         """The branch of ``factor * x_next``."""
         linear = {name: getattr(self, name) * factor for name in _LINEAR}
         square = {name: getattr(self, name) * factor**2 for name in ("d0", "d1", "d2")}
-        return Branch(**linear, **square)
+        return replace(self, **linear, **square)
 
     def numbers(self) -> list[Number]:
-        return [getattr(self, field.name) for field in fields(self)]
+        """The branch as a row of the table holds it (:mod:`ddrm_fast.ops.rows`)."""
+        flags = [float(letter in self.over) for letter in "abcd"]
+        return [getattr(self, name) for name in _NUMBERS] + flags
+
+    def at_zero(self) -> tuple[Number, Number, Number]:
+        """a, b and d^2 at s = 0, as the null branch has them.
+
+        Raises:
+            ValueError: one of them stands over a denominator that is 0 there.
+        """
+        if any(letter in self.over for letter in "abd") and (torch.as_tensor(self.p) == 0).any():
+            raise ValueError(f"null: {self.over!r} over p + q s^2, which is 0 at s = 0")
+        a, b, d = (
+            getattr(self, f"{letter}0") / (self.p if letter in self.over else 1.0)
+            for letter in "abd"
+        )
+        return a, b, d
 
 
-_LINEAR = ("a0", "a1", "a2", "b0", "c0", "c1", "c2")
+_LINEAR = ("a0", "a1", "a2", "b0", "b2", "c0", "c1", "c2")
+_NUMBERS = ("a0", "a1", "a2", "b0", "c0", "c1", "c2", "d0", "d1", "d2", "b2", "p", "q")
 
 
 @dataclass(frozen=True)
@@ -60,6 +92,25 @@ class Weights:
         """The weights of ``factor * x_next``."""
         branches = (branch.scaled(factor) for branch in (self.null, self.low, self.high))
         return Weights(*branches, self.threshold)
+
+    def at(self, s: float) -> tuple[float, float, float, float]:
+        """(a, b, c, d) at one singular value, as kernels evaluate them, in float64 and for one image."""
+        low = s < float(torch.as_tensor(self.threshold))
+        branch = self.null if s == 0 else self.low if low else self.high
+        numbers = (float(torch.as_tensor(v)) for v in branch.numbers())
+        a0, a1, a2, b0, c0, c1, c2, d0, d1, d2, b2, p, q, *_ = numbers
+        inverse = 1 / s if s else 0.0
+        weights = {
+            "a": a0 + a1 * s + a2 * s**2,
+            "b": b0 + b2 * s**2,
+            "c": c0 + c1 * inverse + c2 * s if s else 0.0,
+            "d": d0 + d1 * inverse**2 + d2 * s**2,
+        }
+        a, b, c, variance = (
+            weight / (p + q * s**2) if name in branch.over else weight
+            for name, weight in weights.items()
+        )
+        return a, b, c, math.sqrt(max(0.0, variance))
 
     @classmethod
     def everywhere(cls, branch: Branch) -> Weights:
@@ -102,6 +153,49 @@ def replaced(null: Branch, abar_next: float) -> Weights:
     """What was measured is that of the noised measurement, sqrt(abar_next) u / s + sqrt(1 - abar_next) z."""
     measured = Branch(c1=math.sqrt(abar_next), d0=1 - abar_next)
     return Weights(null, measured, measured)
+
+
+def shares(R: Number, v: Number) -> tuple[Number, Number]:
+    """p = v / (v + R) and q = R / (v + R): the denominator p + q s^2 of a Gaussian's conditioning.
+
+    Both are made here: 1 - q would lose all of p from R / v = 1e8 on, in float32.
+
+    Args:
+        R:
+            Variance given to the clean image, >= 0; inf: nothing is known of it.
+        v:
+            Variance of the measurement, >= 0. With 0, or 0 for both, p = 0 and q = 1: the measurement is
+            right.
+
+    Raises:
+        ValueError: a variance is negative or NaN, or both are infinite.
+    """
+    R64, v64 = (torch.as_tensor(x, dtype=torch.float64) for x in (R, v))
+    for name, x in (("R", R64), ("v", v64)):
+        if not (x >= 0).all():
+            raise ValueError(f"{name}: expected a variance >= 0, got {x.tolist()}")
+    if (R64.isinf() & v64.isinf()).any():
+        raise ValueError("R, v: expected at most one infinite variance, got two")
+    exact = v64 == 0
+    p = torch.where(exact, 0.0, 1 / (1 + R64 / v64))
+    q = torch.where(exact, 1.0, 1 / (1 + v64 / R64))
+    return (p, q) if isinstance(R, Tensor) or isinstance(v, Tensor) else (float(p), float(q))
+
+
+def proximal(R: Number, v: Number) -> Weights:
+    """x0 conditioned on the measurement: x0 + g (u/s - <w, x0>) with g = s^2 R / (s^2 R + v).
+
+    It is what minimises ||y - H x||^2 / v + ||x - x0||^2 / R: the proximal step of DiffPIR (Zhu et al. 2023)
+    and of PnP-HQS (Zhang et al. 2021), and the mean of a Gaussian N(x0, R) given y, whose variance along
+    the measured direction is R v / (s^2 R + v) = R p / (p + q s^2).
+
+    Args:
+        R, v:
+            Variances as :func:`shares` takes them, in the units of the state and of its measurement.
+    """
+    p, q = shares(R, v)
+    measured = Branch(a0=p, c2=q, p=p, q=q, over="ac")
+    return Weights(Branch(a0=1.0), measured, measured)
 
 
 def divide(numerator: Number, denominator: Tensor) -> Tensor:

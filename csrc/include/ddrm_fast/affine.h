@@ -66,12 +66,24 @@ DDRM_HD Weights<T> measured_weights(const Row& row, T s) {
     return select(low, broadcast<T>(row.low.*member), broadcast<T>(row.high.*member));
   };
   const T inverse = broadcast<T>(1.0f) / s;
+  const T square = s * s;
   Weights<T> w;
   w.a = pick(&Branch::a0) + s * (pick(&Branch::a1) + s * pick(&Branch::a2));
   w.b = pick(&Branch::b0);
   w.c = (pick(&Branch::c0) + pick(&Branch::c1) * inverse) + pick(&Branch::c2) * s;
-  const T variance =
-      (pick(&Branch::d0) + pick(&Branch::d1) * (inverse * inverse)) + pick(&Branch::d2) * (s * s);
+  T variance =
+      (pick(&Branch::d0) + pick(&Branch::d1) * (inverse * inverse)) + pick(&Branch::d2) * square;
+  if (__builtin_expect(row.rational != 0.0f, 0)) {
+    const T one = broadcast<T>(1.0f), zero = broadcast<T>(0.0f);
+    const T factor = one / (pick(&Branch::p) + pick(&Branch::q) * square);
+    auto over = [&](float Branch::* flag, T weight) __attribute__((always_inline)) {
+      return select(differs(pick(flag), zero), weight * factor, weight);
+    };
+    w.a = over(&Branch::over_a, w.a);
+    w.b = over(&Branch::over_b, w.b + pick(&Branch::b2) * square);
+    w.c = over(&Branch::over_c, w.c);
+    variance = over(&Branch::over_d, variance);
+  }
   w.d = square_root(greater_of(broadcast<T>(0.0f), variance));
   return w;
 }

@@ -1,4 +1,4 @@
-// One row of the table [rows, B or 1, 33]: what a step knows about the sampler. The order of the
+// One row of the table [rows, B or 1, 48]: what a step knows about the sampler. The order of the
 // members is the order of the columns; ddrm_fast/ops/rows.py names the same indices.
 #pragma once
 
@@ -7,9 +7,12 @@
 namespace ddrm_fast {
 
 // Weights on one branch, as functions of the singular value s:
-//   a = a0 + a1 s + a2 s^2   b = b0   c = c0 + c1/s + c2 s   d = sqrt(max(0, d0 + d1/s^2 + d2 s^2))
+//   a = a0 + a1 s + a2 s^2   b = b0 + b2 s^2   c = c0 + c1/s + c2 s
+//   d = sqrt(max(0, d0 + d1/s^2 + d2 s^2))
+// where each of a, b, c and d^2 stands over p + q s^2 if its flag is not 0.
 struct Branch {
   float a0, a1, a2, b0, c0, c1, c2, d0, d1, d2;
+  float b2, p, q, over_a, over_b, over_c, over_d;
 };
 
 struct Row {
@@ -20,11 +23,12 @@ struct Row {
   float thr;                     // low: s < thr; high: s >= thr
   float root_abar_next;          // sqrt(abar_next)
   float null_a, null_b, null_d;  // s <= 0
+  float rational;                // 0: b2 and the flags of both branches are 0
   Branch low, high;
 };
 
-constexpr int kRowWidth = 33;
-static_assert(sizeof(Row) == kRowWidth * sizeof(float), "a row is its 33 columns");
+constexpr int kRowWidth = 48;
+static_assert(sizeof(Row) == kRowWidth * sizeof(float), "a row is its 48 columns");
 
 DDRM_HD bool clips(const Row& row) {
   return !(row.clip_lo == -__builtin_inff() && row.clip_hi == __builtin_inff());
