@@ -316,7 +316,7 @@ def test_separable_blur_refuses_large_sides_before_it_makes_a_matrix():
         with pytest.raises(ValueError, match=r"^size: a side of \d+ is over 8192"):
             SeparableBlur(kernel, size=size, boundary="zero")
         with pytest.raises(ValueError, match=r"^size: a side of \d+ is over 8192"):
-            SeparableDecimation(kernel, 1, size=size)
+            SeparableDecimation(kernel, 1, size=size, boundary="zero")
     assert isinstance(SeparableBlur(kernel, boundary="periodic"), Blur)  # any size
     assert isinstance(SeparableBlur(kernel, boundary="reflect"), Blur)
 

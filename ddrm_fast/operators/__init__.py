@@ -5,6 +5,7 @@ from .block import Colorization, SuperResolution
 from .blur import Blur, gaussian_kernel, motion_kernel
 from .blur_decimate import BlurDecimate
 from .compressive import LARGEST_BLOCK, BlockCS, WalshHadamardCS
+from .cosine_decimate import CosineDecimation
 from .general import GeneralOperator
 from .pointwise import Denoising, Gain, Inpainting, bayer_mask
 from .separable import (
@@ -23,6 +24,7 @@ __all__ = [
     "BlurDecimate",
     "Carry",
     "Colorization",
+    "CosineDecimation",
     "Denoising",
     "Forward",
     "Gain",

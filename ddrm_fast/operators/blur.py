@@ -45,6 +45,21 @@ def kernel_spectrum(kernel: Tensor, height: int, width: int) -> Tensor:
     return torch.fft.rfft2(padded)
 
 
+def cosine_spectrum(kernel: Tensor, height: int, width: int) -> Tensor:
+    """Eigenvalues of a symmetric kernel's reflecting convolution, float64 (1, C or 1, height, width):
+
+    K[p, q] = sum_ij kernel[i, j] cos(pi p i / H) cos(pi q j / W), i and j from the centre.
+    """
+
+    def cosines(taps: int, length: int) -> Tensor:
+        offset = torch.arange(taps, dtype=torch.float64) - (taps - 1) / 2
+        frequency = torch.arange(length, dtype=torch.float64)
+        return torch.cos(torch.pi * offset[:, None] * frequency[None] / length)
+
+    kh, kw = kernel.shape[-2:]
+    return cosines(kh, height).mT @ kernel @ cosines(kw, width)
+
+
 class Blur(TransformOperator):
     """y = kernel * x with periodic or reflecting boundary.
 
@@ -126,19 +141,8 @@ class Blur(TransformOperator):
         if self.boundary == "periodic":
             spectrum = kernel_spectrum(self.kernel, height, width)
         else:
-            spectrum = self._cosine_spectrum(height, width)
+            spectrum = cosine_spectrum(self.kernel, height, width)
         return torch.where(cut_small(spectrum.abs(), self.rcond) > 0, spectrum, 0.0)
-
-    def _cosine_spectrum(self, height: int, width: int) -> Tensor:
-        """K[p, q] = sum_ij kernel[i, j] cos(pi p i / H) cos(pi q j / W), i and j from the centre."""
-
-        def cosines(taps: int, length: int) -> Tensor:
-            offset = torch.arange(taps, dtype=torch.float64) - taps // 2
-            frequency = torch.arange(length, dtype=torch.float64)
-            return torch.cos(torch.pi * offset[:, None] * frequency[None] / length)
-
-        kh, kw = self.kernel.shape[-2:]
-        return cosines(kh, height).mT @ self.kernel @ cosines(kw, width)
 
     def _spectrum(self, shape: Shape, like: Tensor) -> Tensor:
         dtype = like.dtype.to_complex() if self.boundary == "periodic" else like.dtype

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .base import Measurement, Operator, Shape, cut_small, divides, expect_dims, whole_factor
 from .blur import Blur
+from .cosine_decimate import CosineDecimation, has_cosine_basis
 from .cuts import Cuts
 from .spectral import TransformOperator, into
 from .transforms import Kronecker
@@ -277,8 +278,12 @@ def SeparableDecimation(
     horizontal: Tensor | None = None,
     boundary: str = "reflect",
     rcond: float = 1e-3,
-) -> Separable:
+) -> Operator:
     """Filter by a 1-D kernel along both axes, then keep one sample of every ``factor``.
+
+    A reflecting boundary with kernels that are symmetric about a block's centre becomes
+    :class:`CosineDecimation` through the DCT: Theta(n) memory, no side too large. All else keeps two
+    square factors.
 
     Args:
         kernel:
@@ -295,6 +300,20 @@ def SeparableDecimation(
     factor = whole_factor(factor)
     divides(factor, (1, *size))
     pair = _pair(kernel, horizontal)
+    product = pair[0][:, None] * pair[1][None]
+    if boundary == "reflect" and has_cosine_basis(product, factor):
+        return CosineDecimation(product, factor, rcond, size)
+    return _dense_decimation(pair, factor, boundary, rcond, size=size)
+
+
+def _dense_decimation(
+    pair: tuple[Tensor, Tensor],
+    factor: int,
+    boundary: str,
+    rcond: float,
+    *,
+    size: tuple[int, int],
+) -> Separable:
     matrices: list[Tensor] = []
     for taps, length in zip(pair, size, strict=True):
         _check_side(length)
@@ -303,9 +322,7 @@ def SeparableDecimation(
     if boundary != "reflect":
         return operator
     reach = max(taps.numel() for taps in pair) // 2
-    again = partial(
-        SeparableDecimation, pair[0], factor, horizontal=pair[1], boundary=boundary, rcond=rcond
-    )
+    again = partial(_dense_decimation, pair, factor, boundary, rcond)
     return operator.splits(factor, reach + -reach % factor, again)
 
 
@@ -324,13 +341,18 @@ def bicubic_kernel(factor: int, a: float = -0.5) -> Tensor:
     return kernel / kernel.sum()
 
 
-def BicubicDownscaling(factor: int, size: tuple[int, int], rcond: float = 1e-3) -> Separable:
+def BicubicDownscaling(
+    factor: int, size: tuple[int, int] | None = None, rcond: float = 1e-3
+) -> CosineDecimation:
     """Antialiased bicubic downscaling by an integer factor, half-sample reflecting boundary.
 
     Args:
         factor:
             Integer >= 1 that divides both sides.
         size:
-            (H, W) of the images.
+            (H, W) of the images; None: any multiples of the factor.
+        rcond:
+            Singular values below ``rcond`` times the largest count as 0.
     """
-    return SeparableDecimation(bicubic_kernel(factor), factor, size=size, rcond=rcond)
+    kernel = bicubic_kernel(factor)
+    return CosineDecimation(kernel[:, None] * kernel[None], factor, rcond, size)

@@ -4,6 +4,8 @@ A transform maps (B, C, H, W) to the coefficients that a kernel works on. All ar
 adjoint is the inverse; all but the half spectrum of the FFT are differentiable in both directions.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -52,6 +54,34 @@ class Cosine:
     @staticmethod
     def inverse(c: Tensor) -> Tensor:
         return dct.inverse(c)
+
+
+class GroupedCosine:
+    """The DCT-II with the r x r coefficients that alias under decimation by r in one block.
+
+    Along each axis of N = r M coefficients, k, 2M - k, 2M + k, 4M - k, ... stand at r k, r k + 1, ...; odd
+    multiples of M beside 0.
+    """
+
+    def __init__(self, factor: int) -> None:
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.regroup(dct.forward(x))
+
+    def inverse(self, c: Tensor) -> Tensor:
+        return dct.inverse(self._select(c, dct.alias_places))
+
+    def regroup(self, c: Tensor) -> Tensor:
+        """Coefficients (..., H, W) from their own order into that of groups."""
+        return self._select(c, dct.alias_order)
+
+    def _select(self, c: Tensor, order: Callable[[int, int, torch.device], Tensor]) -> Tensor:
+        if self.factor == 1 or not c.numel():
+            return c
+        for dim in (-2, -1):
+            c = c.index_select(dim, order(c.shape[dim], self.factor, c.device))
+        return c
 
 
 class WalshHadamard:

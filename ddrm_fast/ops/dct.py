@@ -35,6 +35,28 @@ def inverse_twiddle(length: int, dtype: torch.dtype, device: torch.device) -> Te
         return twiddle(length, torch.float64, device).reciprocal().to(_complex(dtype))
 
 
+@cache
+def alias_places(length: int, factor: int, device: torch.device) -> Tensor:
+    """Where coefficient k stands among the groups that alias under decimation; int64 [length].
+
+    With M = length / factor, coefficient 2 a M +- k' is member 2 a or 2 a - 1 of group k'; odd multiples of
+    M belong to group 0.
+    """
+    with torch.inference_mode(False):
+        small = length // factor
+        k = torch.arange(length, device=device)
+        block, place = k // small, k % small
+        group = torch.where(block % 2 == 0, place, (small - place) % small)
+        return group * factor + block
+
+
+@cache
+def alias_order(length: int, factor: int, device: torch.device) -> Tensor:
+    """Inverse of :func:`alias_places`: which coefficient stands at a place."""
+    with torch.inference_mode(False):
+        return alias_places(length, factor, device).argsort()
+
+
 def _along(factors: Tensor, dim: int) -> Tensor:
     return factors[(..., *[None] * (-1 - dim))]
 
