@@ -30,17 +30,13 @@ from ddrm_fast.cli import specs
 from ddrm_fast.cli.errors import FAILURES, one_line
 from ddrm_fast.evaluation import metrics
 from ddrm_fast.io import write_json
-from ddrm_fast.priors.batches import batches
 from ddrm_fast.priors.denoiser import Denoiser, DenoiserConfig
-from ddrm_fast.priors.pictures import CropConfig, CropSource, load_folders
-from ddrm_fast.priors.runs import refuse_differences
-from ddrm_fast.priors.training import (
-    Trainer,
-    TrainingConfig,
-    best_precision,
-    build_source,
-    with_final_decay,
-)
+from ddrm_fast.training import with_final_decay
+from ddrm_fast.training.batches import batches
+from ddrm_fast.training.data.crops import CropConfig, CropSource
+from ddrm_fast.training.data.packs import load_folders
+from ddrm_fast.training.denoiser import Trainer, TrainingConfig, best_precision, build_source
+from ddrm_fast.training.files import refuse_differences
 
 LEVELS = (5, 15, 25, 50, 100, 200)  # of 255
 DECAY = 3 / 8  # of the time; as in `ddrm-fast train`
@@ -83,11 +79,11 @@ def train_for(config: TrainingConfig, source: CropSource, seconds: float) -> tup
     """
     trainer = Trainer(replace(config, steps=sys.maxsize, decay_steps=0), source)
     start = time.process_time()
-    crops = batches(trainer.config, source, 0, sys.maxsize, 0, pin=False)
+    crops = batches(trainer, sys.maxsize)
     while trainer.step == 0 or time.process_time() - start < (1 - DECAY) * seconds:
         trainer.advance(next(crops))
     falling = max(1, round(trainer.step * DECAY / (1 - DECAY)))
-    trainer.config = with_final_decay(trainer.config, trainer.step, falling)
+    trainer.fit = with_final_decay(trainer.fit, trainer.step, falling)
     for _ in range(falling):
         trainer.advance(next(crops))
     crops.close()
@@ -119,13 +115,11 @@ def measure(
 ) -> dict:
     """Train and test one network."""
     trainer, taken = train_for(config, source, seconds)
-    model = Denoiser(config.model).to(memory_format=torch.channels_last)
-    model.load_state_dict(trainer.ema_weights())
     return {
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "parameters": sum(parameter.numel() for parameter in trainer.mean.parameters()),
         "steps": trainer.step,
         "seconds": round(taken, 1),
-        "psnr": denoising(model.eval(), pictures),
+        "psnr": denoising(trainer.mean, pictures),
     }
 
 

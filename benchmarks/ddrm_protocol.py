@@ -40,7 +40,7 @@ from ddrm_fast.io.files import digest, read_bytes
 from ddrm_fast.operators import Operator
 from ddrm_fast.priors import DenoiserPrior, Prior, classifier_guidance, load_classifier
 from ddrm_fast.priors.load import DEFAULT
-from ddrm_fast.priors.runs import refuse_differences
+from ddrm_fast.training.files import refuse_differences
 
 UNIFORM = torch.full((9,), 1 / 9, dtype=torch.float64)
 

@@ -12,7 +12,7 @@ from test_ddpm_training import EVERYTHING, QUIET, WITHOUT_DROPOUT, assert_same  
 from tiny_ddpm import pictures  # noqa: E402
 
 from ddrm_fast.ddpm import train  # noqa: E402
-from ddrm_fast.ddpm.processes import Accelerated, launched  # noqa: E402
+from ddrm_fast.training.processes import Accelerated, launched  # noqa: E402
 
 out = Path(sys.argv[1])
 machine = launched("cpu")

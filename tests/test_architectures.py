@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 from ddrm_fast.priors.denoiser import DenoiserConfig
-from ddrm_fast.priors.pictures import CropConfig
-from ddrm_fast.priors.training import TrainingConfig, build_source, learning_rate_at
+from ddrm_fast.training import learning_rate_at
+from ddrm_fast.training.data.crops import CropConfig
+from ddrm_fast.training.denoiser import TrainingConfig, build_source
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 architectures = pytest.importorskip("architectures")
@@ -53,12 +54,12 @@ def test_a_time_of_training_ends_with_a_falling_rate(folders):
     )
     source = build_source(config, ["photos"])
     trainer, taken = architectures.train_for(config, source, 1.0)
-    decay = trainer.config.decay_steps
-    assert trainer.step == trainer.config.steps > 8 and taken > 5 / 8
+    decay = trainer.fit.decay_steps
+    assert trainer.step == trainer.fit.steps > 8 and taken > 5 / 8
     assert decay == round((trainer.step - decay) * 3 / 5)
-    assert trainer.config.learning_rate == learning_rate_at(config, trainer.step - decay)
-    last = learning_rate_at(trainer.config, trainer.step - 1)
-    assert 0 < last < 10 * trainer.config.learning_rate / decay**2
+    assert trainer.fit.learning_rate == learning_rate_at(config, trainer.step - decay)
+    last = learning_rate_at(trainer.fit, trainer.step - 1)
+    assert 0 < last < 10 * trainer.fit.learning_rate / decay**2
 
 
 def test_denoising_is_measured_in_decibels_of_the_picture():

@@ -12,7 +12,7 @@ from test_ddpm_training import WITHOUT_DROPOUT, log_of, run, training
 
 import ddrm_fast
 from ddrm_fast.ddpm import Trainer
-from ddrm_fast.ddpm.processes import OneProcess, launched
+from ddrm_fast.training.processes import OneProcess, launched
 
 
 def test_two_processes_train_as_one(tmp_path):

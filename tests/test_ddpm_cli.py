@@ -9,7 +9,7 @@ from tiny_ddpm import pictures
 
 from ddrm_fast.cli import main
 from ddrm_fast.ddpm import load_ddpm
-from ddrm_fast.ddpm.loop import read_checkpoint
+from ddrm_fast.training.checkpoints import read_checkpoint
 
 NETWORK = ["--width", "32", "--mult", "1", "--blocks", "1", "--attention", ""]
 SMALL = [
@@ -43,7 +43,7 @@ def test_train_sample_and_bound(tmp_path, arrays, capsys):
     assert (config.objective, config.T, config.variance) == ("hybrid", 12, "learned")
     assert (out / "samples" / "0000002.png").exists()
     assert main([*train, "--resume", "--steps", "3", "--threads", "1", "--quiet"]) == 0
-    assert read_checkpoint(out)["step"] == 3
+    assert read_checkpoint(out, "ddpm")["step"] == 3
 
     grid = tmp_path / "grid.png"
     for options in (

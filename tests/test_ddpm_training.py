@@ -16,13 +16,15 @@ import torch
 from tiny_ddpm import NETWORK, TINY, pictures
 
 import ddrm_fast
-from ddrm_fast.ddpm import DDPMConfig, Shown, Trainer, bound, load_ddpm
-from ddrm_fast.ddpm import loop as training
-from ddrm_fast.ddpm.processes import OneProcess
-from ddrm_fast.ddpm.trainer import learning_rate_at
-from ddrm_fast.priors.runs import ConfigMismatch
+from ddrm_fast.ddpm import DDPMConfig, Shown, Trainer, bound, learner, load_ddpm, train
+from ddrm_fast.training import OneProcess, checkpoints, learning_rate_at, report
+from ddrm_fast.training.checkpoints import CHECKPOINT
+from ddrm_fast.training.files import ConfigMismatch
+from ddrm_fast.training.loop import TENSORBOARD
+from ddrm_fast.training.report import LOG, SAMPLES
 
 QUIET = Shown(progress=False, log_every=2)
+WEIGHTS = Trainer.weights
 EVERYTHING = replace(
     TINY,
     network={**NETWORK, "dropout": 0.3},
@@ -40,7 +42,11 @@ def run(out, config=TINY, data=None, **options):
     options.setdefault("shown", QUIET)
     machine = OneProcess("cpu")
     data = data or pictures(classes=config.num_classes, channels=config.channels)
-    return training.train(config, data, out, machine=machine, **options)
+    return train(config, data, out, machine=machine, **options)
+
+
+def read_checkpoint(folder):
+    return checkpoints.read_checkpoint(folder, "ddpm")
 
 
 def assert_same(one, other):
@@ -58,7 +64,7 @@ def assert_same(one, other):
 
 
 def log_lines(out):
-    return [json.loads(line) for line in (out / training.LOG).read_text().splitlines()]
+    return [json.loads(line) for line in (out / LOG).read_text().splitlines()]
 
 
 def log_of(out):
@@ -79,7 +85,7 @@ def test_resumed_run_equals_uninterrupted_run_bit_for_bit(tmp_path, precision):
     parts = run(tmp_path / "parts", config, resume=True)
     assert whole.step == parts.step == 5
     assert_same(whole.state(), parts.state())
-    files = [(tmp_path / name / training.WEIGHTS).read_bytes() for name in ("whole", "parts")]
+    files = [(tmp_path / name / WEIGHTS).read_bytes() for name in ("whole", "parts")]
     assert files[0] == files[1]
     assert log_of(tmp_path / "whole") == log_of(tmp_path / "parts")
     assert [line["step"] for line in log_of(tmp_path / "whole")] == [2, 4]
@@ -112,7 +118,7 @@ def test_a_kill_while_a_checkpoint_is_written_costs_nothing(tmp_path):
         env=environment, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    state = training.read_checkpoint(tmp_path / "killed")
+    state = read_checkpoint(tmp_path / "killed")
     assert state["step"] == 2
     assert (tmp_path / "killed" / ".checkpoint.pt.part").exists()
     resumed = run(tmp_path / "killed", EVERYTHING, resume=True)
@@ -148,12 +154,12 @@ def test_training_lowers_the_loss_and_the_bound(tmp_path):
     x0 = data.tensor(range(4))
     reverse = config.make_reverse()
     before = float(bound(fresh.network, reverse, x0).total.mean())
-    loaded_config, network = load_ddpm(tmp_path / training.WEIGHTS)
+    loaded_config, network = load_ddpm(tmp_path / WEIGHTS)
     after = float(bound(network, reverse, x0).total.mean())
     assert loaded_config == config
     assert after < 0.6 * before
     for (name, value), mean in zip(
-        network.state_dict().items(), trained.ema.module.state_dict().values(), strict=True
+        network.state_dict().items(), trained.mean.state_dict().values(), strict=True
     ):
         assert torch.equal(value, mean), name
 
@@ -170,13 +176,13 @@ def test_training_lowers_the_loss_and_the_bound(tmp_path):
 def test_what_was_trained_is_a_prior(tmp_path, changes):
     config = replace(TINY, steps=2, **changes)
     trainer = run(tmp_path, config)
-    prior = ddrm_fast.load_prior(tmp_path / training.WEIGHTS)
+    prior = ddrm_fast.load_prior(tmp_path / WEIGHTS)
     prior.precision = "float32"
     prior.arrange(channels_last=False)  # as in training
     assert prior.channels == config.channels
     x_t = torch.randn(3, config.channels, 8, 8)
     t = torch.tensor([1, 10, 19])
-    raw = trainer.ema.module(x_t, t.float())
+    raw = trainer.mean(x_t, t.float())
     found = prior(x_t, t.float())
     if config.prediction == "mean":
         assert prior.prediction == "x0"
@@ -191,7 +197,7 @@ def test_what_was_trained_is_a_prior(tmp_path, changes):
 
 def test_classes_reach_the_network_and_its_file(tmp_path):
     run(tmp_path, replace(EVERYTHING, steps=2))
-    prior = ddrm_fast.load_prior(tmp_path / training.WEIGHTS)
+    prior = ddrm_fast.load_prior(tmp_path / WEIGHTS)
     assert prior.num_classes == 3
     with pytest.raises(ValueError, match="^labels: .* expected .2. from 0 to 2"):
         ddrm_fast.sample(prior, (2, 3, 8, 8), ddrm_fast.DDIM(2))
@@ -255,12 +261,12 @@ def test_processes_and_parts_share_one_batch():
             noise = 0.1 * torch.randn_like(parameters[0])
             for parameter in parameters:
                 parameter.add_(noise)
-    shown = whole._backward(batch)
-    halves = [share._backward(part) for share, part in zip(shares, parts, strict=True)]
+    shown = whole.backward(batch)
+    halves = [share.backward(part) for share, part in zip(shares, parts, strict=True)]
     quarters = []
     for part in range(4):
         rows = slice(2 * part, 2 * part + 2)
-        quarters.append(split._backward(type(batch)(*(x if x is None else x[rows] for x in batch))))
+        quarters.append(split.backward(type(batch)(*(x if x is None else x[rows] for x in batch))))
     assert torch.allclose(shown, sum(halves) / 2, rtol=1e-5)
     assert torch.allclose(shown, sum(quarters), rtol=1e-5)
     gradients = [[p.grad for p in t.network.parameters()] for t in (whole, *shares, split)]
@@ -286,7 +292,7 @@ def test_running_mean_of_the_weights():
         now = trainer.network.out[-1].weight.detach().clone()
         decay = min(0.4, (1 + step) / (10 + step))
         expected = now if expected is None else decay * expected + (1 - decay) * now
-    assert torch.allclose(trainer.ema_weights()["out.2.weight"], expected, atol=1e-7)
+    assert torch.allclose(trainer.mean.state_dict()["out.2.weight"], expected, atol=1e-7)
 
 
 def test_gradients_are_clipped(monkeypatch):
@@ -330,7 +336,7 @@ def test_a_run_is_not_overwritten_and_nothing_is_not_resumed(tmp_path):
         run(tmp_path)
     with pytest.raises(FileNotFoundError, match="checkpoint"):
         run(tmp_path / "empty", resume=True)
-    (tmp_path / training.CHECKPOINT).write_bytes(b"not a checkpoint")
+    (tmp_path / CHECKPOINT).write_bytes(b"not a checkpoint")
     with pytest.raises(ValueError, match="cannot be read"):
         run(tmp_path, resume=True)
 
@@ -341,7 +347,7 @@ def full_disk(*_):
 
 def test_full_disk_leaves_the_last_good_checkpoint(tmp_path, monkeypatch, caplog):
     run(tmp_path, stop_at=2)
-    names = (training.CHECKPOINT, training.WEIGHTS)
+    names = (CHECKPOINT, WEIGHTS)
     files = [(tmp_path / name).read_bytes() for name in names]
 
     def full(step):
@@ -352,25 +358,25 @@ def test_full_disk_leaves_the_last_good_checkpoint(tmp_path, monkeypatch, caplog
         run(tmp_path, resume=True, on_step=full, shown=Shown(0.0, 2, 1, 2, progress=False))
     monkeypatch.undo()
     assert "no checkpoint at step 4: " in caplog.text and "no samples at step 4" in caplog.text
-    assert training.read_checkpoint(tmp_path)["step"] in (2, 3)
-    load_ddpm(tmp_path / training.WEIGHTS)
+    assert read_checkpoint(tmp_path)["step"] in (2, 3)
+    load_ddpm(tmp_path / WEIGHTS)
     assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
     assert len(files) == 2 and run(tmp_path, resume=True).step == 5
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_spoils_nothing(tmp_path, monkeypatch):
     run(tmp_path, stop_at=2)
-    content = (tmp_path / training.CHECKPOINT).read_bytes()
-    real = Trainer.prepare
+    content = (tmp_path / CHECKPOINT).read_bytes()
+    real = Trainer.place
 
-    def poisoned(self, step):
-        batch = real(self, step)
+    def poisoned(self, batch, step):
+        batch = real(self, batch, step)
         return batch._replace(x0=batch.x0 * float("nan")) if step == 2 else batch
 
-    monkeypatch.setattr(Trainer, "prepare", poisoned)
+    monkeypatch.setattr(Trainer, "place", poisoned)
     with pytest.raises(FloatingPointError, match="the loss became nan"):
         run(tmp_path, resume=True, stop_at=3)
-    assert (tmp_path / training.CHECKPOINT).read_bytes() == content
+    assert (tmp_path / CHECKPOINT).read_bytes() == content
 
 
 def test_terminate_signal_saves_and_ends(tmp_path):
@@ -379,7 +385,7 @@ def test_terminate_signal_saves_and_ends(tmp_path):
             os.kill(os.getpid(), signal.SIGTERM)
 
     assert run(tmp_path, on_step=stop).step == 2
-    assert training.read_checkpoint(tmp_path)["step"] == 2
+    assert read_checkpoint(tmp_path)["step"] == 2
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
@@ -387,7 +393,7 @@ def test_grids_on_the_way_change_nothing(tmp_path):
     plain = run(tmp_path / "plain")
     with_grids = run(tmp_path / "grids", shown=Shown(10.0, 2, 2, 3, progress=False))
     assert_same(plain.state(), with_grids.state())
-    grids = sorted(path.name for path in (tmp_path / "grids" / training.SAMPLES).iterdir())
+    grids = sorted(path.name for path in (tmp_path / "grids" / SAMPLES).iterdir())
     assert grids == ["0000002.png", "0000004.png"]
 
 
@@ -397,7 +403,7 @@ def test_loss_curves_of_tensorboard(tmp_path):
 
     shown = Shown(10.0, 2, 4, 2, tensorboard=True, progress=False)
     run(tmp_path, shown=shown)
-    events = EventAccumulator(str(tmp_path / training.TENSORBOARD)).Reload()
+    events = EventAccumulator(str(tmp_path / TENSORBOARD)).Reload()
     curve = [(point.step, point.value) for point in events.Scalars("loss")]
     expected = [(line["step"], line["loss"]) for line in log_of(tmp_path)]
     assert [step for step, _ in curve] == [2, 4]
@@ -425,8 +431,8 @@ def test_grids_do_not_count_for_the_speed(tmp_path, monkeypatch):
     def stepped(step):
         clock[0] += 1
 
-    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr(training, "write_grid", drawn)
+    monkeypatch.setattr(report, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(learner, "write_grid", drawn)
     run(tmp_path, shown=Shown(1e9, 1, 1, 2, progress=False), on_step=stepped)
     speeds = [line["pictures_per_second"] for line in log_lines(tmp_path)]
     assert len(speeds) == TINY.steps and speeds[1:] == [TINY.batch] * (TINY.steps - 1)
@@ -496,7 +502,7 @@ def test_refusals_of_trainers():
 
 def test_damaged_weights(tmp_path):
     run(tmp_path, replace(TINY, steps=1))
-    path = tmp_path / training.WEIGHTS
+    path = tmp_path / WEIGHTS
     with pytest.raises(ValueError, match="^config: .* describes itself"):
         ddrm_fast.load_prior(path, {"num_heads": 1})
     content = path.read_bytes()
@@ -525,9 +531,9 @@ def test_networks_of_diffusers(tmp_path):
     whole = run(tmp_path / "whole", config)
     run(tmp_path / "parts", config, stop_at=2)
     assert_same(whole.state(), run(tmp_path / "parts", config, resume=True).state())
-    prior = ddrm_fast.load_prior(tmp_path / "whole" / training.WEIGHTS)
+    prior = ddrm_fast.load_prior(tmp_path / "whole" / WEIGHTS)
     prior.precision = "float32"
     x, t, labels = torch.randn(2, 3, 8, 8), torch.tensor([3.0, 19.0]), torch.tensor([0, 1])
     assert prior.channels_last
     prior.arrange(channels_last=False)  # as in training
-    assert torch.equal(prior(x, t, labels), whole.ema.module(x, t, labels))
+    assert torch.equal(prior(x, t, labels), whole.mean(x, t, labels))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ddrm_fast.priors.dead_leaves import DeadLeavesConfig, dead_leaves
+from ddrm_fast.training.data.dead_leaves import DeadLeavesConfig, dead_leaves
 
 SMALL = DeadLeavesConfig(size=48)
 

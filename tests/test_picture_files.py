@@ -17,7 +17,7 @@ from PIL import Image, ImageCms, ImageOps
 from ddrm_fast.io import Picture, blocks, read_picture, write_picture
 from ddrm_fast.io.colour import rgb_of_lab
 from ddrm_fast.io.foreign import TooLarge
-from ddrm_fast.priors.pictures import read_picture as read_training_picture
+from ddrm_fast.training.data.packs import read_picture as read_training_picture
 
 CASES = Path(__file__).parent / "cases"
 

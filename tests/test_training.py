@@ -12,11 +12,20 @@ from PIL import Image
 
 from ddrm_fast.cli import main
 from ddrm_fast.machine.cpu_share import CpuShare
-from ddrm_fast.priors import runs, training
-from ddrm_fast.priors.batches import batches, draw_batch
-from ddrm_fast.priors.dead_leaves import DeadLeavesConfig
 from ddrm_fast.priors.denoiser import DenoiserConfig, load_denoiser
-from ddrm_fast.priors.pictures import CropConfig, CropSource, load_folders, make_leaves, pack
+from ddrm_fast.training import OneProcess, Shown, checkpoints, loop
+from ddrm_fast.training import denoiser as training
+from ddrm_fast.training.batches import batches
+from ddrm_fast.training.checkpoints import CHECKPOINT
+from ddrm_fast.training.data import leaves
+from ddrm_fast.training.data.crops import CropConfig, CropSource
+from ddrm_fast.training.data.dead_leaves import DeadLeavesConfig
+from ddrm_fast.training.data.leaves import make_leaves
+from ddrm_fast.training.data.licences import Licences
+from ddrm_fast.training.data.packs import load_folders, pack
+from ddrm_fast.training.denoiser import draw_batch
+from ddrm_fast.training.files import ConfigMismatch
+from ddrm_fast.training.fit import learning_rate_at
 
 TINY = training.TrainingConfig(
     model=DenoiserConfig(channels=(4, 6), blocks=1, embedding=8),
@@ -49,13 +58,21 @@ def source(config=TINY, seed=0):
     return CropSource(photographs(seed=seed), leaves, config.leaves_share, config.crops, 0)
 
 
+QUIET = Shown(progress=False, log_every=2)
+
+
 def run(out, config=TINY, **options):
-    return training.train(config, source(), out, progress=False, **options)
+    options.setdefault("shown", QUIET)
+    return training.train(config, source(), out, **options)
+
+
+def read_checkpoint(folder):
+    return checkpoints.read_checkpoint(folder, "denoiser")
 
 
 def tensors(trainer):
-    yield from trainer.model.state_dict().values()
-    yield from trainer.ema
+    yield from trainer.network.state_dict().values()
+    yield from trainer.mean.state_dict().values()
     for entry in trainer.optimiser.state_dict()["state"].values():
         yield from entry.values()
 
@@ -77,7 +94,9 @@ def test_resumed_run_equals_uninterrupted_run_bit_for_bit(tmp_path, precision):
 @pytest.mark.parametrize("processes", [0, 2])
 def test_batches_made_ahead_are_those_of_their_steps(processes):
     crops = source()
-    made = list(batches(TINY, crops, 2, 6, processes, pin=False))
+    trainer = training.Trainer(TINY, crops)
+    trainer.step = 2
+    made = list(batches(trainer, 6, processes))
     assert len(made) == 4
     for step, batch in enumerate(made, 2):
         for one, other in zip(batch, draw_batch(TINY, crops, step), strict=True):
@@ -95,13 +114,11 @@ def test_training_lowers_the_loss(tmp_path):
     crops = CropSource(pack([]), make_leaves(0, 3, config.leaves), 1.0, config.crops, 0)
     seen = []
     fresh = training.Trainer(config, crops)
-    trained = training.train(
-        config, crops, tmp_path, progress=False, on_step=lambda *values: seen.append(values)
-    )
-    assert [step for step, _ in seen] == list(range(1, 121))
+    trained = training.train(config, crops, tmp_path, shown=QUIET, on_step=seen.append)
+    assert seen == list(range(1, 121))
     batch = draw_batch(config, crops, 1000)
     with torch.no_grad():
-        before, after = (float(t.loss(*batch).median()) for t in (fresh, trained))
+        before, after = (float(t.errors(batch).median()) for t in (fresh, trained))
     assert after < 0.85 * before
 
 
@@ -115,18 +132,18 @@ def test_what_a_crop_counts(floor, shares):
 
 def test_another_configuration_is_refused_with_the_difference(tmp_path):
     run(tmp_path, stop_at=1)
-    with pytest.raises(training.ConfigMismatch, match=r"batch: 4, checkpoint has 2") as error:
+    with pytest.raises(ConfigMismatch, match=r"batch: 4, checkpoint has 2") as error:
         run(tmp_path, replace(TINY, batch=4), resume=True)
     assert "seed" not in str(error.value)
     nested = replace(TINY, crops=CropConfig(patch=16, scale_low=0.5))
-    with pytest.raises(training.ConfigMismatch, match="scale_low=0.5"):
+    with pytest.raises(ConfigMismatch, match="scale_low=0.5"):
         run(tmp_path, nested, resume=True)
 
 
 def test_other_pictures_are_refused(tmp_path):
     run(tmp_path, stop_at=1)
-    with pytest.raises(training.ConfigMismatch, match="pictures"):
-        training.train(TINY, source(seed=9), tmp_path, resume=True, progress=False)
+    with pytest.raises(ConfigMismatch, match="pictures"):
+        training.train(TINY, source(seed=9), tmp_path, resume=True, shown=QUIET)
 
 
 def test_a_run_is_not_overwritten_and_nothing_is_not_resumed(tmp_path):
@@ -138,7 +155,7 @@ def test_a_run_is_not_overwritten_and_nothing_is_not_resumed(tmp_path):
 
 
 def test_damaged_checkpoint_is_explained(tmp_path):
-    (tmp_path / training.CHECKPOINT).write_bytes(b"not a checkpoint")
+    (tmp_path / CHECKPOINT).write_bytes(b"not a checkpoint")
     with pytest.raises(ValueError, match=r"checkpoint.pt cannot be read: damaged, or of another"):
         run(tmp_path, resume=True)
 
@@ -150,10 +167,10 @@ def full_disk(*_):
 def test_full_disk_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
     trainer = run(tmp_path, stop_at=2)
     files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    trainer.advance(draw_batch(trainer.config, trainer.source, trainer.step))
+    trainer.advance(trainer.prepare(trainer.step))
     monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(OSError, match="No space left"):
-        training.write_checkpoint(trainer, tmp_path / training.CHECKPOINT)
+        loop.save(trainer, tmp_path)
     with pytest.raises(OSError, match="No space left"):
         training.export(trainer, tmp_path / training.WEIGHTS)
     monkeypatch.undo()
@@ -162,7 +179,7 @@ def test_full_disk_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
 
 
 def test_full_disk_in_the_middle_does_not_end_the_run(tmp_path, monkeypatch, caplog):
-    real, calls = training.write_checkpoint, []
+    real, calls = loop.save, []
 
     def sometimes(trainer, path):
         calls.append(trainer.step)
@@ -170,18 +187,18 @@ def test_full_disk_in_the_middle_does_not_end_the_run(tmp_path, monkeypatch, cap
             full_disk()
         real(trainer, path)
 
-    monkeypatch.setattr(training, "write_checkpoint", sometimes)
-    assert run(tmp_path, checkpoint_minutes=0).step == TINY.steps
+    monkeypatch.setattr(loop, "save", sometimes)
+    assert run(tmp_path, shown=Shown(0.0, progress=False)).step == TINY.steps
     assert calls == [1, 2, 3, 4, 5, 6, 6] and "No space left" in caplog.text
 
 
 def test_terminate_signal_saves_and_ends(tmp_path):
-    def stop(step, loss):
+    def stop(step):
         if step == 2:
             os.kill(os.getpid(), signal.SIGTERM)
 
     assert run(tmp_path, on_step=stop).step == 2
-    assert training.read_checkpoint(tmp_path / training.CHECKPOINT)["step"] == 2
+    assert read_checkpoint(tmp_path)["step"] == 2
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
@@ -189,8 +206,8 @@ def test_final_decay_ends_a_run_early(tmp_path):
     config = replace(TINY, steps=100, decay_steps=0)
     run(tmp_path, config, stop_at=3)
     trainer = run(tmp_path, config, resume=True, final_decay=4)
-    assert trainer.step == trainer.config.steps == 7
-    rates = [training.learning_rate_at(trainer.config, step) for step in range(3, 7)]
+    assert trainer.step == trainer.fit.steps == 7
+    rates = [learning_rate_at(trainer.fit, step) for step in range(3, 7)]
     assert rates == sorted(rates, reverse=True) and rates[0] < config.learning_rate
     with pytest.raises(ValueError, match="final_decay"):
         run(tmp_path / "new", config, final_decay=4)
@@ -207,7 +224,7 @@ def test_threads_follow_the_load_of_other_programs():
 
 def test_learning_rate():
     config = replace(TINY, steps=100, warmup=10, decay_steps=40, learning_rate=1.0)
-    rates = [training.learning_rate_at(config, step) for step in range(100)]
+    rates = [learning_rate_at(config, step) for step in range(100)]
     assert rates[0] == pytest.approx(0.1) and rates[9:60] == [1.0] * 51
     assert rates[60] > rates[80] > rates[99] > 0 and rates[99] < 0.01
 
@@ -225,12 +242,12 @@ def test_noise_levels_and_noise_depend_on_the_step_alone():
 
 def test_export_from_a_checkpoint_equals_export_from_the_trainer(tmp_path):
     trainer = run(tmp_path, stop_at=2)
-    summary = training.export(tmp_path / training.CHECKPOINT, tmp_path / "again.safetensors")
+    summary = training.export(tmp_path / CHECKPOINT, tmp_path / "again.safetensors")
     again = (tmp_path / "again.safetensors").read_bytes()
     assert again == (tmp_path / training.WEIGHTS).read_bytes()
     model = load_denoiser(tmp_path / "again.safetensors")
     assert model.training_summary["step"] == summary["step"] == 2
-    for loaded, mean in zip(model.parameters(), trainer.ema, strict=True):
+    for loaded, mean in zip(model.parameters(), trainer.mean.parameters(), strict=True):
         assert torch.equal(loaded, mean.half().float())
 
 
@@ -320,14 +337,14 @@ def test_a_run_starts_from_given_weights(tmp_path):
     first = run(tmp_path / "first")
     weights = load_denoiser(tmp_path / "first" / training.WEIGHTS)
     config = replace(TINY, start_from=weights.sha256, seed=5, steps=1, decay_steps=0)
-    started = training.Trainer(config, source(config))
-    started.start_from(weights)
-    for (name, value), mean in zip(started.model.state_dict().items(), first.ema, strict=True):
-        assert torch.equal(value, mean.half().float()), name
+    started = training.Trainer(config, source(config), start_from=weights)
+    for of in (started.network, started.mean):
+        for (name, value), mean in zip(
+            of.state_dict().items(), first.mean.parameters(), strict=True
+        ):
+            assert torch.equal(value, mean.half().float()), name
     second = run(tmp_path / "second", config, start_from=weights)
     assert second.step == 1
-    with pytest.raises(ValueError, match="weights: got some at step 1"):
-        second.start_from(weights)
 
 
 def test_kept_leaves_are_the_drawn_leaves(tmp_path, monkeypatch):
@@ -335,7 +352,7 @@ def test_kept_leaves_are_the_drawn_leaves(tmp_path, monkeypatch):
     drawn = training.build_source(config, [], cache=tmp_path)
     (kept,) = tmp_path.iterdir()
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "make_leaves", None)
+        patch.setattr(leaves, "make_leaves", None)
         assert training.build_source(config, [], cache=tmp_path).digest() == drawn.digest()
     kept.write_bytes(kept.read_bytes()[:500])
     assert training.build_source(config, [], cache=tmp_path).digest() == drawn.digest()
@@ -398,7 +415,7 @@ def test_command_line(tmp_path, capsys):
     start = ["train", "--dead-leaves", "1", "--leaves-count", "2", "--steps", "4", *tiny]
     assert main([*start, "--out", out]) == 0
     assert main(["train", "--out", out, "--resume", "--final-decay", "2", "--quiet"]) == 0
-    state = training.read_checkpoint(tmp_path / "run" / training.CHECKPOINT)
+    state = read_checkpoint(tmp_path / "run")
     assert state["step"] == 6
     config = training.config_from_json(state["config"])
     crops = config.crops
@@ -406,15 +423,15 @@ def test_command_line(tmp_path, capsys):
     assert main(["train", "--out", out, "--resume", "--batch", "3", "--quiet"]) == 1
     assert "batch: 3, checkpoint has 2" in capsys.readouterr().err
     assert main(["train", "--out", out, "--resume", "--steps", "3", "--quiet"]) == 1
-    assert "steps: 3, checkpoint has 6" in capsys.readouterr().err
+    assert "--steps: got 3, but the run is at step 6 already" in capsys.readouterr().err
     weights = str(tmp_path / "run" / training.WEIGHTS)
     second = [argument for argument in start if argument not in ("--channels", "4,6")]
     second += ["--start-from", weights, "--out"]
     assert main([*second, str(tmp_path / "second")]) == 0
-    state = training.read_checkpoint(tmp_path / "second" / training.CHECKPOINT)
+    state = read_checkpoint(tmp_path / "second")
     assert training.config_from_json(state["config"]).start_from == load_denoiser(weights).sha256
-    assert main([*second, str(tmp_path / "third"), "--channels", "4,6"]) == 1
-    assert "--channels" in capsys.readouterr().err
+    assert main([*second, str(tmp_path / "third"), "--channels", "4,5"]) == 1
+    assert "--channels: got " in capsys.readouterr().err
     assert main(["train", "--out", out, "--resume", "--start-from", weights]) == 1
     assert "--start-from" in capsys.readouterr().err
     assert main(["train", "--out", str(tmp_path / "new"), "--quiet"]) == 1
@@ -429,3 +446,211 @@ def test_help_teaches_with_an_example(capsys):
         main(["train", "--help"])
     assert end.value.code == 0
     assert "example:" in capsys.readouterr().out
+
+
+def poison(trainer, value):
+    with torch.no_grad():
+        next(trainer.network.parameters()).fill_(value)
+
+
+@pytest.mark.parametrize("where", ["weights", "loss"])
+def test_numbers_that_are_none_are_neither_kept_nor_exported(tmp_path, monkeypatch, where):
+    run(tmp_path, stop_at=2)
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    real = training.Trainer.advance
+
+    def advance(self, batch):
+        if where == "loss":
+            batch = batch._replace(clean=batch.clean * float("nan"))
+        real(self, batch)
+        if where == "weights":  # after the last step that a loss could tell of
+            poison(self, float("inf"))
+
+    monkeypatch.setattr(training.Trainer, "advance", advance)
+    for stop_at, shown in ((3, QUIET), (5, Shown(0.0, progress=False))):
+        with pytest.raises(FloatingPointError, match="became nan|became infinite"):
+            run(tmp_path, resume=True, stop_at=stop_at, shown=shown)
+        kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+        assert kept == files
+    monkeypatch.undo()
+    assert run(tmp_path, resume=True).step == TINY.steps
+
+
+def test_weights_too_large_for_the_file_are_not_exported(tmp_path):
+    trainer = run(tmp_path, stop_at=1)
+    with torch.no_grad():
+        next(trainer.mean.parameters()).fill_(1e5)
+    content = (tmp_path / training.WEIGHTS).read_bytes()
+    with pytest.raises(FloatingPointError, match="net"):
+        training.export(trainer, tmp_path / training.WEIGHTS)
+    assert (tmp_path / training.WEIGHTS).read_bytes() == content
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "weight_decay", "clip", "log_floor"])
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), -1.0])
+def test_rates_are_finite(tmp_path, capsys, name, value):
+    with pytest.raises(ValueError, match=f"^{name}: got {value}"):
+        replace(TINY, **{name: value})
+    option = f"--{name.replace('_', '-')}"
+    out = tmp_path / "run"
+    assert main(["train", "no-such-folder", "--out", str(out), option, str(value)]) == 1
+    assert f"{option}: got {value}" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_steps_may_grow_until_the_rate_falls(tmp_path):
+    run(tmp_path, stop_at=3)
+    assert run(tmp_path, replace(TINY, steps=8), resume=True, stop_at=6).step == 6
+    with pytest.raises(ValueError, match="steps: got 5, but the run is at step 6"):
+        run(tmp_path, replace(TINY, steps=5), resume=True)
+    with pytest.raises(
+        ValueError, match="steps: got 9, checkpoint has 8 and the learning rate falls"
+    ):
+        run(tmp_path, replace(TINY, steps=9), resume=True)
+
+
+def test_old_checkpoints_go_on(tmp_path):
+    """The format of version 0.1.0: other names, no scaler and no sums."""
+    whole = run(tmp_path / "whole")
+    run(tmp_path / "old", stop_at=2)
+    path = tmp_path / "old" / CHECKPOINT
+    state = torch.load(path, weights_only=True)
+    old = {
+        "format": "ddrm_fast.training/1", "config": state["config"], "data": state["data"],
+        "step": 2, "model": state["network"], "ema": state["mean"], "optimiser": state["optimiser"],
+        "random": torch.get_rng_state(),
+    }  # fmt: skip
+    torch.save(old, path)
+    for one, other in zip(tensors(whole), tensors(run(tmp_path / "old", resume=True)), strict=True):
+        assert torch.equal(one, other)
+    del old["model"]
+    torch.save(old, path)
+    with pytest.raises(ValueError, match=r"checkpoint: .* is incomplete \(KeyError\('model'\)\)"):
+        run(tmp_path / "old", resume=True)
+    state["kind"] = "ddpm"
+    torch.save(state, path)
+    with pytest.raises(ValueError, match="of a run that trains a ddpm, expected a denoiser"):
+        run(tmp_path / "old", resume=True)
+    del state["network"]["net.head.bias"]
+    torch.save({**state, "kind": "denoiser"}, path)
+    with pytest.raises(ValueError, match="checkpoint: does not fit its own description"):
+        run(tmp_path / "old", resume=True)
+
+
+class Rank(OneProcess):
+    count = 2
+
+    def __init__(self, rank):
+        super().__init__("cpu")
+        self.rank = rank
+
+
+def test_processes_and_parts_share_one_batch():
+    """The mean of the gradients of two processes, and the sum of those of two parts, is that of one."""
+    config = replace(TINY, batch=8, log_floor=0.01)
+    whole = training.Trainer(config, source())
+    shares = [training.Trainer(config, source(), Rank(rank)) for rank in (0, 1)]
+    split = training.Trainer(replace(config, accumulate=2), source())
+    batch = whole.prepare(7)
+    parts = [share.prepare(7) for share in shares]
+    assert sorted(batch.sigma.tolist()) == sorted(torch.cat([p.sigma for p in parts]).tolist())
+    with torch.no_grad():  # away from the zeros that a fresh network starts with
+        for same in zip(*(t.network.parameters() for t in (whole, *shares, split)), strict=True):
+            noise = 0.1 * torch.randn_like(same[0])
+            for parameter in same:
+                parameter.add_(noise)
+    whole.backward(batch)
+    for share, part in zip(shares, parts, strict=True):
+        share.backward(part)
+    for rows in (slice(0, 4), slice(4, 8)):
+        split.backward(type(batch)(*(x[rows] for x in batch)))
+    gradients = [[p.grad for p in t.network.parameters()] for t in (whole, *shares, split)]
+    for one, first, second, added in zip(*gradients, strict=True):
+        close = {"rtol": 1e-4, "atol": 1e-5 * float(one.abs().max() + 1e-3)}
+        assert torch.allclose(one, (first + second) / 2, **close)
+        assert torch.allclose(one, added, **close)
+
+
+def test_a_wider_network_starts_as_the_narrow_one(tmp_path):
+    narrow = run(tmp_path / "narrow").mean
+    with torch.no_grad():
+        for parameter in narrow.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    config = replace(TINY, model=DenoiserConfig(channels=(6, 9), blocks=1, embedding=8))
+    trainer = training.Trainer(config, source(), start_from=narrow)
+    x, sigma = torch.randn(2, 3, 16, 16), torch.tensor([0.1, 2.0])
+    with torch.no_grad():
+        assert torch.allclose(trainer.network(x, sigma), narrow(x, sigma), atol=1e-5)
+    trainer.advance(trainer.prepare(0))
+    trainer.advance(trainer.prepare(1))
+    old, new = narrow.config.channels[0], trainer.network.net.tail.weight
+    assert new[:, old:].abs().min() > 0  # what was added is listened to
+    for model in (DenoiserConfig((4, 5), 1, 8), DenoiserConfig((4, 6), 2, 8)):
+        with pytest.raises(ValueError, match="^channels: got "):
+            training.Trainer(replace(TINY, model=model), source(), start_from=narrow)
+
+
+def test_crops_of_the_most_detail(tmp_path):
+    flat = np.full((40, 50, 3), 90, np.uint8)
+    mixed = flat.copy()
+    mixed[:, 25:] = np.random.default_rng(0).integers(0, 256, (40, 25, 3), dtype=np.uint8)
+
+    def roughness(detail):
+        config = CropConfig(
+            patch=16, smooth_share=0.0, scale_low=1.0, scale_high=1.0, detail=detail
+        )
+        crops = CropSource(pack([mixed]), pack([]), 0.0, config, 0).batch(0, 40).astype(float)
+        return np.abs(np.diff(crops, axis=2)).mean()
+
+    assert roughness(8) > 1.3 * roughness(1)
+
+
+def test_folders_are_drawn_from_by_their_shares(tmp_path):
+    for name, count, value in (("many", 6, 10), ("few", 1, 200), ("none", 0, 0)):
+        (tmp_path / name).mkdir()
+        for number in range(count):
+            picture = Image.fromarray(np.full((20, 20, 3), value, np.uint8))
+            picture.save(tmp_path / name / f"{number}.png")
+    folders = [tmp_path / name for name in ("many", "few", "none")]
+    photographs = load_folders(folders, 16)
+    assert photographs.groups == [6, 1, 0]
+
+    def bright(shares):
+        config = CropConfig(patch=16, smooth_share=0.0, shares=shares)
+        crops = CropSource(photographs, pack([]), 0.0, config, 0).batch(0, 400)
+        return (crops.reshape(400, -1).mean(axis=1) > 100).mean()
+
+    assert 0.08 < bright(()) < 0.22
+    assert 0.68 < bright((1, 3, 0)) < 0.82
+    with pytest.raises(ValueError, match="shares: got 2, expected one for each of 3 folders"):
+        bright((1, 3))
+    with pytest.raises(ValueError, match="shares: folder number 3 holds no usable picture"):
+        bright((1, 1, 1))
+
+
+def test_licences_of_a_table(tmp_path):
+    rows = [
+        ("a.png", "CC0 1.0"), ("b.png", "CC BY 4.0"), ("c.png", "CC BY-SA 4.0"),
+        ("sub/d.png", 'public domain as stated ("all of them")'), ("e.png", "CC BY-NC 2.0"),
+    ]  # fmt: skip
+    (tmp_path / "sub").mkdir()
+    for name in [*(name for name, _ in rows), "unknown.png"]:
+        Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(tmp_path / name)
+    free = Licences(["CC0", "public domain", "cc by"])
+    with pytest.raises(ValueError, match=r"licences: .* holds no CREDITS.tsv"):
+        load_folders([tmp_path], 16, licences=free)
+    table = tmp_path / "CREDITS.tsv"
+    table.write_text("file\tlicence\n" + "".join(f"{a}\t{b}\n" for a, b in rows))
+    pictures = load_folders([tmp_path], 16, licences=free)
+    assert len(pictures) == 3
+    assert [os.path.basename(name) for name in pictures.left_out] == [
+        "c.png", "e.png", "unknown.png",
+    ]  # fmt: skip
+    table.write_text(table.read_text() + "*\tCC0\n")
+    assert len(load_folders([tmp_path], 16, licences=free)) == 4
+    assert len(load_folders([tmp_path], 16)) == 6
+    table.write_text("name\tlicence\n")
+    with pytest.raises(ValueError, match="has no column file"):
+        load_folders([tmp_path], 16, licences=free)
+    with pytest.raises(ValueError, match="licences: got none"):
+        Licences([" "])

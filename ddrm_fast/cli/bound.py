@@ -69,8 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from ..ddpm import Bound, bound
-    from ..ddpm.data import load_pictures
     from ..io import write_json
+    from ..training.data.sized import load_pictures
 
     if arguments.threads is not None:
         torch.set_num_threads(specs.threads("--threads", arguments.threads))

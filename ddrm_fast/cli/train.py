@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from . import specs
+from . import training
 
 if TYPE_CHECKING:
-    from ..priors.training import TrainingConfig
+    from ..priors.denoiser import Denoiser
+    from ..training.denoiser import TrainingConfig
 
 EXAMPLE = """\
 example:
@@ -30,6 +30,15 @@ example:
 
     ddrm-fast train other/ --out runs/other --start-from runs/prior/denoiser.safetensors
 
+  Go on from the shipped weights in a wider network, with sharp pictures three times as often as others:
+
+    ddrm-fast train sharp/ others/ --shares 3,1 --detail 3 --start-from default \\
+        --channels 64,96,192,256 --out runs/wide
+
+  Learn from what may be used without sharing alike, as CREDITS.tsv in each folder tells:
+
+    ddrm-fast train photos/ --licences "CC0,public domain,CC BY" --out runs/free
+
   On a GPU, with larger batches (checkpoints go on anywhere):
 
     ddrm-fast train photos/ --out runs/gpu --device cuda --batch 256 --learning-rate 1e-3
@@ -41,7 +50,7 @@ example:
 files in the output folder:
   checkpoint.pt          everything that --resume needs
   denoiser.safetensors   the weights (running mean, float16), rewritten at every checkpoint
-  log.jsonl              a line of loss and speed per minute
+  log.jsonl              loss, gradient norm, learning rate and speed, a line every --log-every steps
   leaves-*.npy           the dead leaves, kept so that --resume need not draw them again
 """
 
@@ -56,12 +65,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folders", nargs="*", metavar="FOLDER", help="folders of photographs")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the run")
-    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
-    parser.add_argument(
-        "--final-decay", type=int, metavar="N",
-        help="with --resume: end after N more steps with a falling learning rate",
-    )  # fmt: skip
+    training.add_start(parser)
     parser.add_argument(
         "--start-from", metavar="FILE",
         help="start a new run from these weights, not from random ones (also: default)",
@@ -74,15 +78,26 @@ def add(commands: argparse._SubParsersAction) -> None:
         help="share of crops from dead leaves, 0 to 1 (default 0.45)",
     )  # fmt: skip
     what.add_argument("--leaves-count", type=int, metavar="N", help="pictures of leaves (600)")
-    what.add_argument("--steps", type=int, metavar="N", help="steps of the run (40000)")
     what.add_argument(
-        "--decay-steps", type=int, metavar="N",
-        help="steps at the end with a falling learning rate (3/8 of the steps)",
+        "--licences", metavar="NAME,...",
+        help='learn from pictures with these alone, such as "CC0,public domain,CC BY": each folder needs '
+        "CREDITS.tsv, a table with the columns file and licence (give it again on --resume)",
     )  # fmt: skip
-    what.add_argument("--batch", type=int, metavar="N", help="crops per step (16)")
+    what.add_argument(
+        "--shares", metavar="X,...",
+        help="how often each folder is drawn from, in any unit (every picture alike)",
+    )  # fmt: skip
+    what.add_argument(
+        "--detail", type=int, metavar="N",
+        help="of so many crops the one with the most detail is taken (1): soft backgrounds are most of most "
+        "photographs",
+    )  # fmt: skip
     what.add_argument("--patch", type=int, metavar="PIXELS", help="side of a crop (64)")
-    what.add_argument("--learning-rate", type=float, metavar="RATE", help="peak rate (4e-4)")
-    what.add_argument("--channels", metavar="C,C,...", help="width of each scale (48,64,128,256)")
+    what.add_argument(
+        "--scale", metavar="LOW,HIGH",
+        help="photographs are scaled down by a factor from LOW to HIGH (0.4,0.9), which removes the "
+        "artefacts of JPEG files",
+    )  # fmt: skip
     what.add_argument(
         "--smooth", type=float, metavar="SHARE",
         help="share of crops that are magnified, 0 to 1 (0.25): cameras show smooth things too",
@@ -93,23 +108,20 @@ def add(commands: argparse._SubParsersAction) -> None:
         help="above 0: the mean of log(error + F) is minimised, so that smooth crops count as much "
         "as rough ones (0; 0.003 is a good value)",
     )  # fmt: skip
-    what.add_argument("--precision", choices=["auto", "bfloat16", "float32"], help="(auto)")
-    what.add_argument("--seed", type=int, metavar="N", help="seed of everything (0)")
-    how = parser.add_argument_group("how it runs")
-    how.add_argument("--device", metavar="D", help="cpu, cuda, ... (a GPU where there is one)")
-    how.add_argument("--threads", type=int, metavar="N", help="CPU threads (all)")
-    how.add_argument(
-        "--loaders", type=int, metavar="N",
-        help="processes that make batches ahead (0 on a CPU, else all cores but one)",
+    what.add_argument(
+        "--channels", metavar="C,C,...",
+        help="width of each scale (48,64,128,256); with --start-from no narrower than its weights are",
     )  # fmt: skip
-    how.add_argument(
-        "--share-cpu", action="store_true", help="use fewer threads while other programs are busy"
-    )
-    how.add_argument(
-        "--checkpoint-minutes", type=float, default=10.0, metavar="MIN",
-        help="minutes between checkpoints (10)",
+    what.add_argument("--blocks", metavar="N,N,...", help="residual blocks of each scale (2)")
+    training.add_fit(
+        parser,
+        {
+            "steps": 40000, "batch": 16, "accumulate": 1, "learning_rate": "4e-4", "warmup": 300,
+            "decay_steps": "3/8 of the steps", "weight_decay": "1e-3", "ema": 0.999, "clip": 1,
+            "precision": "auto", "seed": 0,
+        },
     )  # fmt: skip
-    how.add_argument("--quiet", action="store_true", help="no progress bar")
+    training.add_run(parser)
     parser.set_defaults(run=run)
 
 
@@ -118,124 +130,128 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         return _train(arguments)
     except ValueError as error:
-        raise ValueError(_with_option(str(error))) from error
+        raise ValueError(_with_option(str(error), arguments)) from error
 
 
+#: settings whose options have other names
 _OPTIONS = {
     "leaves_share": "--dead-leaves",
-    "leaves_count": "--leaves-count",
-    "steps": "--steps",
-    "decay_steps": "--decay-steps",
-    "batch": "--batch",
-    "patch": "--patch",
     "crops.patch": "--patch",
-    "learning_rate": "--learning-rate",
-    "channels": "--channels",
-    "log_floor": "--log-floor",
     "smooth_share": "--smooth",
     "smooth_high": "--magnify",
-    "seed": "--seed",
-    "final_decay": "--final-decay",
+    "scale_low, scale_high": "--scale",
 }
 
 
-def _with_option(message: str) -> str:
+def _with_option(message: str, arguments: argparse.Namespace) -> str:
     """A message that begins with the name of a setting, with the name of its option instead."""
     name, colon, rest = message.partition(":")
+    if hasattr(arguments, name):
+        name = f"--{name.replace('_', '-')}"
     return f"{_OPTIONS.get(name, name)}{colon}{rest}"
 
 
 def _train(arguments: argparse.Namespace) -> int:
     import torch
 
-    from ..priors import training
-    from ..priors.denoiser import load_denoiser
-    from ..priors.load import DEFAULT
+    from ..training.data.licences import Licences
+    from ..training.denoiser import build_source, train
     from .networks import device_of
 
-    minutes = specs.number("--checkpoint-minutes", arguments.checkpoint_minutes, 0)
-    if arguments.threads is not None:
-        torch.set_num_threads(specs.threads("--threads", arguments.threads))
+    shown = training.shown_of(arguments)
+    training.settle(arguments)
     device = device_of(arguments)
-    loaders = arguments.loaders
-    if loaders is None:
-        loaders = 0 if device == "cpu" else max(1, (os.cpu_count() or 2) - 1)
-    specs.whole("--loaders", loaders, 0)
-    start_from = None
+    loaders = training.loaders_of(arguments, device)
+    licences = None if arguments.licences is None else Licences(arguments.licences.split(","))
+    base, start_from = _base(arguments, device)
+    config = configure(base, arguments, device)
+    machine = training.processes(arguments, device)  # before minutes of reading and drawing
+    cache = arguments.out if machine.main else None
+    source = build_source(config, arguments.folders, torch.get_num_threads(), cache, licences)
+    trainer = train(
+        config, source, arguments.out, machine=machine, start_from=start_from, resume=arguments.resume,
+        final_decay=arguments.final_decay, shown=shown, loaders=loaders, share_cpu=arguments.share_cpu,
+    )  # fmt: skip
+    training.say_where(trainer)
+    return 0
+
+
+def _base(arguments: argparse.Namespace, device: str) -> tuple[TrainingConfig, Denoiser | None]:
+    """The configuration that options change, and the weights that a new run starts from."""
+    from ..priors.denoiser import load_denoiser
+    from ..priors.load import DEFAULT
+    from ..training.checkpoints import read_checkpoint
+    from ..training.denoiser import Trainer, TrainingConfig, best_precision, config_from_json
+    from ..training.loop import check_new
+
     if arguments.resume:
         if arguments.start_from is not None:
             raise ValueError("--start-from: got it with --resume, expected one of them")
-        state = training.read_checkpoint(Path(arguments.out) / training.CHECKPOINT)
-        base = training.config_from_json(state["config"])
-    else:
-        training.check_new(arguments.out, arguments.final_decay)
-        base = training.TrainingConfig(precision=training.best_precision(device))
-        if arguments.start_from is not None:
-            if arguments.channels is not None:
-                raise ValueError("--channels: got it with --start-from, whose network is kept")
-            path = DEFAULT if arguments.start_from == "default" else arguments.start_from
-            start_from = load_denoiser(path)
-            base = replace(base, model=start_from.config, start_from=start_from.sha256)
-    config = configure(base, arguments, device)
-    # before minutes of reading and drawing
-    specs.writable("--out", Path(arguments.out) / training.CHECKPOINT)
-    workers = torch.get_num_threads()
-    source = training.build_source(config, arguments.folders, workers, cache=arguments.out)
-    trainer = training.train(
-        config,
-        source,
-        arguments.out,
-        start_from=start_from,
-        resume=arguments.resume,
-        final_decay=arguments.final_decay,
-        checkpoint_minutes=minutes,
-        device=device,
-        loaders=loaders,
-        share_cpu=arguments.share_cpu,
-        progress=not arguments.quiet,
-    )
-    left = trainer.config.steps - trainer.step
-    logging.info(
-        "step %d; %s", trainer.step, f"{left} to go: --resume continues" if left else "finished"
-    )
-    return 0
+        state = read_checkpoint(Path(arguments.out), Trainer.kind)
+        training.refuse_fewer_steps(vars(arguments), state["step"])
+        return config_from_json(state["config"]), None
+    check_new(arguments.out)
+    if arguments.final_decay is not None:
+        raise ValueError(
+            f"--final-decay: got {arguments.final_decay} for a new run, expected --resume"
+        )
+    base = TrainingConfig(precision=best_precision(device))
+    if arguments.start_from is None:
+        return base, None
+    path = DEFAULT if arguments.start_from == "default" else arguments.start_from
+    weights = load_denoiser(path)
+    return replace(base, model=weights.config, start_from=weights.sha256), weights
 
 
 def configure(base: TrainingConfig, arguments: argparse.Namespace, device: str) -> TrainingConfig:
     """`base` with the options that were given on the command line."""
-    from ..priors.denoiser import DenoiserConfig
-    from ..priors.training import best_precision
-
-    changes = {
-        "leaves_share": arguments.dead_leaves,
-        "leaves_count": arguments.leaves_count,
-        "steps": arguments.steps,
-        "decay_steps": arguments.decay_steps,
-        "batch": arguments.batch,
-        "learning_rate": arguments.learning_rate,
-        "log_floor": arguments.log_floor,
-        "precision": arguments.precision,
-        "seed": arguments.seed,
-    }
-    changes = {name: value for name, value in changes.items() if value is not None}
-    if changes.get("precision") == "auto":
-        changes["precision"] = best_precision(device)
+    changes = training.fit_of(arguments, device)
+    changes |= _given(
+        leaves_share=arguments.dead_leaves,
+        leaves_count=arguments.leaves_count,
+        log_floor=arguments.log_floor,
+    )
     if arguments.steps is not None and arguments.decay_steps is None and not arguments.resume:
         changes["decay_steps"] = arguments.steps * 3 // 8
-    crops = {
-        "patch": arguments.patch,
-        "smooth_share": arguments.smooth,
-        "smooth_high": arguments.magnify,
-    }
-    crops = {name: value for name, value in crops.items() if value is not None}
+    crops = _given(
+        patch=arguments.patch,
+        smooth_share=arguments.smooth,
+        smooth_high=arguments.magnify,
+        detail=arguments.detail,
+        shares=_numbers("--shares", arguments.shares, float, "3,1"),
+    )
+    scale = _numbers("--scale", arguments.scale, float, "0.4,0.9")
+    if scale is not None:
+        if len(scale) != 2:
+            raise ValueError(f"--scale: got {arguments.scale!r}, expected two numbers")
+        crops |= {"scale_low": scale[0], "scale_high": scale[1]}
     if crops:
         changes["crops"] = replace(base.crops, **crops)
-    if arguments.channels is not None:
-        try:
-            channels = tuple(int(width) for width in arguments.channels.split(","))
-        except ValueError:
-            raise ValueError(
-                f"--channels: got {arguments.channels!r}, expected numbers such as 48,64,128,256"
-            ) from None
-        changes["model"] = DenoiserConfig(channels)
+    changes |= _network(base, arguments)
     return replace(base, **changes)
+
+
+def _network(base: TrainingConfig, arguments: argparse.Namespace) -> dict[str, Any]:
+    channels = _numbers("--channels", arguments.channels, int, "48,64,128,256")
+    blocks = _numbers("--blocks", arguments.blocks, int, "2 or 3,2,2,2")
+    if channels is None and blocks is None:
+        return {}
+    if channels is not None and blocks is None and len(channels) != len(base.model.channels):
+        blocks = (2,)
+    model = _given(channels=channels, blocks=blocks)
+    if blocks is not None and len(blocks) == 1:
+        model["blocks"] = blocks[0]
+    return {"model": replace(base.model, **model)}
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _numbers(option: str, text: str | None, kind: type, example: str) -> Sequence[Any] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(kind(word) for word in text.split(","))
+    except ValueError:
+        raise ValueError(f"{option}: got {text!r}, expected numbers such as {example}") from None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import os
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from . import specs
+from . import specs, training
 from .networks import device_of
+
+if TYPE_CHECKING:
+    from ..ddpm import DDPMConfig
 
 EXAMPLE = """\
 examples:
@@ -81,8 +81,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         metavar="PATH",
         help="folders of pictures; .npy or .npz files of uint8 arrays",
     )
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the run")
-    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
+    training.add_start(parser)
     data = parser.add_argument_group("pictures")
     data.add_argument("--size", type=int, metavar="PIXELS", help="side of the pictures")
     data.add_argument("--grey", action="store_true", default=None, help="one channel, not three")
@@ -124,36 +123,16 @@ def add(commands: argparse._SubParsersAction) -> None:
         help='settings as JSON: {"kind": "diffusers", ...arguments of UNet2DModel} or '
         '{"kind": "guided", ...}',
     )  # fmt: skip
-    fit = parser.add_argument_group("training")
-    fit.add_argument(
-        "--steps", type=int, metavar="N",
-        help="(100000); another number on --resume, no fewer than are done",
+    training.add_fit(
+        parser,
+        {
+            "steps": 100000, "batch": 64, "accumulate": 1, "learning_rate": "2e-4", "warmup": 1000,
+            "decay_steps": 0, "weight_decay": 0, "ema": 0.9999, "clip": 1, "precision": "float32", "seed": 0,
+        },
     )  # fmt: skip
-    fit.add_argument(
-        "--batch", type=int, metavar="N", help="pictures per step, of all processes (64)"
-    )
-    fit.add_argument(
-        "--accumulate", type=int, metavar="N", help="parts of a batch, to save memory (1)"
-    )
-    fit.add_argument("--learning-rate", type=float, metavar="RATE", help="(2e-4)")
-    fit.add_argument("--warmup", type=int, metavar="N", help="steps of rising rate (1000)")
-    fit.add_argument("--weight-decay", type=float, metavar="X", help="(0)")
-    fit.add_argument("--ema", type=float, metavar="X", help="decay of the running mean (0.9999)")
-    fit.add_argument("--clip", type=float, metavar="NORM", help="largest gradient (1)")
-    fit.add_argument("--precision", metavar="P", help="float32, bfloat16 or float16 (float32)")
-    fit.add_argument("--seed", type=int, metavar="N", help="of everything (0)")
-    how = parser.add_argument_group("how it runs")
-    how.add_argument("--device", metavar="D", help="cpu, cuda, ... (a GPU where there is one)")
-    how.add_argument("--threads", type=int, metavar="N", help="CPU threads (all)")
-    how.add_argument(
-        "--deterministic", action="store_true", help="slower, but the same bits on a GPU every time"
-    )
-    how.add_argument("--checkpoint-minutes", default=10.0, metavar="MIN", help="(10)")
-    how.add_argument("--log-every", type=int, default=50, metavar="N", help="steps (50)")
+    how = training.add_run(parser)
     how.add_argument("--sample-every", type=int, default=0, metavar="N", help="steps (0: never)")
     how.add_argument("--samples", type=int, default=16, metavar="N", help="pictures of a grid (16)")
-    how.add_argument("--tensorboard", action="store_true", help="curves and grids for TensorBoard")
-    how.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run=run)
 
 
@@ -161,59 +140,44 @@ def run(arguments: argparse.Namespace) -> int:
     """Train; returns the exit status."""
     import torch
 
-    from ..ddpm.data import load_pictures
-    from ..ddpm.loop import CHECKPOINT, Shown, train
-    from ..ddpm.processes import launched
+    from ..ddpm import load_pictures, train
+    from ..training.loop import check_new
 
-    if arguments.threads is not None:
-        torch.set_num_threads(specs.threads("--threads", arguments.threads))
-    if arguments.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
-    minutes = specs.number("--checkpoint-minutes", arguments.checkpoint_minutes, 0)
+    training.settle(arguments)
     leaves = specs.whole("--dead-leaves", arguments.dead_leaves, 0)
-    shown = Shown(
-        minutes, arguments.log_every, arguments.sample_every,
-        arguments.samples, arguments.tensorboard, not arguments.quiet,
-    )  # fmt: skip
-    if not arguments.resume and (Path(arguments.out) / CHECKPOINT).exists():
-        raise FileExistsError(
-            f"out: {Path(arguments.out) / CHECKPOINT} exists; resume the run or choose another folder"
-        )
-    config = configure(arguments)
-    if arguments.device is not None:
-        device_of(arguments)
-    machine = launched(arguments.device)
-    if machine.main:
-        specs.writable("--out", Path(arguments.out) / CHECKPOINT)
+    shown = training.shown_of(
+        arguments, sample_every=arguments.sample_every, sample_count=arguments.samples
+    )
+    if not arguments.resume:
+        check_new(arguments.out)
+    device = device_of(arguments)
+    loaders = training.loaders_of(arguments, device)
+    config = configure(arguments, device)
+    machine = training.processes(arguments, device)
     pictures = load_pictures(
         arguments.paths, config.size, config.channels, config.num_classes,
         leaves=leaves, seed=config.seed, workers=torch.get_num_threads(),
         cache=arguments.out if machine.main else None,
     )  # fmt: skip
     trainer = train(
-        config, pictures, arguments.out, machine=machine, resume=arguments.resume, shown=shown
-    )
-    left = config.steps - trainer.step
-    if machine.main:
-        logging.info(
-            "step %d; %s", trainer.step, f"{left} to go: --resume continues" if left else "finished"
-        )
+        config, pictures, arguments.out, machine=machine, resume=arguments.resume,
+        final_decay=arguments.final_decay, shown=shown, loaders=loaders, share_cpu=arguments.share_cpu,
+    )  # fmt: skip
+    training.say_where(trainer)
     return 0
 
 
 _SAME_NAME = (
     "size", "label_drop", "flip", "prediction", "variance", "objective", "vlb_weight", "schedule",
-    "beta_start", "beta_end", "steps", "batch", "accumulate", "learning_rate", "warmup", "weight_decay",
-    "ema", "clip", "precision", "seed",
+    "beta_start", "beta_end",
 )  # fmt: skip
 
 
-def configure(arguments: argparse.Namespace):
+def configure(arguments: argparse.Namespace, device: str = "cpu") -> DDPMConfig:
     """The run that was asked for: the checkpoint's on --resume, with what was given compared."""
-    from ..ddpm.config import DDPMConfig
-    from ..ddpm.loop import read_checkpoint
-    from ..priors.runs import refuse_differences
+    from ..ddpm import DDPMConfig, Trainer
+    from ..training.checkpoints import read_checkpoint
+    from ..training.files import refuse_differences
 
     given: dict[str, Any] = {name: getattr(arguments, name) for name in _SAME_NAME}
     given |= {
@@ -222,22 +186,19 @@ def configure(arguments: argparse.Namespace):
         "channels": 1 if arguments.grey else None,
     }
     given = {name: value for name, value in given.items() if value is not None}
+    given |= training.fit_of(arguments, device)
     if not arguments.resume:
         if "size" not in given:
             raise ValueError("--size: got none, expected the side of the pictures, such as 32")
         if given.get("variance") == "learned":
             given.setdefault("objective", "hybrid")
         return DDPMConfig(network=_network(arguments, given["size"]), **given)
-    state = read_checkpoint(arguments.out)
+    state = read_checkpoint(arguments.out, Trainer.kind)
     base = DDPMConfig.from_json(state["config"])
     compared = {name: value for name, value in given.items() if name != "steps"}
     refuse_differences({name: getattr(base, name) for name in compared}, compared)
-    if "steps" in given:
-        if given["steps"] < state["step"]:
-            raise ValueError(
-                f"--steps: got {given['steps']}, but the run is at step {state['step']} already"
-            )
-        base = replace(base, steps=given["steps"])
+    training.refuse_fewer_steps(given, state["step"])
+    base = replace(base, steps=given.get("steps", base.steps))
     asked = _network(arguments, base.size, base.network)
     refuse_differences({"network": base.network}, {"network": {**base.network, **asked}})
     return base

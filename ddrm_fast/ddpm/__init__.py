@@ -1,15 +1,15 @@
 """DDPM: the discrete-time process, its objectives and bound, and training (Ho et al. 2020)."""
 
+from ..training.data.sized import Pictures, load_pictures
+from ..training.loop import Shown
 from .config import DDPMConfig
-from .data import Pictures, load_pictures
 from .files import as_prior, load_ddpm, save_ddpm
+from .learner import Trainer, train
 from .likelihood import Bound, bound, discretised_log_likelihood, normal_kl, prior_term, step_term
-from .loop import Shown, train
 from .networks import build_network, own_network
 from .objective import Losses, Objective
 from .process import Process
 from .reverse import Reverse, Step
-from .trainer import Trainer
 
 __all__ = [
     "Bound",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
+import math
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..priors.schedule import Schedule
+from ..training.fit import Fit
 from .networks import network_settings
 from .objective import Objective
 from .process import Process
@@ -15,9 +16,9 @@ from .reverse import Reverse
 SCHEDULES = ("linear", "quadratic", "sigmoid", "constant", "jsd", "cosine")
 
 
-@dataclass(frozen=True)
-class DDPMConfig:
-    """A run.
+@dataclass(frozen=True, kw_only=True)
+class DDPMConfig(Fit):
+    """A run; what every run chooses is in :class:`ddrm_fast.training.Fit`.
 
     Attributes:
         size: Side of the pictures in pixels.
@@ -35,17 +36,7 @@ class DDPMConfig:
         num_classes: Classes of a conditional network; None: no labels.
         label_drop: Probability that a label is replaced by the one for "no class", num_classes; a
             network trained so takes classifier-free guidance.
-        batch: Pictures per step, over all processes.
-        accumulate: Parts that the pictures of a process go through the network in, one after another.
-        steps: Steps of the run.
-        learning_rate: Of Adam, after the warm-up.
-        warmup: Steps of linear warm-up.
-        weight_decay: Decoupled weight decay.
-        ema: Decay per step of the running mean of the weights.
-        clip: Largest norm of the gradient.
         flip: Whether half of the pictures are mirrored left to right.
-        precision: Arithmetic of the network: "float32", "bfloat16", or "float16" with scaled gradients.
-        seed: Seed of weights, order, timesteps, noise and dropout, 0 or more.
     """
 
     size: int
@@ -61,48 +52,27 @@ class DDPMConfig:
     beta_end: float | None = None
     num_classes: int | None = None
     label_drop: float = 0.0
+    flip: bool = True
     batch: int = 64
-    accumulate: int = 1
-    steps: int = 100_000
     learning_rate: float = 2e-4
     warmup: int = 1000
-    weight_decay: float = 0.0
     ema: float = 0.9999
-    clip: float = 1.0
-    flip: bool = True
-    precision: str = "float32"
-    seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("size", 1), ("T", 2), ("batch", 1), ("accumulate", 1), ("steps", 1), ("warmup", 0), ("seed", 0),
-        ):  # fmt: skip
+        super().__post_init__()
+        for name, least in (("size", 1), ("T", 2)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected {least} or more")
         if self.channels not in (1, 3):
             raise ValueError(f"channels: got {self.channels}, expected 1 or 3")
-        for name in ("learning_rate", "clip"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: got {getattr(self, name)}, expected a positive number")
-        for name in ("vlb_weight", "weight_decay"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name}: got {getattr(self, name)}, expected 0 or more")
-        if not 0 <= self.ema < 1:
-            raise ValueError(f"ema: got {self.ema}, expected 0 or more, below 1")
+        if not 0 <= self.vlb_weight < math.inf:
+            raise ValueError(f"vlb_weight: got {self.vlb_weight}, expected 0 or more, not infinity")
         if not 0 <= self.label_drop < 1:
             raise ValueError(f"label_drop: got {self.label_drop}, expected 0 or more, below 1")
         if self.label_drop and self.num_classes is None:
             raise ValueError("label_drop: there are no classes, expected 0")
         if self.num_classes is not None and self.num_classes < 1:
             raise ValueError(f"num_classes: got {self.num_classes}, expected 1 or more")
-        if self.batch % self.accumulate:
-            raise ValueError(
-                f"accumulate: got {self.accumulate}, expected a divisor of batch = {self.batch}"
-            )
-        if self.precision not in ("float32", "bfloat16", "float16"):
-            raise ValueError(
-                f"precision: got {self.precision!r}, expected float32, bfloat16 or float16"
-            )
         self._check_end()
         self.make_objective()
         # as JSON gives it back
@@ -173,20 +143,7 @@ class DDPMConfig:
 
     def network_settings(self) -> dict[str, Any]:
         """The settings of the network, for :func:`build_network`."""
-        return network_settings(self)
-
-    def to_json(self) -> str:
-        """As text that :meth:`from_json` reads."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> DDPMConfig:
-        """Read what :meth:`to_json` wrote.
-
-        Raises:
-            ValueError: It is something else.
-        """
-        try:
-            return cls(**json.loads(text))
-        except (TypeError, json.JSONDecodeError) as error:
-            raise ValueError(f"configuration: cannot be read ({error})") from error
+        return network_settings(
+            self.network, self.size, self.channels,
+            self.make_reverse().out_channels(self.channels), self.embedded_classes,
+        )  # fmt: skip

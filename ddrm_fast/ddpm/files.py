@@ -11,9 +11,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from ..io.files import atomic_file
 from ..priors.denoiser import weights_digest
 from ..priors.prior import Prior
-from ..priors.runs import atomic_file, in_fixed_order
+from ..training.checkpoints import check_numbers
+from ..training.files import in_fixed_order
 from .config import DDPMConfig
 from .networks import build_network
 
@@ -60,7 +62,9 @@ def save_ddpm(
 
     Raises:
         OSError: The file cannot be written; an earlier one stays intact.
+        FloatingPointError: A weight is no finite number; nothing is written.
     """
+    check_numbers(weights, f"in {path}")
     # a copy each: no two names may share memory
     stored = {
         name: x.detach().cpu().clone(memory_format=torch.contiguous_format)

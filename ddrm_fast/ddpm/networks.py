@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..priors.diffusers_models import unet2d
 from ..priors.networks.guided import GROUPS, AttentionBlock, GuidedConfig, GuidedUNet, ResBlock
-
-if TYPE_CHECKING:
-    from .config import DDPMConfig
 
 KINDS = ("guided", "diffusers")
 
@@ -59,24 +56,37 @@ def own_network(
     }
 
 
-def network_settings(config: DDPMConfig) -> dict[str, Any]:
-    """The settings of a run's network, with what the run decides (channels, classes) filled in.
+def network_settings(
+    network: Mapping[str, Any], size: int, channels: int, out_channels: int, classes: int | None
+) -> dict[str, Any]:
+    """The settings of a run's network, with what the run decides filled in.
+
+    Args:
+        network:
+            {"kind": "guided" or "diffusers", ...its constructor's arguments}; empty: a small one.
+        size:
+            Side of the pictures in pixels.
+        channels:
+            Of the pictures.
+        out_channels:
+            Of the network's output.
+        classes:
+            That the network embeds; None: no labels.
 
     Raises:
         ValueError: A setting is unknown, missing, or contradicts the run.
     """
-    given = dict(config.network) or own_network(config.size, attention=())
+    given = dict(network) or own_network(size, attention=())
     kind = given.setdefault("kind", "guided")
     if kind not in KINDS:
         raise ValueError(f"network: kind is {kind!r}, expected one of {', '.join(KINDS)}")
-    out = config.make_reverse().out_channels(config.channels)
-    decided: dict[str, Any] = {"in_channels": config.channels, "out_channels": out}
+    decided: dict[str, Any] = {"in_channels": channels, "out_channels": out_channels}
     if kind == "guided":
         known = {f.name for f in fields(GuidedConfig)} - {"pool"}
-        decided |= {"num_classes": config.embedded_classes, "image_size": config.size}
+        decided |= {"num_classes": classes, "image_size": size}
     else:
         known = None
-        decided |= {"num_class_embeds": config.embedded_classes, "sample_size": config.size}
+        decided |= {"num_class_embeds": classes, "sample_size": size}
     unknown = sorted(set(given) - known - {"kind"}) if known is not None else []
     if unknown:
         raise ValueError(
@@ -87,7 +97,7 @@ def network_settings(config: DDPMConfig) -> dict[str, Any]:
             raise ValueError(f"network: {name} is {given[name]}, but this run needs {value}")
     settings = {**given, **decided}
     if kind == "guided":
-        _check_guided(settings, config.size)
+        _check_guided(settings, size)
     return settings
 
 

@@ -11,9 +11,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ..io.files import atomic_file
 from ..priors.denoiser import weights_digest
 from ..priors.published.load import read_weights
-from ..priors.runs import atomic_file, in_fixed_order
+from ..training.files import in_fixed_order
 from .config import DiffIRConfig, preset
 from .networks import Network, build
 from .recognise import config_of, differences, own_names, prefix_of

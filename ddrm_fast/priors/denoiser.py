@@ -346,6 +346,59 @@ class Denoiser(nn.Module):
             )
 
 
+def widened(source: Denoiser, wide: Denoiser) -> Denoiser:
+    """Takes a network's weights into a wider one, which computes the same at first.
+
+    The old channels listen to the new ones with weight 0, the new ones to all of them with the weights that
+    they have; so what was learned stays, and the rest begins to learn at once (the idea of Chen, Goodfellow
+    and Shlens, "Net2Net", 2016).
+
+    Args:
+        source:
+            The trained network.
+        wide:
+            One with as many scales and blocks, no scale narrower; it is changed.
+
+    Returns:
+        `wide`.
+
+    Raises:
+        ValueError: The networks have other numbers of scales or blocks, or a scale is narrower.
+    """
+    old, new = source.config, wide.config
+    same = (old.blocks, old.embedding, old.sigma_data) == (
+        new.blocks,
+        new.embedding,
+        new.sigma_data,
+    )
+    if not same or any(a > b for a, b in zip(old.channels, new.channels, strict=False)):
+        raise ValueError(
+            f"channels: got {new}, expected none narrower, and the rest the same, as that of the weights "
+            f"to start from: {old}"
+        )
+    given = source.state_dict()
+    with torch.no_grad():
+        for name, value in wide.named_parameters():
+            _widen(value, given[name].to(value), name)
+    return wide
+
+
+def _widen(value: Tensor, given: Tensor, name: str) -> None:
+    if given.shape == value.shape:
+        value.copy_(given)
+    elif ".modulation." in name:  # scales, then shifts
+        for mine, old in zip(value.chunk(2), given.chunk(2), strict=True):
+            mine[: len(old)] = old
+    elif given.ndim == 1:
+        value[: len(given)] = given
+    else:  # a transposed convolution has its inputs first
+        mine = value.transpose(0, 1) if ".grow." in name else value
+        old = given.transpose(0, 1) if ".grow." in name else given
+        outputs, inputs = old.shape[:2]
+        mine[:outputs, inputs:] = 0
+        mine[:outputs, :inputs] = old
+
+
 def weights_digest(weights: dict[str, Tensor]) -> str:
     """SHA-256 over the names, dtypes, shapes and bytes of a dictionary of tensors, as hex.
 
@@ -396,7 +449,7 @@ def load_denoiser(
     dtype: torch.dtype = torch.float32,
     verify: bool = True,
 ) -> Denoiser:
-    """Read a denoiser from the safetensors file that `ddrm_fast.priors.training.export` writes.
+    """Read a denoiser from the safetensors file that `ddrm_fast.training.denoiser.export` writes.
 
     Args:
         path: The weights file.

@@ -13,10 +13,10 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ..io.foreign import foreign, read_arrays
-from ..priors.dead_leaves import DeadLeavesConfig
-from ..priors.pictures import usable_pictures
-from ..priors.runs import kept_leaves
+from ...io.foreign import foreign, read_arrays
+from .dead_leaves import DeadLeavesConfig
+from .leaves import kept_leaves
+from .packs import usable_pictures
 
 logger = logging.getLogger(__name__)
 

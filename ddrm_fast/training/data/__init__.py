@@ -1,0 +1,1 @@
+"""What trainings learn from: packs of photographs, crops of them, dead leaves, pictures of one size."""

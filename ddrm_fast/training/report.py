@@ -1,0 +1,127 @@
+"""What a run says while it works: progress bar, log.jsonl, TensorBoard, sheets of pictures."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from ..io.files import atomic_file
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+    from .learner import Learner
+    from .loop import Shown
+
+logger = logging.getLogger(__name__)
+
+LOG = "log.jsonl"
+SAMPLES = "samples"
+
+
+class Report:
+    """The main process's; the others only take part in the means."""
+
+    def __init__(
+        self, learner: Learner, out: Path, end: int, shown: Shown, curves: SummaryWriter | None
+    ) -> None:
+        """Open the progress bar.
+
+        Args:
+            learner:
+                Whose steps.
+            out:
+                Folder of the run.
+            end:
+                Number of steps at the end.
+            shown:
+                What to show.
+            curves:
+                For TensorBoard.
+        """
+        self.learner, self.out, self.shown, self.curves = learner, out, shown, curves
+        self.bar = tqdm(
+            total=end, initial=learner.step, disable=not (shown.progress and learner.machine.main),
+            unit="step", mininterval=1, maxinterval=60, smoothing=0.05,
+        )  # fmt: skip
+        self.began, self.first = time.monotonic(), learner.step
+
+    def step(self) -> None:
+        """After a step."""
+        self.bar.update()
+        learner = self.learner
+        if learner.step % self.shown.log_every:
+            return
+        means = learner.means()  # of all processes: each has to ask
+        if not learner.machine.main:
+            return
+        now = time.monotonic()
+        pictures = (learner.step - self.first) * learner.fit.batch
+        speed = round(pictures / max(now - self.began, 1e-9), 1)
+        line = {
+            "step": learner.step,
+            **{name: float(f"{value:.6g}") for name, value in means.items()},
+            "learning_rate": learner.rate(learner.step - 1),
+            "pictures_per_second": speed,
+        }
+        self.began, self.first = now, learner.step
+        self.bar.set_postfix(
+            {"loss": f"{means['loss']:.4g}", "pictures/s": f"{speed:.0f}"}, refresh=False
+        )
+        try:
+            with open(self.out / LOG, "a") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            logger.warning("log line lost: %s", error)
+        if self.curves is not None:
+            for name, value in line.items():
+                if name != "step" and math.isfinite(value):
+                    self.curves.add_scalar(name, value, learner.step)
+
+    def draw(self) -> None:
+        """A sheet of pictures from the running mean of the weights."""
+        start = time.monotonic()
+        step = self.learner.step
+        try:
+            path = self.out / SAMPLES / f"{step:07d}.png"
+            pictures = self.learner.draw_pictures(path, self.shown.sample_count)
+        except OSError as error:
+            logger.warning("no samples at step %d: %s", step, error)
+            pictures = None
+        if pictures is not None and self.curves is not None:
+            self.curves.add_images("samples", pictures, step)
+        self.began += time.monotonic() - start  # the speed of the log is that of the steps
+
+    def close(self) -> None:
+        """At the end of the run."""
+        self.bar.close()
+        if self.curves is not None:
+            self.curves.close()
+
+
+def cut_log(path: Path, step: int) -> None:
+    """Drop what the log says of steps that a resumed run takes again.
+
+    Args:
+        path:
+            The log; nothing happens where there is none.
+        step:
+            The checkpoint's.
+    """
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (ValueError, KeyError, TypeError):  # a line that a kill cut short
+            continue
+    with atomic_file(path) as file:
+        file.write("".join(kept).encode())
