@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ddrm_fast.training.data.sized import load_pictures
 from ddrm_fast.io import check_writable, write_atomically, write_json
 from ddrm_fast.io.files import atomic_file
 from ddrm_fast.io.folders import files_in, passed_over
 from ddrm_fast.io.foreign import TooLarge, foreign, read_arrays
+from ddrm_fast.training.data.sized import load_pictures
 
 WRITER = """
 import sys
