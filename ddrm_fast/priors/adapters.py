@@ -99,8 +99,7 @@ class DenoiserPrior(Prior):
             return self.denoiser(x_t, sigma, gain, *self._extra(labels))
         return self._restore(x_t * gain.view(-1, 1, 1, 1).to(x_t.dtype), sigma, labels)
 
-    @torch.no_grad()
-    def denoise(self, x: Tensor, sigma: float | Tensor, labels: Tensor | None = None) -> Tensor:
+    def _denoised(self, x: Tensor, sigma: float | Tensor, labels: Tensor | None) -> Tensor:
         """See :meth:`Prior.denoise`; the noise level reaches the denoiser as it is, without an upper end."""
         levels = self._levels_of(x, sigma)
         asked = levels.clamp(min=self.sigma_min).to(x.device, torch.float32)

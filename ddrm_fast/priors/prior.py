@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from .as_denoiser import AsDenoiser
 from .precision import DTYPES, check_precision, fastest_precision
 from .prediction import prediction_row
 from .schedule import Schedule
@@ -277,6 +278,28 @@ class Prior:
         Raises:
             ValueError: sigma is not above 0, or far above the schedule's range.
         """
+        return self._denoised(x, sigma, labels)
+
+    def as_deepinv(self, labels: Tensor | None = None) -> AsDenoiser:
+        """The prior as a denoiser D(x, sigma) of pictures in [0, 1], differentiable: deepinv's protocol.
+
+        Args:
+            labels:
+                Classes [B] or [1], for every call of a conditional network.
+
+        Returns:
+            A Module around the same weights; sigma 0 gives x back, levels below the lowest known one move a
+            picture by ever less (:meth:`denoise`).
+
+        Raises:
+            ValueError: the prior has classes and there are no labels.
+        """
+        if self.num_classes is not None and labels is None:
+            raise ValueError(f"labels: {self.name} is a network for classes, expected [B] or [1]")
+        return AsDenoiser(self._denoised, self.module, labels)
+
+    def _denoised(self, x: Tensor, sigma: float | Tensor, labels: Tensor | None) -> Tensor:
+        """:meth:`denoise`, with gradients where they are switched on."""
         levels = self._levels_of(x, sigma)
         low, high = self.sigma_range
         if not (levels <= 2 * high).all():

@@ -286,8 +286,7 @@ class _Windowed(Prior):
         exact = self._inner().in_float32(device)
         return None if exact is None else _Windowed(exact, self.tiling)
 
-    @torch.no_grad()
-    def denoise(self, x: Tensor, sigma: float | Tensor, labels: Tensor | None = None) -> Tensor:
+    def _denoised(self, x: Tensor, sigma: float | Tensor, labels: Tensor | None) -> Tensor:
         """See :meth:`Prior.denoise`."""
         levels = torch.as_tensor(sigma, dtype=torch.float32).reshape(-1)
         if len(levels) not in (1, len(x)):
@@ -296,6 +295,6 @@ class _Windowed(Prior):
 
         def evaluate(part: Tensor, count: int) -> Tensor:
             chosen = None if labels is None else labels.repeat(count)
-            return inner.denoise(part, levels.repeat(count), chosen)
+            return inner._denoised(part, levels.repeat(count), chosen)
 
         return self.tiling.blend(x, evaluate)

@@ -1,0 +1,1 @@
+"""Between this package and others: each module needs the package that it is named after."""
