@@ -21,8 +21,9 @@ export PATH := $(abspath $(BIN)):$(PATH)
 
 .PHONY: test lint demo bench gpu build clean
 
-test: $(VENV)/with-tests build
+test: $(VENV)/with-tests $(VENV)/deepinv build
 	$(BIN)/pytest tests
+	PYTHONPATH=$(VENV)/deepinv $(BIN)/pytest tests/test_deepinv.py
 
 lint: $(VENV)/with-linters
 	$(BIN)/ruff check .
@@ -55,6 +56,11 @@ $(VENV)/installed: $(VENV)/bin/python pyproject.toml
 # what tests and benchmarks need beyond that
 $(VENV)/with-tests $(VENV)/with-bench: $(VENV)/with-%: $(VENV)/installed
 	$(PIP) --no-build-isolation --editable '.[$(patsubst tests,test,$*)]'
+	touch $@
+
+# deepinv, in a folder of its own: it wants torchvision, which does not load beside every build of torch
+$(VENV)/deepinv: $(VENV)/with-tests
+	$(PIP) --no-deps --target $@ deepinv==0.5.0 torchvision==0.28.0 einops natsort h5py
 	touch $@
 
 # mypy reads the types of PyTorch

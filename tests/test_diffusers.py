@@ -228,3 +228,69 @@ def test_a_guided_network_beside_a_scheduler_is_none_of_diffusers(tmp_path):
     torch.save(GuidedUNet(config).state_dict(), tmp_path / "net.pt")
     with pytest.raises(ValueError, match="^config: unknown scheduler"):
         load_prior(tmp_path / "net.pt", {"scheduler": {}, "num_heads": 1})
+
+
+class Coarse(torch.nn.Module):
+    """A network whose clean image leaves [-1, 1] at every step."""
+
+    def forward(self, x, t):
+        return 0.3 * x + 0.2 * torch.cos(3 * x)
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["use_clipped_model_output=False", "True"])
+def test_both_ways_of_clipping_are_those_of_its_ddim(kept):
+    """Twenty steps of its DDIM scheduler against ours from the same noise, network and betas."""
+    from ddrm_fast import DDIM, Prior, ops, sample
+    from ddrm_fast.samplers import Clip, ClipKeepingNoise
+
+    scheduler = diffusers.DDIMScheduler(clip_sample=True)  # its defaults, clipping too
+    scheduler.set_timesteps(20)
+    network = Coarse()
+    x = torch.cat([ops.normal(ops.noise_keys(1, s), 3, 8, 8, stream=0) for s in (4, 5)])
+    results = {}
+    for clips in (True, False):
+        state = x.clone()
+        for t in scheduler.timesteps:
+            out = network(state, t)
+            state = scheduler.step(out, t, state, use_clipped_model_output=clips).prev_sample
+        results[clips] = ((state + 1) / 2).clamp(0, 1)
+    edit = ClipKeepingNoise() if kept else Clip()
+    drawn = sample(Prior(network), (2, 3, 8, 8), DDIM(20), seed=torch.tensor([4, 5]), edits=[edit])
+    assert torch.allclose(drawn, results[not kept], atol=1e-4)
+    assert not torch.allclose(results[True], results[False], atol=1e-2)
+
+
+def test_its_ddpm_clips_as_ours_does():
+    """The mean of a step of its DDPM scheduler is that of the clipped image and x_t."""
+    from ddrm_fast.ddpm import Process, Reverse
+
+    scheduler = diffusers.DDPMScheduler(clip_sample=True, variance_type="fixed_small")
+    x, out = 2 * torch.randn(1, 3, 8, 8), torch.randn(1, 3, 8, 8)
+    generator = torch.Generator().manual_seed(1)
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+    stepped = scheduler.step(out, 500, x, generator=generator).prev_sample
+    reverse = Reverse(Process(wrap_diffusers(_Stub(), scheduler).schedule))
+    step = reverse(out, x, torch.tensor([500]), clip=True)
+    assert torch.allclose(stepped, step.mean + (0.5 * step.log_variance).exp() * noise, atol=1e-4)
+
+
+class _Stub:
+    config = type("Config", (), {"in_channels": 3})
+    dtype = torch.float32
+
+
+def test_clipping_that_keeps_the_noise_is_for_drawing():
+    from ddrm_fast import DDRM, Prior, operators, restore, sample
+    from ddrm_fast.samplers import Clip, ClipKeepingNoise, DPMSolver, Heun
+
+    prior, y = Prior(Coarse()), torch.rand(1, 3, 8, 8)
+    with pytest.raises(ValueError, match="for drawing from a prior, but there is a measurement"):
+        restore(y, operators.Denoising(), 0.1, prior, DDRM(3), edits=[ClipKeepingNoise()])
+    with pytest.raises(
+        ValueError, match="one network call a step, and alone; got clipping beside it"
+    ):
+        sample(prior, (1, 3, 8, 8), edits=[ClipKeepingNoise(), Clip()])
+    with pytest.raises(ValueError, match="one network call a step, and alone; got DPM-Solver"):
+        sample(prior, (1, 3, 8, 8), DPMSolver(4), edits=[ClipKeepingNoise()])
+    with pytest.raises(ValueError, match="one network call a step, and alone; got Heun"):
+        sample(prior, (1, 3, 8, 8), Heun(4), edits=[ClipKeepingNoise()])

@@ -6,7 +6,7 @@ from .ddpm import DDPM
 from .ddrm import DDRM
 from .dpm_solver import DPMSolver
 from .drawing import Batch, Drawing
-from .edits import Clip, Edit, EndOnMeasurement, Guidance, Hold, Known
+from .edits import Clip, ClipKeepingNoise, Edit, EndOnMeasurement, Guidance, Hold, Known
 from .heun import Heun
 from .ilvr import ILVR
 from .loop import run, run_batch
@@ -24,6 +24,7 @@ __all__ = [
     "Batch",
     "Branch",
     "Clip",
+    "ClipKeepingNoise",
     "DDNMPlus",
     "DPMSolver",
     "Drawing",

@@ -71,6 +71,7 @@ def run_batch(
     check_needs(sampler, edits, problem.operator)
     for edit in edits:
         edit.check_prior(prior, moves)
+        edit.check_run(sampler, edits)
     clip = next((edit for edit in edits if isinstance(edit, Clip)), None)
     several_calls = hasattr(sampler, "advance")
     rows = build_rows(

@@ -1,6 +1,6 @@
 """Edits: what changes a run between the network and the next state."""
 
-from .clip import Clip
+from .clip import Clip, ClipKeepingNoise
 from .edit import PLACES, Edit, FunctionEdit
 from .guidance import Guidance
 from .hold import Hold
@@ -10,6 +10,7 @@ from .measurement import EndOnMeasurement
 __all__ = [
     "PLACES",
     "Clip",
+    "ClipKeepingNoise",
     "Edit",
     "EndOnMeasurement",
     "FunctionEdit",

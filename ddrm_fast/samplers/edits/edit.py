@@ -15,6 +15,7 @@ from ..state import State
 
 if TYPE_CHECKING:
     from ...priors import Prior
+    from ..weights import Sampler
 
 #: in the order of a step: the network's output, the clean image, the state after the map, the result
 PLACES = ("output", "clean", "after", "result")
@@ -76,6 +77,9 @@ class Edit:
 
     def check_prior(self, prior: Prior, steps: Sequence[tuple[int, int]]) -> None:
         """Raises ValueError unless it fits a network at (t, t_next) of every move."""
+
+    def check_run(self, sampler: Sampler, edits: Sequence[Edit]) -> None:
+        """Raises ValueError unless it fits a sampler, and what else edits the run."""
 
     def prepared(self, problem: Problem, shape: tuple[int, ...]) -> Edit | None:
         """The same, ready for a run.
