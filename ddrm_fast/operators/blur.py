@@ -81,7 +81,7 @@ class Blur(TransformOperator):
         ValueError: the kernel is not finite, or has no cosine spectrum where that is needed.
     """
 
-    parameter_names = ("kernel", "boundary", "rcond")
+    parameter_names = ("boundary", "rcond")
 
     def __init__(self, kernel: Tensor, boundary: str = "periodic", rcond: float = 1e-3) -> None:
         super().__init__()
@@ -97,6 +97,10 @@ class Blur(TransformOperator):
             except ValueError as error:
                 raise ValueError(f"kernel: {error}; use boundary='periodic'") from None
         self.margin = max(self.kernel.shape[-2:]) // 2
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        return {"kernel": self.kernel[0], **super().parameters}
 
     def windows(self, cuts: Cuts) -> Blur:
         """The blur of a window that is reflected at its edges.

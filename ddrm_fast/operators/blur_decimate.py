@@ -29,7 +29,7 @@ class BlurDecimate(TransformOperator):
             Singular values below ``rcond`` times the largest count as 0.
     """
 
-    parameter_names = ("kernel", "factor", "rcond")
+    parameter_names = ("factor", "rcond")
 
     def __init__(self, kernel: Tensor, factor: int, rcond: float = 1e-3) -> None:
         super().__init__()
@@ -37,6 +37,10 @@ class BlurDecimate(TransformOperator):
         self.factor = whole_factor(factor)
         self.rcond = rcond
         cut_small(torch.zeros(0), rcond)
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        return {"kernel": self.kernel[0], **super().parameters}
 
     def check_image(self, shape: Shape) -> None:
         divides(self.factor, shape)

@@ -110,6 +110,6 @@ def without_labels(prior: Prior) -> Prior:
 def _with_network(prior: Prior, network: Callable[..., Tensor], name: str) -> Prior:
     """The same kind of prior (a subclass too) around another network; the weights are shared."""
     other = copy(prior)
-    other.network, other.name = network, name
+    other.network, other.name, other.source = network, name, None
     other._fastest = {}  # which was found out about the network before
     return other

@@ -18,6 +18,7 @@ from .prior import Prior
 from .published import PRESETS, load_published
 from .published.load import check_config
 from .readers import reader_of
+from .source import Source
 
 DEFAULT = Path(__file__).with_name("default.safetensors")
 
@@ -66,8 +67,13 @@ def load_prior(
     check_config(config)
     if isinstance(name_or_path, str) and name_or_path == "gaussian":
         _needs_none(config, name_or_path)
-        return GaussianPrior()
+        gaussian = GaussianPrior()
+        gaussian.source = Source(name_or_path)
+        return gaussian
     prior = _read(name_or_path, config)
+    if isinstance(name_or_path, (str, Path)):
+        path = DEFAULT if name_or_path == "default" else Path(name_or_path)
+        prior.source = Source(str(name_or_path), path, config)
     for note in prior.notes:
         warnings.warn(f"{prior.name}: {note}", stacklevel=2)
     prior.precision = "auto"

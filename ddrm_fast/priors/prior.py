@@ -14,6 +14,7 @@ from .as_denoiser import AsDenoiser
 from .precision import DTYPES, check_precision, fastest_precision
 from .prediction import prediction_row
 from .schedule import Schedule
+from .source import Source
 
 
 @dataclass
@@ -69,6 +70,8 @@ class Prior:
     fractional: bool = False
     sigma_min: float | None = None
     notes: tuple[str, ...] = ()
+    #: what :func:`~ddrm_fast.load_prior` read it from; None: made in memory, or around another network
+    source: Source | None = field(default=None, init=False, repr=False, compare=False)
     _fastest: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

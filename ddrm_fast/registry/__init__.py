@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from .entries import Entry, Registry, SamplerEntry, Task, load_plugins, loaded
+from .edits import EDITS
+from .entries import EditEntry, Entry, Registry, SamplerEntry, Task, load_plugins, loaded
 from .fields import fields_of
 from .parameters import Choice, GreyWeights, Kernel, Mask, Number, Parameter, Plane, Whole
 from .samplers import SAMPLERS
 from .tasks import TASKS
 
 __all__ = [
+    "EDITS",
     "SAMPLERS",
     "TASKS",
     "Choice",
+    "EditEntry",
     "Entry",
     "GreyWeights",
     "Kernel",
@@ -25,6 +28,7 @@ __all__ = [
     "Whole",
     "load_plugins",
     "loaded",
+    "register_edit",
     "register_sampler",
     "register_task",
 ]
@@ -77,3 +81,27 @@ def register_sampler(name: str, make, summary: str = "", **settings) -> SamplerE
     settings.setdefault("steps", steps if isinstance(steps, int) else None)
     settings.setdefault("parameters", fields_of(make, leave=("steps",)))
     return SAMPLERS.register(SamplerEntry(name=name, make=make, summary=summary, **settings))
+
+
+def register_edit(name: str, make, summary: str = "", **settings) -> EditEntry:
+    """Makes an edit known to records.
+
+    Args:
+        name:
+            In records.
+        make:
+            Its class, a dataclass or one with ``parameters``; called with the parameters as keywords.
+        summary:
+            One line.
+        settings:
+            Fields of :class:`EditEntry`; ``parameters`` where those of the fields are not what is wanted.
+
+    Returns:
+        The entry.
+
+    Raises:
+        ValueError: Another edit has the name.
+    """
+    if "parameters" not in settings:
+        settings["parameters"] = fields_of(make)
+    return EDITS.register(EditEntry(name=name, make=make, summary=summary, **settings))

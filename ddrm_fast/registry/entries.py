@@ -131,6 +131,11 @@ class SamplerEntry(Entry):
     advice: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class EditEntry(Entry):
+    """An edit. ``make`` is its class, whose attributes ``parameters`` are, with the same defaults."""
+
+
 E = TypeVar("E", bound=Entry)
 
 
@@ -183,6 +188,10 @@ class Registry(Mapping[str, E], Generic[E]):
             if attempt == 1:
                 load_plugins()
         raise ValueError(f"{self.kind}: got {name!r}, {self.nearest(name)}")
+
+    def of(self, cls: type) -> E | None:
+        """The entry whose ``make`` is a class, or None where there is none."""
+        return next((entry for entry in self.values() if loaded(entry.make) is cls), None)
 
     def nearest(self, name: str) -> str:
         """What to say to somebody who asked for a name that is none."""
