@@ -66,6 +66,8 @@ class CosineDecimation(TransformOperator):
         ValueError: the kernel is not finite, or has no such basis.
     """
 
+    parameter_names = ("factor", "rcond", "size")
+
     def __init__(
         self,
         kernel: Tensor,
@@ -92,6 +94,10 @@ class CosineDecimation(TransformOperator):
         self.margin = reach + -reach % factor
         self._basis = GroupedCosine(factor)
         self._groups: dict[tuple[int, int], SuperResolution] = {}
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        return {"kernel": self.kernel[0], **super().parameters}
 
     def windows(self, cuts: Cuts) -> CosineDecimation:
         """The same of a window, reflected at its edges: see :meth:`Blur.windows`."""
