@@ -12,6 +12,7 @@ from .ilvr import ILVR
 from .loop import run, run_batch
 from .repaint import RePaint
 from .state import Item, State, StepInfo
+from .steps import Steps, parse_steps
 from .travel import Travel
 from .weights import Branch, Sampler, Weights
 
@@ -39,8 +40,10 @@ __all__ = [
     "Sampler",
     "State",
     "StepInfo",
+    "Steps",
     "Travel",
     "Weights",
+    "parse_steps",
     "run",
     "run_batch",
 ]

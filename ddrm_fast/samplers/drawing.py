@@ -24,6 +24,7 @@ from .checks import (
 from .ddrm import DDRM
 from .edits import Clip, Edit, EndOnMeasurement, Guidance, Hold, Known
 from .state import Item
+from .steps import timesteps
 from .travel import Travel, network_calls, visits
 from .weights import Sampler
 
@@ -89,7 +90,7 @@ class Drawing:
             whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
             if not whole and not (value is None and name == "batch_size"):
                 raise ValueError(f"{name}: expected an integer >= 1, got {value!r}")
-        self.prior.steps(self.sampler.steps)  # from_pure_noise is for drawing from the prior
+        timesteps(self.prior, self.sampler.steps)  # from_pure_noise is for drawing from the prior
         check_travel(self.travel)
         check_labels(self.labels, problem.batch, self.prior)
         seeds(self.seed, problem.batch)
@@ -173,7 +174,7 @@ def whole_pictures(count: int, size: Sequence[int]) -> list[Item]:
 def planned(prior: Prior, sampler: Sampler, travel: Travel | None = None) -> list[tuple[int, int]]:
     """(t, t_next) of every move of a run; t_next > t goes back up and calls no network."""
     from_pure_noise = getattr(sampler, "from_pure_noise", False)
-    visited = prior.steps(sampler.steps, from_pure_noise=from_pure_noise)
+    visited = timesteps(prior, sampler.steps, from_pure_noise=from_pure_noise)
     return visits(visited, getattr(sampler, "travel", None) if travel is None else travel)
 
 
