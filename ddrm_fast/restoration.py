@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -21,7 +22,6 @@ from .problems.measurements import noisy
 from .problems.problem import NETWORKS
 from .samplers import (
     DDIM,
-    DDRM,
     Batch,
     Drawing,
     Edit,
@@ -45,11 +45,13 @@ class Restoration:
 
     Args:
         samples:
-            (num_samples, B, C, H, W), or None where they were not kept.
+            (num_samples, B, C, H, W), or None where they were not kept. The estimate alone where no
+            samples were asked for.
         mean:
             Mean of the samples, (B, C, H, W): the estimate with the smallest squared error.
         std:
-            Their standard deviation, (B, C, H, W): the uncertainty map. Zero for one sample.
+            Their standard deviation, (B, C, H, W): the uncertainty map. Zero for one sample, and for an
+            estimate, which is not drawn.
     """
 
     samples: Tensor | None
@@ -100,7 +102,7 @@ def restore(
     prior: Prior | str = "default",
     sampler: Sampler | None = None,
     *,
-    num_samples: int = 1,
+    num_samples: int | None = None,
     seed: int | Tensor = 0,
     labels: Tensor | None = None,
     guidance: Callable[[Tensor, Tensor, Tensor | None], Tensor] | None = None,
@@ -118,7 +120,10 @@ def restore(
     travel: Travel | None = None,
     progress: bool | None = False,
 ) -> Restoration:
-    """Draws restored pictures from the posterior of a diffusion model, given a degraded picture.
+    """Restores a degraded picture: its best estimate, or samples of the posterior of a diffusion model.
+
+    By itself it gives one picture, the best estimate, in at most ten network calls where the measurement
+    says enough; ``num_samples`` asks for samples, their mean and their spread.
 
     Its many arguments are those of a :class:`Problem` and a :class:`Drawing`, which :func:`draw` takes.
 
@@ -133,9 +138,11 @@ def restore(
         prior:
             A :class:`Prior` on the device of ``y``, or what :func:`load_prior` takes.
         sampler:
-            Default ``DDRM()``: 20 steps.
+            Default: what suits the degradation and its noise, see
+            :func:`ddrm_fast.samplers.plans.plan` and docs/defaults.md.
         num_samples:
-            Posterior samples per picture, >= 1.
+            Posterior samples per picture, >= 1. None: one picture, the best estimate where the default
+            sampler gives one (samples of colours that are lost, and of scrambled measurements, are drawn).
         seed:
             Picture i of the batch draws its noise from seed + i (modulo 2^64), or from seed[i] where an
             int64 [B] is given; j is the sample id of its sample j. So a picture does not depend on the
@@ -192,7 +199,7 @@ def restore(
     problem = Problem.of(y, operator, sigma_y)
     drawing = Drawing(
         load_prior(prior, device=y.device) if isinstance(prior, str) else prior,
-        DDRM() if sampler is None else sampler,
+        sampler,
         usual_edits(
             guidance=guidance, clip_x0=clip_x0, holds=holds, edits=edits,
             end_on_measurement=end_on_measurement, known=known,
@@ -233,7 +240,7 @@ def draw(
     drawing.check(problem)
     batch, shape, y = problem.batch, problem.shape, problem.y
     keys = ops.noise_keys(batch, 0, 0, origin, y.device)  # checks the origin
-    number = drawing.num_samples
+    number = drawing.pictures
     if batch == 0:
         empty = y.new_empty(0, *shape)
         return Restoration(y.new_empty(number, 0, *shape), empty, empty)
@@ -250,26 +257,26 @@ def draw(
         with _explained(batch * number, "keep_samples=False"):
             samples = y.new_empty(number, batch, *shape)
     places = keys[:, 2:].tolist()
-    items = [
-        Item(Box(*places[image], *shape[1:]), image, j)
-        for j in range(number)
-        for image in range(batch)
-    ]
     size = drawing.batch_size or batch
-    chunks = [items[start : start + size] for start in range(0, len(items), size)]
+    chunks = []
+    for of_plan, rows in drawing.planned(problem):
+        items = [Item(Box(*places[i], *shape[1:]), i, j) for j in range(number) for i in rows]
+        chunks += [(of_plan, items[start : start + size]) for start in range(0, len(items), size)]
     falling_back, black = FallingBack(drawing.prior, shape[1:]), fits_black(problem)
-    with _Progress(len(chunks), drawing.steps, progress, callback) as bar:
+    total_steps = sum(of_plan.steps for of_plan, _ in chunks)
+    with _Progress(total_steps, progress, callback) as bar:
 
-        def drawn(work: Sequence[Item], prior: Prior) -> Tensor:
+        def drawn(work: Sequence[Item], prior: Prior, of_plan: Drawing) -> Tensor:
             index = torch.tensor([item.picture for item in work], device=y.device)
             part = Batch(
                 whole.problem.select(index), work, [edit.select(index) for edit in whole.edits]
             )
-            bar.another_run()
-            return run_batch(part, replace(drawing, prior=prior), callback=bar.after_step)
+            bar.another_run(of_plan.steps)
+            return run_batch(part, replace(of_plan, prior=prior), callback=bar.after_step)
 
-        for work in chunks:
-            x = falling_back(work, drawn, [black[item.picture] for item in work])
+        for of_plan, work in chunks:
+            may_be_black = [black[item.picture] for item in work]
+            x = falling_back(work, partial(drawn, of_plan=of_plan), may_be_black)
             check_result(x, drawing.prior)
             x = (x + 1).div_(2)
             index = torch.tensor([item.picture for item in work], device=y.device)
@@ -349,8 +356,8 @@ class _Progress:
     """A bar of steps, which is told of every run and every step, and tells a callback.
 
     Args:
-        runs, steps:
-            How many runs are planned, and steps of one.
+        steps:
+            How many are planned, of all runs.
         progress:
             Show it; None: only on a terminal.
         callback:
@@ -359,14 +366,13 @@ class _Progress:
 
     def __init__(
         self,
-        runs: int,
         steps: int,
         progress: bool | None,
         callback: Callable[[StepInfo], None] | None,
     ) -> None:
         disable = None if progress is None else not progress
-        self.bar = tqdm(total=runs * steps, unit="step", disable=disable, leave=False)
-        self.steps, self.callback = steps, callback
+        self.bar = tqdm(total=steps, unit="step", disable=disable, leave=False)
+        self.callback = callback
 
     def __enter__(self) -> _Progress:
         return self
@@ -374,9 +380,9 @@ class _Progress:
     def __exit__(self, *error: object) -> None:
         self.bar.close()
 
-    def another_run(self) -> None:
-        """More than planned where a run falls back."""
-        self.bar.total = max(self.bar.total, self.bar.n + self.steps)
+    def another_run(self, steps: int) -> None:
+        """A run of so many begins: more than planned where it falls back."""
+        self.bar.total = max(self.bar.total, self.bar.n + steps)
 
     @property
     def after_step(self) -> Callable[[StepInfo], None] | None:

@@ -24,15 +24,17 @@ from torch import Tensor
 from ..io.blocks import Block, BlockError, BlockPicture, write_blocks
 from ..io.files import in_words
 from ..machine.workers import Pool
+from ..operators import Forward
 from ..operators.cuts import Box, Cuts
 from ..priors import Prior, load_prior
 from ..problems import Gaussian, Problem
 from ..problems.noise import estimate_noise
 from ..problems.regions import MaskRegion, Regions
-from ..samplers import DDRM, Drawing, Edit, Sampler, Travel
+from ..samplers import Drawing, Edit, Sampler, Travel
 from ..samplers.checks import check_labels, check_prior, check_sampler, check_travel
 from ..samplers.drawing import usual_edits
 from ..samplers.edits.known import check_gradient
+from ..samplers.plans import plan
 from .clock import Clock
 from .draw import drawer_of_worker
 from .mask_shift import mask_shift, on_workers
@@ -40,6 +42,7 @@ from .memory import cost_of_window, forget_peak, peak, resident
 from .progress import megapixels
 from .restore import GPU_BATCH, GRADIENT, windows_for
 from .waves import waves as waves_of
+from .windows import Windows
 from .work import Work, work_folder
 
 _SAMPLED = 16  # blocks from which the noise level is estimated
@@ -280,7 +283,6 @@ def restore_on_disk(
     start = time.perf_counter()
     forget_peak()
     prior = load_prior(prior) if isinstance(prior, str) else prior
-    sampler = DDRM() if sampler is None else sampler
     degradation = Degradation() if degradation is None else degradation
     if memory < 1:
         raise ValueError(f"memory: expected bytes, got {memory}")
@@ -293,6 +295,8 @@ def restore_on_disk(
     shape = operator.image_shape(torch.empty(1, source.channels, *source.size, device="meta"))
     channels, *size = shape
     windows = windows_for(operator, shape, window, stride, order, margin=margin)
+    if sampler is None:
+        sampler = _planned(degradation, operator, source, Gaussian.of(sigma_y, 1), windows)
     labels = None if label is None else torch.tensor([label])
     check_prior(prior, channels)
     check_sampler(sampler)
@@ -354,6 +358,31 @@ def restore_on_disk(
         raise
     work.remove()
     return report
+
+
+def _planned(
+    degradation: Degradation,
+    operator: Forward,
+    source: BlockPicture,
+    likelihood: Gaussian,
+    windows: Windows,
+) -> Sampler:
+    """That of the plan for the whole picture: that of its worst window."""
+    y = torch.empty(1, source.channels, *source.size, device="meta")
+    found = plan(Problem(operator, y, likelihood))
+    if degradation.mask is None:
+        return found.sampler
+    rank = ("noise", "missing pixels", "holes")
+    for k in range(len(windows)):
+        mask = degradation.mask(*windows[k])[None]
+        known = torch.zeros(mask.shape)
+        of_window = plan(Problem(degradation.operator(mask), known, likelihood))
+        kinds = found.kind, of_window.kind
+        if k == 0 or (set(kinds) <= set(rank) and rank.index(kinds[1]) > rank.index(kinds[0])):
+            found = of_window
+        if found.kind == "holes":
+            break
+    return found.sampler
 
 
 def _batch(

@@ -14,7 +14,7 @@ from ..priors import Prior, load_prior
 from ..priors.tiled import pair
 from ..problems import Problem
 from ..restoration import Restoration
-from ..samplers import DDRM, Drawing, Edit, Hold, Sampler, Travel
+from ..samplers import Drawing, Edit, Hold, Sampler, Travel
 from ..samplers.drawing import usual_edits
 from ..samplers.edits.known import check_gradient
 from .hierarchical import levels_of
@@ -44,7 +44,7 @@ def restore_windows(
     batch: int | None = None,
     levels: int = 0,
     factor: int = 4,
-    num_samples: int = 1,
+    num_samples: int | None = None,
     seed: int | Tensor = 0,
     labels: Tensor | None = None,
     guidance: Callable[[Tensor, Tensor, Tensor | None], Tensor] | None = None,
@@ -117,7 +117,7 @@ def restore_windows(
     problem = Problem.of(y, operator, sigma_y)
     drawing = Drawing(
         load_prior(prior, device=y.device) if isinstance(prior, str) else prior,
-        DDRM() if sampler is None else sampler,
+        sampler,
         usual_edits(
             guidance=guidance, clip_x0=clip_x0, holds=holds, edits=edits,
             end_on_measurement=end_on_measurement,
@@ -131,8 +131,9 @@ def restore_windows(
             raise ValueError(f"{name}: expected an integer >= {least}, got {value!r}")
     problems = levels_of(problem, levels, factor)
     cut = _windows_of_levels(problems, window, stride, order, margin, holds, factor)
-    samples = None
-    pixels = num_samples * problem.batch * sum(p.shape[1] * p.shape[2] for p in problems)
+    samples, number_of_samples = None, drawing.pictures
+    pixels = number_of_samples * problem.batch * sum(p.shape[1] * p.shape[2] for p in problems)
+    plans = drawing.planned(problem)
     with megapixels(pixels, progress) as bar:
         for number in reversed(range(levels + 1)):
             # what was made for the picture does not fit the smaller ones
@@ -140,12 +141,14 @@ def restore_windows(
             low = None
             if samples is not None:
                 low = Hold(SuperResolution(factor), samples.flatten(0, 1))
-            of_level = replace(drawing, edits=(), first_sample=number * _SAMPLES_OF_A_LEVEL)
-            samples = draw_samples(
-                InMemory(problems[number], fitting, low), cut[number], of_level, batch, gradient, bar.update
-            )  # fmt: skip
+            degraded = InMemory(problems[number], fitting, low)
+            of_level = [
+                (replace(each, edits=(), first_sample=number * _SAMPLES_OF_A_LEVEL), rows)
+                for each, rows in plans
+            ]
+            samples = draw_samples(degraded, cut[number], of_level, batch, gradient, bar.update)
     mean = samples.mean(dim=0)
-    spread = samples.std(dim=0) if num_samples > 1 else torch.zeros_like(mean)
+    spread = samples.std(dim=0) if number_of_samples > 1 else torch.zeros_like(mean)
     return Restoration(samples, mean, spread)
 
 
@@ -189,25 +192,26 @@ def _within(
 def draw_samples(
     degraded: InMemory,
     windows: Windows,
-    drawing: Drawing,
+    drawings: Sequence[tuple[Drawing, list[int]]],
     batch: int | None,
     gradient: float | None,
     after_step: Callable[[float], None] | None = None,
 ) -> Tensor:
-    """Samples (num_samples, B, C, H, W) in [0, 1]; see :func:`mask_shift`."""
+    """Samples (num_samples, B, C, H, W) in [0, 1], each drawing with its pictures; see :func:`mask_shift`."""
     y, shape = degraded.problem.y, degraded.problem.shape
     on_gpu = y.device.type == "cuda"
     if batch is None:
         batch = GPU_BATCH if on_gpu else 1
-    number, pictures = drawing.num_samples, degraded.problem.batch
+    number, pictures = drawings[0][0].pictures, degraded.problem.batch
     samples = torch.zeros(number, pictures, *shape, dtype=y.dtype, device=y.device)
-    planes = [(picture, sample) for sample in range(number) for picture in range(pictures)]
-    restored = mask_shift(
-        degraded, Memory(samples), windows, drawing, planes,
-        batch=batch, pad=on_gpu, gradient=gradient, after_step=after_step,
-    )  # fmt: skip
-    for _ in restored:
-        pass
+    for drawing, rows in drawings:
+        planes = [(picture, sample) for sample in range(number) for picture in rows]
+        restored = mask_shift(
+            degraded, Memory(samples), windows, drawing, planes,
+            batch=batch, pad=on_gpu, gradient=gradient, after_step=after_step,
+        )  # fmt: skip
+        for _ in restored:
+            pass
     return samples
 
 

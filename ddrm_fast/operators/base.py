@@ -98,6 +98,9 @@ class Forward(ABC):
     grid: int = 1
     #: pixels at the inner edges of a window whose measurement is only approximate
     margin: int = 0
+    #: what a measured value mixes: "nothing" (a pixel alone), "neighbours", "blocks" (at random within
+    #: blocks), "channels" (colours) or "everything"
+    mixes: str = "neighbours"
     #: (black, white) of the images that ``H`` is made for; None: any, since it is linear
     range: tuple[float, float] | None = (0.0, 1.0)
     #: names of the attributes that define it, beside its type

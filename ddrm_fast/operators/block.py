@@ -65,7 +65,7 @@ class SuperResolution(Operator):
                 raise ValueError(
                     f"weights: expected finite numbers, one per channel, not all 0; got {weights}"
                 )
-            self.weights = weights
+            self.weights, self.mixes = weights, "channels"
         if mask is not None:
             mask = torch.as_tensor(mask).detach().cpu().double()
             if not 2 <= mask.dim() <= 4 or not torch.isfinite(mask).all():

@@ -35,6 +35,7 @@ class WalshHadamardCS(TransformOperator):
             Indices of the kept coefficients, distinct, 0 <= index < H W.
     """
 
+    mixes = "everything"
     parameter_names = ("size", "kept")
 
     def __init__(
@@ -133,6 +134,7 @@ class BlockCS(Operator):
             Orthogonal (k^2, k^2), its first m columns measure; default: random, by ``seed``.
     """
 
+    mixes = "blocks"
     parameter_names = ("block", "keep", "basis")
 
     def __init__(

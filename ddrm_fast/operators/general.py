@@ -25,6 +25,8 @@ class GeneralOperator(TransformOperator):
             Singular values below ``rcond`` times the largest count as 0.
     """
 
+    mixes = "everything"
+
     def __init__(self, matrix: Tensor, image_shape: Shape, rcond: float = 1e-3) -> None:
         super().__init__()
         matrix = torch.as_tensor(matrix).detach().cpu().double()

@@ -23,6 +23,7 @@ class Gain(Operator):
             A gain below ``rcond`` times the largest counts as 0.
     """
 
+    mixes = "nothing"
     parameter_names = ("gain",)
 
     def __init__(self, gain: Tensor, rcond: float = 1e-3) -> None:
@@ -167,6 +168,8 @@ def bayer_mask(height: int, width: int, pattern: str = "RGGB") -> Tensor:
 
 class Denoising(Operator):
     """y = x (plus noise): every pixel is measured with s = 1. Images of any shape."""
+
+    mixes = "nothing"
 
     def windows(self, cuts: Cuts) -> Denoising:
         return self

@@ -8,6 +8,7 @@ from .dpm_solver import DPMSolver
 from .drawing import Batch, Drawing
 from .edits import Clip, ClipKeepingNoise, Edit, EndOnMeasurement, Guidance, Hold, Known
 from .heun import Heun
+from .hqs import HQS
 from .ilvr import ILVR
 from .loop import run, run_batch
 from .repaint import RePaint
@@ -31,6 +32,7 @@ __all__ = [
     "Drawing",
     "Edit",
     "EndOnMeasurement",
+    "HQS",
     "Guidance",
     "Heun",
     "Hold",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,8 +21,8 @@ from .checks import (
     check_travel,
     seeds,
 )
-from .ddrm import DDRM
 from .edits import Clip, Edit, EndOnMeasurement, Guidance, Hold, Known
+from .plans import planned_samplers
 from .state import Item
 from .steps import timesteps
 from .travel import Travel, network_calls, visits
@@ -37,7 +37,8 @@ class Drawing:
         prior:
             Network, its prediction type and its schedule.
         sampler:
-            Weight function: DDRM, DDNM, DDNMPlus, DDIM, DDPM or your own.
+            Weight function: HQS, DDRM, DDNM, DDNMPlus, DDIM, DDPM or your own; None: that of the problem's
+            plan (:mod:`~ddrm_fast.samplers.plans`).
         edits:
             What changes a run beside the sampler, in this order within each place; see :class:`Edit`.
         travel:
@@ -47,7 +48,8 @@ class Drawing:
         seed:
             Picture i draws its noise from seed + i (modulo 2^64), or from seed[i] where int64 [B] is given.
         num_samples:
-            Of every picture, >= 1; j is the sample id of sample j.
+            Of every picture, >= 1; j is the sample id of sample j. None: one, which where the plan decides is
+            the best estimate.
         first_sample:
             Sample id of sample 0: runs with other ids draw other noise.
         batch_size:
@@ -59,20 +61,35 @@ class Drawing:
     """
 
     prior: Prior
-    sampler: Sampler = field(default_factory=DDRM)
+    sampler: Sampler | None = None
     edits: Sequence[Edit] = ()
     travel: Travel | None = None
     labels: Tensor | None = None
     seed: int | Tensor = 0
-    num_samples: int = 1
+    num_samples: int | None = None
     first_sample: int = 0
     batch_size: int | None = None
     capture: bool = False
     clamp: bool = True
 
     @property
+    def pictures(self) -> int:
+        """How many are drawn of each."""
+        return 1 if self.num_samples is None else self.num_samples
+
+    def planned(self, problem: Problem) -> list[tuple[Drawing, list[int]]]:
+        """The same with the sampler of a plan, where none was asked for; each with its pictures.
+
+        A picture's plan does not depend on its batch.
+        """
+        groups = planned_samplers(problem, self.sampler, self.num_samples)
+        return [(replace(self, sampler=sampler), rows) for sampler, rows in groups]
+
+    @property
     def moves(self) -> list[tuple[int, int]]:
         """(t, t_next) of every move of a run; t_next > t goes back up and calls no network."""
+        if self.sampler is None:
+            raise ValueError("sampler: got None; planned(problem) says which it is")
         return planned(self.prior, self.sampler, self.travel)
 
     @property
@@ -83,12 +100,16 @@ class Drawing:
     def check(self, problem: Problem) -> None:
         """Raises ValueError unless it can restore the pictures of a problem; before any work is done."""
         check_prior(self.prior, problem.shape[0])
+        if self.sampler is None:
+            for of_plan, _ in self.planned(problem):
+                of_plan.check(problem)
+            return
         check_sampler(self.sampler)
         check_edits(self.edits)
         check_needs(self.sampler, self.edits, problem.operator)
         for name, value in (("num_samples", self.num_samples), ("batch_size", self.batch_size)):
             whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-            if not whole and not (value is None and name == "batch_size"):
+            if not whole and value is not None:
                 raise ValueError(f"{name}: expected an integer >= 1, got {value!r}")
         timesteps(self.prior, self.sampler.steps)  # from_pure_noise is for drawing from the prior
         check_travel(self.travel)

@@ -160,12 +160,22 @@ class _Steps:
             self.blank, index=index, t=t, t_next=t_next, x_t=x_t, times=self.times[move], fused=fused
         )  # fmt: skip
 
+    def _begin(self, x_t: Tensor) -> None:
+        """The initial state: of the sampler's weights, or from a clean image that it makes itself."""
+        guess = None
+        if hasattr(self.sampler, "begin"):
+            guess = self.sampler.begin(self.stepper.problem, self.shape[0])
+        if guess is None:
+            self.stepper.start(self._noise(0), x_t)
+        else:
+            torch.mul(guess, self.blank.abar**0.5, out=x_t)
+
     def walked(self, callback: Callable[[State], None] | None) -> tuple[Tensor, State]:
         """Move by move. Returns the result and the state of the last step."""
         stepper = self.stepper
         x_t, spare = self._buffer(), self._buffer()
         x0 = self._buffer() if callback else None
-        stepper.start(self._noise(0), x_t)
+        self._begin(x_t)
         index, state = 0, self.blank
         for move, (t, t_next) in enumerate(self.moves):
             stepper.step.add_(1)
@@ -192,7 +202,7 @@ class _Steps:
     def captured(self, callback: Callable[[State], None] | None) -> tuple[Tensor, State]:
         """As a CUDA graph; see :mod:`.capture`."""
         x_t = self._buffer()
-        self.stepper.start(self._noise(0), x_t)
+        self._begin(x_t)
         state = self._state(0, 0, x_t, self._noise(0))
         index = 0
 

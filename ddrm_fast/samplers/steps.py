@@ -16,10 +16,10 @@ _FORM = "COUNT, karras:COUNT:START:END, geometric:COUNT:START:END, or timesteps 
 class Steps:
     """Noise levels from one down to another, for ``steps`` of a sampler.
 
-    Uniform timesteps, as published (a plain number), spend most calls above noise level 1 and jump from 0.2 to
-    0.01 at the end: right for a strong prior and for large unknown regions. Where the measurement says most of
-    the picture, or the network sees little of it, calls belong between about 1 and the noise of the
-    measurement.
+    Uniform timesteps, as published (a plain number), spend most calls above noise level 1 and jump from
+    0.2 to 0.01 at the end: right for a strong prior and for large unknown regions. Where the measurement says
+    most of the picture, or the network sees little of it, calls belong between about 1 and the noise of
+    the measurement.
 
     Args:
         spacing:

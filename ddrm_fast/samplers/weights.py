@@ -129,6 +129,8 @@ class Sampler(Protocol):
     - ``travel``: steps that go back up (:class:`RePaint`).
     - ``edits()``: edits that the sampler brings (:class:`DDPM`, :class:`DPMSolver`); what they keep from step
       to step lives in ``state.memory``.
+    - ``begin(problem, count)``: a clean image to start from, without noise (:class:`HQS`), or None for that
+      of ``start``.
     - ``advance(stepper, state, x_next)``: a step that calls the network as often as it wants
       (:class:`Heun`), in place of one call and the affine map.
     """

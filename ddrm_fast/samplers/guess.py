@@ -1,0 +1,59 @@
+"""A first guess without a network: a smooth Gaussian field, conditioned on the measurement."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..operators import Operator
+from ..operators.transforms import Cosine
+from ..problems import Problem
+
+#: noise levels from which and down to which it is refined, [-1, 1] unit, and in how many rounds
+_FIRST, _LAST, _ROUNDS = 2.0, 0.01, 40
+#: power of photographs falls about as frequency^-2; what is interpolated wants to be smoother
+_EXPONENT = 3.0
+#: variance of a pixel, [-1, 1] unit
+_VARIANCE = 0.3
+
+
+@torch.no_grad()
+def smooth_guess(problem: Problem, count: int, least_noise: float = 0.0) -> Tensor:
+    """The most probable picture of a stationary Gaussian field with a reflecting boundary, given y.
+
+    Half-quadratic splitting (:class:`~ddrm_fast.samplers.HQS`) with the field's own denoiser, which is a
+    gain power / (power + sigma^2) of every coefficient of the cosine transform: two transforms and one
+    ``operator.project`` a round.
+
+    Args:
+        problem:
+            In the network's range; of an :class:`Operator`.
+        count:
+            Pictures B; y may be one for all.
+        least_noise:
+            A measurement of less noise is taken to have this much, in the unit of y.
+
+    Returns:
+        (B, C, H, W).
+    """
+    operator, y = problem.operator, problem.y
+    if not isinstance(operator, Operator):
+        raise ValueError(f"operator: expected an Operator, got {operator}")
+    x = y.new_zeros(count, *problem.shape)
+    power = _power(problem.shape[1], problem.shape[2]).to(x)
+    noise = problem.sigma_y.clamp(min=least_noise)
+    for k in range(_ROUNDS):
+        sigma = _FIRST * (_LAST / _FIRST) ** (k / (_ROUNDS - 1))
+        x = Cosine.inverse(Cosine.forward(x) * (power / (power + sigma**2)))
+        x = operator.project(x, y, sigma, noise)
+    return x
+
+
+def _power(height: int, width: int) -> Tensor:
+    """Variance of every coefficient of the orthonormal DCT-II, float64 (H, W)."""
+    rows, columns = (
+        torch.arange(n, dtype=torch.float64) / (2 * n) for n in (height, width)
+    )  # cycles a pixel
+    squared = rows[:, None] ** 2 + columns[None] ** 2
+    power = (squared + 1 / (height * width)) ** (-_EXPONENT / 2)
+    return power * (_VARIANCE / power.mean())

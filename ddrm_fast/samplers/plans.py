@@ -1,0 +1,198 @@
+"""Which sampler, from which noise level to which, in how many calls: the defaults, in one place.
+
+Decided once for a whole picture, from its degradation, mask and noise, before windows, tiles or workers. The
+figures behind it: docs/defaults.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn.functional import max_pool2d
+
+from ..operators import Operator
+from ..operators.pointwise import Gain
+from ..problems import Problem
+from .ddpm import DDPM
+from .ddrm import DDRM
+from .hqs import HQS, ROUNDING
+from .steps import Steps
+from .weights import Sampler
+
+#: calls of an estimate
+CALLS = 10
+#: side of a square without a measured pixel from which on it is a hole to be filled rather than a gap
+HOLE = 17
+#: share of a picture's directions that is measured, below which an estimate starts higher
+_LITTLE = 0.15
+#: noise level of the first call of an estimate: where gaps are small, where little is measured, for holes
+_LOW, _HIGH, _HIGHEST = 24 / 255, 100 / 255, 1.0
+#: a blur of less noise than this rings unless the denoiser is trusted more
+_RINGS, _TRUST, _MORE_TRUST = 0.02, 0.23, 0.4
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How pictures of one kind are restored unless somebody says otherwise.
+
+    Args:
+        kind:
+            What is wrong with them, in a word or two.
+        sampler:
+            With its steps.
+        drawn:
+            Whether the result is a sample: another seed gives another picture.
+        why:
+            One sentence.
+    """
+
+    kind: str
+    sampler: Sampler
+    drawn: bool
+    why: str
+
+    def __str__(self) -> str:
+        what = "a sample" if self.drawn else "the best estimate"
+        return f"{self.kind}: {what} by {self.sampler} ({self.why})"
+
+
+def plan(problem: Problem, samples: bool = False) -> Plan:
+    """The plan for a picture; of a batch, for its first.
+
+    Args:
+        problem:
+            Of pictures in [0, 1].
+        samples:
+            Samples of the posterior are wanted, not the best estimate.
+    """
+    operator = problem.operator
+    if not isinstance(operator, Operator):
+        why = "a map without a decomposition: an edit has to look at the measurement"
+        return Plan("forward map", DDPM(), True, why)
+    first = torch.zeros(1, dtype=torch.int64, device=problem.y.device)
+    problem = problem.select(first)
+    sigma_y, kind = float(problem.sigma_y[0]), kind_of(problem)
+    return _samples(kind, sigma_y) if samples else _estimate(kind, sigma_y, problem)
+
+
+def plans(problem: Problem, samples: bool = False) -> list[tuple[Plan, list[int]]]:
+    """The plans of a batch, each with the numbers of the pictures that it is for.
+
+    A picture's plan does not depend on the batch that it is in.
+    """
+    groups: list[tuple[Plan, list[int]]] = []
+    alike = problem.operator.batch == 1 and len(problem.sigma_y) == 1
+    for picture in range(problem.batch):
+        if alike and picture:
+            groups[0][1].append(picture)
+            continue
+        index = torch.tensor([picture], device=problem.y.device)
+        found = plan(problem.select(index), samples)
+        same = next((rows for other, rows in groups if other == found), None)
+        if same is None:
+            groups.append((found, [picture]))
+        else:
+            same.append(picture)
+    return groups
+
+
+def kind_of(problem: Problem) -> str:
+    """What is wrong with the pictures of a problem: a name of the table in docs/defaults.md."""
+    operator, shape = problem.operator, problem.shape
+    s = operator.singulars(shape)
+    if operator.mixes == "channels":
+        return "lost colour"
+    if operator.mixes == "everything":
+        return "scrambled"
+    if operator.mixes == "nothing":
+        if float(s.min()) > 0:
+            return "noise" if float(s.min()) == float(s.max()) else "uneven gain"
+        return "holes" if _has_hole(operator) else "missing pixels"
+    if operator.mixes == "blocks":
+        return "block sensing"
+    return "blur" if _is_blur(operator, problem) else "low resolution"
+
+
+def _has_hole(operator: Gain) -> bool:
+    """Whether a square of ``HOLE`` pixels has nothing measured in it, of any channel."""
+    known = (operator.gain != 0).amax(dim=1, keepdim=True).float()
+    if min(known.shape[2:]) < HOLE:
+        return False
+    return bool((max_pool2d(known, HOLE, stride=1) == 0).any())
+
+
+def _is_blur(operator: Operator, problem: Problem) -> bool:
+    """As many measured values as pixels."""
+    channels, height, width = problem.shape
+    return problem.y[0].numel() >= channels * height * width
+
+
+def _estimate(kind: str, sigma_y: float, problem: Problem) -> Plan:
+    last = max(sigma_y, ROUNDING)
+
+    def splitting(first: float, trust: float = _TRUST, spacing: str = "geometric") -> HQS:
+        return HQS(Steps(spacing, CALLS, max(first, 1.5 * last), last), trust=trust)
+
+    if kind == "noise":
+        level = max(sigma_y / float(problem.operator.singulars(problem.shape).max()), 1e-4)
+        why = "one call of the network at the noise of the picture"
+        return Plan(kind, HQS(Steps("geometric", 1, level, level), guess="pinv"), False, why)
+    if kind == "lost colour":
+        return Plan(kind, DDRM(), True, "colours are drawn, there is no one best guess of them")
+    if kind == "scrambled":
+        why = "every measured number says something of the whole picture"
+        return Plan(kind, DDRM(100, eta=1.0), True, why)
+    if kind == "holes":
+        why = f"from noise level 1, since squares of {HOLE} pixels and more are unknown"
+        return Plan(kind, splitting(_HIGHEST, spacing="karras"), False, why)
+    if kind == "blur":
+        trust = _MORE_TRUST if sigma_y < _RINGS else _TRUST
+        return Plan(kind, splitting(_HIGH, trust), False, "from noise level 0.39")
+    if kind == "low resolution" and _share_measured(problem) < _LITTLE:
+        return Plan(
+            kind, splitting(_HIGH), False, "from noise level 0.39, since little is measured"
+        )
+    if kind == "uneven gain":  # the noise of a pixel is sigma_y over its gain
+        weakest = float(problem.operator.singulars(problem.shape).min())
+        first = min(1.0, max(_LOW, sigma_y / weakest))
+        return Plan(kind, splitting(first), False, f"from noise level {first:.2g}")
+    return Plan(kind, splitting(_LOW), False, "from noise level 0.094, since gaps are small")
+
+
+def _share_measured(problem: Problem) -> float:
+    """Measured values per unknown."""
+    channels, height, width = problem.shape
+    return problem.y[0].numel() / (channels * height * width)
+
+
+def _samples(kind: str, sigma_y: float) -> Plan:
+    if kind == "noise":
+        level = max(sigma_y, 1e-3)
+        steps = Steps("geometric", 19, min(1.0, 4 * level), max(level / 8, 1e-3))
+        return Plan(kind, DDRM(steps), True, "from above the noise of the picture to far below it")
+    if kind == "lost colour":
+        return Plan(kind, DDRM(), True, "uniform timesteps, since all colours are unknown")
+    if kind == "scrambled":
+        why = "every measured number says something of the whole picture"
+        return Plan(kind, DDRM(100, eta=1.0), True, why)
+    if kind == "holes":
+        return Plan(
+            kind, DDRM(50, eta=1.0), True, "uniform timesteps, since large parts are unknown"
+        )
+    if kind in ("missing pixels", "block sensing"):
+        why = "from noise level 1 to 0.01; fewer steps leave speckle"
+        return Plan(kind, DDRM(Steps("karras", 50, 1.0, 0.01), eta=1.0), True, why)
+    return Plan(
+        kind, DDRM(Steps("karras", 20, 1.0, 0.01), eta_c=1.0), True, "from noise level 1 to 0.01"
+    )
+
+
+def planned_samplers(
+    problem: Problem, sampler: Sampler | None, num_samples: int | None
+) -> Sequence[tuple[Sampler, list[int]]]:
+    """The sampler that was asked for, or those of the plans, each with its pictures."""
+    if sampler is not None:
+        return [(sampler, list(range(problem.batch)))]
+    return [(found.sampler, rows) for found, rows in plans(problem, num_samples is not None)]
