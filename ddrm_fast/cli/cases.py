@@ -13,7 +13,7 @@ from torch import Tensor
 from .. import restoration
 from ..evaluation import metrics, perceptual
 from ..operators import Operator
-from ..problems import degradation, pad, padded_size
+from ..problems import Problem, degradation, pad, padded_size
 from ..registry import TASKS
 from .sampling import Drawing
 
@@ -56,12 +56,17 @@ def evaluate(
     made = degradation(case.task, shape, case.options, seed=drawing.seed, crop=size)
     operator = made.operator()
     y = restoration.degrade(pad(x, padded)[None], operator, case.sigma, drawing.seed)
+    drawn, _ = drawing.planned(Problem.of(y, operator, case.sigma))
     start = time.perf_counter()
-    result = drawing.restore(y, operator, case.sigma, x.shape[0])
+    result = drawn.restore(y, operator, case.sigma, x.shape[0])
     seconds = time.perf_counter() - start
     found = _baselines(y, operator, shape) | {"sample": result.samples[0], "mean": result.mean}
+    if drawing.sampler is None:
+        best, _ = replace(drawing, samples=None).planned(Problem.of(y, operator, case.sigma))
+        found["estimate"] = best.restore(y, operator, case.sigma, x.shape[0]).mean
     estimates = {method: _cut(estimate, size) for method, estimate in found.items()}
     figures: dict = {"sigma": case.sigma, "seconds": round(seconds, 2)}
+    figures["drawn by"] = repr(drawn.sampler)
     for method, estimate in estimates.items():
         figures[method] = _figures(estimate, x, lpips)
     # over all samples, where one sample alone would be luck

@@ -123,16 +123,15 @@ def run(arguments: argparse.Namespace) -> int:
                 continue
             try:
                 picture = read_picture(item.path)
-                drawn = drawing.for_task(CASES[name].task)
                 known = record["results"].setdefault(name, {})
                 sample = kept and _sample_file(kept, name, item.name)
-                made = {"sha256": picture.sha256, "sampler": repr(drawn.sampler)}
+                made = {"sha256": picture.sha256, "sampler": repr(drawing.sampler)}
                 if _finished(known.get(item.name), made, perception, sample):
                     continue
                 x = centre(picture.pixels, crop)
                 if TASKS[CASES[name].task].grey and x.shape[0] != 3:
                     continue
-                figures, estimates = evaluate(CASES[name], x, drawn, perception.lpips)
+                figures, estimates = evaluate(CASES[name], x, drawing, perception.lpips)
             except FAILURES as error:
                 failed.add(item.name)
                 tqdm.write(f"ddrm-fast evaluate: {one_line(error, item.path)}", file=sys.stderr)

@@ -6,7 +6,6 @@ import argparse
 import shutil
 import time
 from collections import Counter
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -95,7 +94,6 @@ def run(arguments: argparse.Namespace, options: dict[str, str]) -> int:
     with use_machine(arguments):
         # workers put their copies of the network where they are
         drawing = read_drawing(arguments, None if arguments.ray is None else "cpu")
-        drawing = replace(drawing.for_task(arguments.task), samples=1)
         if drawing.large is not None and (drawing.large.method == "joint" or drawing.large.levels):
             raise ValueError(
                 "--large joint, --levels: pictures on disk are restored by mask-shift, in one level"
@@ -160,6 +158,7 @@ def _restore(
                 "parameters": parameters,
                 "sigma_y": level,
                 "sigma_y_from": sigma_from,
+                "drawn_by": report.sampler,
                 "lost": list(report.lost),
                 "windows": report.windows,
                 "waves": report.waves,
@@ -181,6 +180,7 @@ def _restore(
         level,
         for_channels(drawing.prior, channels),
         drawing.sampler,
+        sample=drawing.samples is not None,
         window=window,
         stride=stride,
         **({} if drawing.large is None else drawing.large.cutting()),

@@ -13,8 +13,9 @@ import torch
 from tqdm import tqdm
 
 from ..io import Picture, check_writable, encode, read_picture, write_json
-from ..problems import Measured, has_measurement, read_measured
+from ..problems import Measured, Problem, has_measurement, read_measured
 from ..restoration import Restoration
+from ..samplers.plans import Plan
 from . import on_disk, results, specs
 from .cluster import add_worker_options, share_out
 from .folder import Stages, work_through
@@ -26,6 +27,10 @@ from .tasks import add_task_options, task_options, task_table
 EXAMPLE = """\
 examples:
   A noisy photograph; the noise level is estimated from the picture:
+
+    ddrm-fast restore noisy.jpg --task noise --out restored
+
+  The same with four samples of what it may have been, their mean and their uncertainty:
 
     ddrm-fast restore noisy.jpg --task noise --samples 4 --out restored
 
@@ -59,9 +64,12 @@ examples:
     ddrm-fast restore photo.png --task inpaint --mask hole.png --sigma 0.01 --steps 100 --travel 10 3
 
 files in the output folder, for photo.png:
-  photo-sample-1.png ...   draws from the posterior, with the alpha and the bit depth of the input
+  photo-estimate.png       the best estimate, with the alpha and the bit depth of the input
+with --samples N in its place
+  photo-sample-1.png ...   draws from the posterior
   photo-mean.png           their mean: the estimate with the smallest squared error
   photo-uncertainty.png    their standard deviation, dark 0, bright `uncertainty_bright` of the .json
+and
   photo-sheet.png          all side by side
   photo.json               parameters, seed, versions, time, residual ||y - Hx|| / sqrt(m)
                            (whole at the end only: before, or with other parameters, a rerun starts over)
@@ -75,8 +83,8 @@ def add(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "restore",
         help="restore degraded pictures",
-        description="Draw restored pictures from the posterior of a diffusion model, given degraded "
-        "ones and how they were degraded.",
+        description="Restore degraded pictures, given how they were degraded: the best estimate, or "
+        "samples of the posterior of a diffusion model with their uncertainty.",
         epilog=f"{task_table()}\n\n{EXAMPLE}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="ddrm-fast restore INPUT ... --task TASK [options]",
@@ -104,7 +112,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--arrays", action="store_true", help="also write samples, mean and std as photo-arrays.npz"
     )
-    add_sampling_options(parser, samples=4)
+    add_sampling_options(parser, samples=None)
     on_disk.add_disk_options(parser)
     add_worker_options(parser)
     parser.set_defaults(run=run)
@@ -166,9 +174,15 @@ class _Work:
     truth: Picture | None
     parameters: dict
     earlier: dict | None
+    plan: Plan | None = None
     result: Restoration | None = None
     seconds: float = 0.0
     threads: int = 0
+
+    @property
+    def estimate(self) -> bool:
+        """Whether the result is the best estimate, and not drawn."""
+        return self.drawing.samples is None and (self.plan is None or not self.plan.drawn)
 
 
 def _read(
@@ -178,7 +192,7 @@ def _read(
     kind = kind_of(arguments)
     target = Path(arguments.out).with_suffix("") if kind.named else Path(arguments.out) / item.name
     job = read_measured(item.path, arguments.task, options_for(item, options), arguments.sigma)
-    drawing = drawing.for_task(job.record["task"])
+    drawing, chosen = drawing.planned(Problem.of(job.y, job.operator, job.sigma_y))
     truth = _truth(item, arguments.truth, job)
     parameters = {
         **job.record,
@@ -195,7 +209,7 @@ def _read(
     if kind.named and result.exists() and (earlier is None or result.name not in earlier["files"]):
         raise ValueError(f"--out: {result} is there and is no result of `ddrm-fast restore`")
     check_writable(f"{target}-uncertainty.png")  # the longest name
-    return _Work(item, target, kind, job, drawing, truth, parameters, earlier)
+    return _Work(item, target, kind, job, drawing, truth, parameters, earlier, chosen)
 
 
 def kind_of(arguments: argparse.Namespace) -> results.Kind:
@@ -240,7 +254,9 @@ def _draw(work: _Work) -> _Work:
     job, drawing = work.job.continued(), work.drawing
     advice = None
     if drawing.large is None and not drawing.quiet:
-        advice = hint(job.image_shape, drawing.prior, drawing.samples, drawing.device)
+        advice = hint(job.image_shape, drawing.prior, drawing.samples or 1, drawing.device)
+    if work.plan is not None and not drawing.quiet:
+        tqdm.write(f"{work.item.path}: {work.plan}", file=sys.stderr)
     if advice is not None:
         tqdm.write(f"ddrm-fast restore: {work.item.path}: {advice}", file=sys.stderr)
     result = drawing.restore(job.y, job.operator, job.sigma_y, job.image_shape[0])
@@ -252,9 +268,9 @@ def _write(work: _Work, arrays: bool) -> str:
     """Write the files of one input; what to print."""
     target, job, result, truth = work.target, work.job, work.result, work.truth
     found = results.measure(job, result, truth)
-    files = results.names(target, len(result.samples), arrays, work.kind)
+    files = results.names(target, len(result.samples), arrays, work.kind, work.estimate)
     results.begin(work.earlier, target, work.parameters, files)
-    results.write(target, job, result, truth, found, arrays, work.kind)
+    results.write(target, job, result, truth, found, arrays, work.kind, work.estimate)
     record = {
         "format": results.FORMAT,
         "parameters": work.parameters,
@@ -269,7 +285,8 @@ def _write(work: _Work, arrays: bool) -> str:
     }
     write_json(f"{target}.json", record)
     residual = found["residual"]["samples"][0]
-    quality = f", mean {found['psnr']['mean']} dB" if truth is not None else ""
+    what = "estimate" if work.estimate else "mean"
+    quality = f", {what} {found['psnr']['mean']} dB" if truth is not None else ""
     return (
         f"{work.item.path} -> {target}*  noise {job.sigma_y:.4f} ({job.sigma_from}), "
         f"residual {residual:.4f}{quality}, {work.seconds:.1f} s"

@@ -94,9 +94,11 @@ def begin(record: dict | None, target: Path, parameters: dict, files: list[str])
         raise OutputError(f"{path}: cannot be replaced ({reason(error)})") from error
 
 
-def names(target: Path, count: int, arrays: bool, kind: Kind) -> list[str]:
-    """Names of the files that a run of so many samples writes, but for the record."""
+def names(target: Path, count: int, arrays: bool, kind: Kind, estimate: bool = False) -> list[str]:
+    """Names of the files that a run of so many samples, or for an estimate, writes, but for the record."""
     found = [f"sample-{number}{kind.suffix}" for number in range(1, count + 1)]
+    if estimate:
+        found = [f"estimate{kind.suffix}"]
     found += [f"mean{kind.suffix}", "uncertainty.png"] if count > 1 else []
     found = [f"{target.name}-{name}" for name in found]
     if kind.named:  # the best estimate has the name that was asked for
@@ -170,11 +172,13 @@ def write(
     found: dict,
     arrays: bool,
     kind: Kind,
+    estimate: bool = False,
 ) -> None:
     """Write all files of :func:`names`. Adds the brightest uncertainty to ``found``."""
     height, width = job.crop
     count = len(result.samples)
-    files = iter(names(target, count, arrays, kind))
+    files = iter(names(target, count, arrays, kind, estimate))
+    first = "best estimate" if estimate else f"sample 1 of {count}"
 
     def path() -> Path:
         return target.with_name(next(files))
@@ -186,7 +190,7 @@ def write(
     quality = [f"{v} dB" for v in found["psnr"]["samples"]] if truth is not None else []
     row = [
         Panel(job.preview, f"input\nnoise {job.sigma_y:.4f} ({job.sigma_from})"),
-        Panel(samples[0], f"sample 1 of {count}\n{quality[0] if quality else ''}"),
+        Panel(samples[0], f"{first}\n{quality[0] if quality else ''}"),
     ]
     if count > 1:
         write_picture(path(), job.like.with_pixels(mean), kind.quality)

@@ -19,9 +19,11 @@ from ..operators import Operator
 from ..priors import DenoiserPrior, Prior, accelerated
 from ..priors.load import DEFAULT
 from ..priors.precision import PRECISIONS
-from ..registry import SAMPLERS, TASKS, Choice, loaded
-from ..samplers import Sampler, Travel
+from ..problems import Problem
+from ..registry import SAMPLERS, Choice, loaded
+from ..samplers import Sampler, Steps, Travel, parse_steps
 from ..samplers.loop import planned
+from ..samplers.plans import Plan, plan
 from . import networks, specs
 from .large import Large, add_large_options, read_large
 from .networks import PRIORS, Classes
@@ -29,20 +31,27 @@ from .networks import PRIORS, Classes
 log = logging.getLogger(__name__)
 
 
-def add_sampling_options(parser: argparse.ArgumentParser, samples: int) -> None:
-    """Add the options of everything that draws."""
+def add_sampling_options(parser: argparse.ArgumentParser, samples: int | None) -> None:
+    """Add the options of everything that draws; None: no samples unless they are asked for."""
     group = parser.add_argument_group("drawing")
-    group.add_argument("--samples", default=samples, metavar="N", help=f"per picture ({samples})")
+    group.add_argument(
+        "--samples", default=samples, metavar="N",
+        help=f"per picture ({samples})" if samples else "drawn pictures of each, with their mean and their "
+        "uncertainty (none: the best estimate alone, in at most ten network calls)",
+    )  # fmt: skip
     group.add_argument(
         "--steps",
-        metavar="N",
-        help=f"network calls per sample ({_usual_steps()}; repaint: before its travel)",
+        metavar="STEPS",
+        help="network calls: a number of uniform timesteps, as published; karras:COUNT:START:END or "
+        "geometric:COUNT:START:END, noise levels of [0, 1] pictures, such as karras:20:1:0.01; or timesteps "
+        f"with commas between them (what suits the task and its noise; with --sampler {_usual_steps()})",
     )
     group.add_argument("--seed", default=0, metavar="N", help="of the noise (0)")
     restoring = [name for name, sampler in SAMPLERS.items() if sampler.restores]
     group.add_argument(
-        "--sampler", type=partial(_sampler_name, restoring), default="ddrm", metavar="SAMPLER",
-        help=f"{', '.join(restoring)} (ddrm); ddnm, repaint and ilvr take the input for free of noise; not "
+        "--sampler", type=partial(_sampler_name, restoring), metavar="SAMPLER",
+        help=f"{', '.join(restoring)} (what suits the task and its noise; ddrm with --steps or "
+        "--eta alone); ddnm, repaint and ilvr take the input for free of noise; not "
         "ddim and ddpm, which draw from the prior whatever the input shows: see ddrm-fast sample",
     )  # fmt: skip
     group.add_argument(
@@ -80,14 +89,8 @@ def add_sampling_options(parser: argparse.ArgumentParser, samples: int) -> None:
 
 
 def _usual_steps() -> str:
-    """The defaults of ``--steps`` in words: those of DDRM, of tasks that want others, of other samplers."""
-    first, *others = (entry for entry in SAMPLERS.values() if entry.restores)
-    said = [str(first.steps)]
-    for task in TASKS.values():
-        if task.usual:
-            others_too = "".join(f", --{k} {v:g}" for k, v in task.usual.items() if k != "steps")
-            said.append(f"{task.name}: {task.usual.get('steps', first.steps)}{others_too}")
-    return "; ".join([*said, *(f"{entry.name}: {entry.steps}" for entry in others)])
+    """The defaults of ``--steps`` in words."""
+    return ", ".join(f"{e.name} {e.steps}" for e in SAMPLERS.values() if e.restores)
 
 
 def _sampler_name(known: Sequence[str], text: str) -> str:
@@ -139,12 +142,14 @@ def use_machine(arguments: argparse.Namespace) -> ops.use_backend:
     return ops.use_backend(arguments.backend)
 
 
-def _sampler(arguments: argparse.Namespace) -> Sampler:
-    """The sampler that was asked for."""
+def _sampler(arguments: argparse.Namespace) -> Sampler | None:
+    """The sampler that was asked for; None: what suits the problem."""
     settings: dict = {}
     if arguments.steps is not None:
-        settings["steps"] = specs.whole("--steps", arguments.steps)
-    entry = SAMPLERS[arguments.sampler]
+        settings["steps"] = _steps(arguments.steps)
+    if arguments.sampler is None and not settings and not given_parameters(arguments):
+        return None
+    entry = SAMPLERS[arguments.sampler or "ddrm"]
     for name, value in given_parameters(arguments).items():
         parameter = entry.parameter(name)
         if parameter is None:
@@ -154,6 +159,14 @@ def _sampler(arguments: argparse.Namespace) -> Sampler:
             )
         settings[name] = parameter.read(value)
     return loaded(entry.make)(**settings)
+
+
+def _steps(text: str) -> int | Steps | tuple[float, ...]:
+    try:
+        found = parse_steps(text)
+    except ValueError as error:
+        raise ValueError(f"--{error}") from None
+    return specs.whole("--steps", text) if isinstance(found, int) else found
 
 
 def given_parameters(arguments: argparse.Namespace) -> dict[str, str]:
@@ -181,7 +194,6 @@ class Drawing:
         prior: The prior, and ``prior_name`` and ``prior_sha256``: where it comes from.
         sampler, travel, samples, seed, end_on_measurement, clip_x0: See :func:`ddrm_fast.restore`.
         quiet: No progress bar.
-        usual: No option chose the sampler or its steps, so that a task may.
         large: How large pictures are restored, or None.
         device: Where the network is, and pictures are restored.
         compiled: The network is, which may round in another way.
@@ -190,24 +202,24 @@ class Drawing:
     prior: Prior
     prior_name: str
     prior_sha256: str | None
-    sampler: Sampler
+    sampler: Sampler | None
     travel: Travel | None
-    samples: int
+    samples: int | None
     seed: int
     end_on_measurement: bool
     clip_x0: bool
     quiet: bool
     classes: Classes
-    usual: bool
     large: Large | None = None
     device: str = "cpu"
     compiled: bool = False
 
-    def for_task(self, name: str) -> Drawing:
-        """With the sampler's settings that suit a task best, where no option says otherwise."""
-        if not self.usual:
-            return self
-        return replace(self, sampler=replace(self.sampler, **TASKS[name].usual))
+    def planned(self, problem: Problem) -> tuple[Drawing, Plan | None]:
+        """With the sampler that suits a problem, and why, where no option says otherwise."""
+        if self.sampler is not None:
+            return self, None
+        found = plan(problem, self.samples is not None)
+        return replace(self, sampler=found.sampler), found
 
     def settings(self) -> dict:
         """Everything that the pictures depend on, as JSON values."""
@@ -261,7 +273,7 @@ def read_drawing(arguments: argparse.Namespace, device: str | None = None) -> Dr
         ValueError, OSError, ImportError: An option or the prior is not what it should be.
     """
     sampler, travel = _sampler(arguments), _travel(arguments)
-    samples = specs.whole("--samples", arguments.samples)
+    samples = None if arguments.samples is None else specs.whole("--samples", arguments.samples)
     seed = specs.seed("--seed", arguments.seed)
     device = device or networks.device_of(arguments)
     prior = networks.read_prior(arguments, device)
@@ -271,7 +283,8 @@ def read_drawing(arguments: argparse.Namespace, device: str | None = None) -> Dr
     if arguments.compile:
         prior.precision_on(device)  # what "auto" means is found out at another size, before
         prior = accelerated(prior, compile=True)
-    planned(prior, sampler, travel)
+    if sampler is not None:
+        planned(prior, sampler, travel)
     path = DEFAULT if arguments.prior == "default" else Path(arguments.prior)
     return Drawing(
         prior,
@@ -285,9 +298,6 @@ def read_drawing(arguments: argparse.Namespace, device: str | None = None) -> Dr
         arguments.clip_x0,
         arguments.quiet,
         classes,
-        arguments.sampler == "ddrm"
-        and arguments.steps is None
-        and "eta" not in given_parameters(arguments),
         read_large(arguments),
         device,
         arguments.compile,

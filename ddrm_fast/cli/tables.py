@@ -15,7 +15,7 @@ def row_of(case: str, results: dict, pictures: Container[str]) -> dict | None:
     if not found:
         return None
     row: dict = {"case": case, "pictures": len(found), "sigma": CASES[case].sigma}
-    for method in METHODS:
+    for method in (*METHODS, "estimate"):
         for kind in ("psnr", "ssim", "lpips"):
             values = [f[method][kind] for f in found if method in f and kind in f[method]]
             row[f"{kind}_{method}"] = round(statistics.fmean(values), 4) if values else None
@@ -27,16 +27,17 @@ def row_of(case: str, results: dict, pictures: Container[str]) -> dict | None:
 
 
 def table(rows: list[dict], samples: int) -> str:
-    """The rows as text: PSNR of the baselines, of one sample and of the mean; SSIM; residual. Below it, where
+    """The rows as text: PSNR of the baselines, of one sample, of the mean and of
+    the best estimate; SSIM; residual. Below it, where
     they were measured, LPIPS and what compares sets."""
     lines = [
-        f"{'':13}{'PSNR, dB':^47}{'':3}{'SSIM':^24}{'':3}{'residual':>17}",
-        f"{'case':13}{'input':>9}{'bicubic':>9}{'pinv':>9}{'sample':>9}{f'mean of {samples}':>11}{'':3}"
+        f"{'':13}{'PSNR, dB':^57}{'':3}{'SSIM':^24}{'':3}{'residual':>17}",
+        f"{'case':13}{'input':>9}{'bicubic':>9}{'pinv':>9}{'sample':>9}{f'mean of {samples}':>11}{'estimate':>10}{'':3}"
         f"{'pinv':>8}{'sample':>8}{'mean':>8}{'':3}{'sigma':>9}{'sample':>8}",
     ]
     for row in rows:
         psnr = "".join(_cell(row[f"psnr_{method}"], 9, 2) for method in METHODS[:-1])
-        psnr += _cell(row["psnr_mean"], 11, 2)
+        psnr += _cell(row["psnr_mean"], 11, 2) + _cell(row["psnr_estimate"], 10, 2)
         ssim = "".join(_cell(row[f"ssim_{method}"], 8, 3) for method in ("pinv", "sample", "mean"))
         lines.append(
             f"{row['case']:13}{psnr}{'':3}{ssim}{'':3}{row['sigma']:9.4f}{row['residual_sample']:8.4f}"

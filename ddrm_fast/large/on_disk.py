@@ -192,6 +192,7 @@ class Report:
         seconds: "all", and by what took them; see :class:`Clock`. The rest of "all" is the steps.
         peak_bytes: Largest resident memory of the process, of this run where the system tells.
         lost: Blocks of the input that could not be read.
+        sampler: What it was restored by, with its steps.
     """
 
     megapixels: float
@@ -202,6 +203,7 @@ class Report:
     seconds: dict[str, float]
     peak_bytes: int
     lost: tuple[str, ...] = ()
+    sampler: str = ""
 
 
 def restore_on_disk(
@@ -212,6 +214,7 @@ def restore_on_disk(
     prior: Prior | str = "default",
     sampler: Sampler | None = None,
     *,
+    sample: bool = False,
     window: int | tuple[int, int] = 256,
     stride: int | tuple[int, int] | None = None,
     order: str | Sequence[int] = "rows",
@@ -248,6 +251,8 @@ def restore_on_disk(
             Default: noise alone.
         sigma_y, prior, sampler, guidance, clip_x0, end_on_measurement, travel:
             As in :func:`ddrm_fast.restore`; ``label`` is the class, for networks that want one.
+        sample:
+            A sample of the posterior, where ``sampler`` is not given, instead of the best estimate.
         window, stride, order, margin, batch, gradient:
             As in :func:`restore_windows`.
         memory:
@@ -296,7 +301,7 @@ def restore_on_disk(
     channels, *size = shape
     windows = windows_for(operator, shape, window, stride, order, margin=margin)
     if sampler is None:
-        sampler = _planned(degradation, operator, source, Gaussian.of(sigma_y, 1), windows)
+        sampler = _planned(degradation, operator, source, Gaussian.of(sigma_y, 1), windows, sample)
     labels = None if label is None else torch.tensor([label])
     check_prior(prior, channels)
     check_sampler(sampler)
@@ -349,7 +354,7 @@ def restore_on_disk(
         report = Report(
             size[0] * size[1] / 1e6, len(windows), len(waves), batch, resumed,
             {name: round(value, 3) for name, value in seconds.items()}, max(before, peak()),
-            tuple(surveyed.lost),
+            tuple(surveyed.lost), repr(sampler),
         )  # fmt: skip
         if finished is not None:
             finished(report)
@@ -366,17 +371,18 @@ def _planned(
     source: BlockPicture,
     likelihood: Gaussian,
     windows: Windows,
+    sample: bool,
 ) -> Sampler:
     """That of the plan for the whole picture: that of its worst window."""
     y = torch.empty(1, source.channels, *source.size, device="meta")
-    found = plan(Problem(operator, y, likelihood))
+    found = plan(Problem(operator, y, likelihood), sample)
     if degradation.mask is None:
         return found.sampler
     rank = ("noise", "missing pixels", "holes")
     for k in range(len(windows)):
         mask = degradation.mask(*windows[k])[None]
         known = torch.zeros(mask.shape)
-        of_window = plan(Problem(degradation.operator(mask), known, likelihood))
+        of_window = plan(Problem(degradation.operator(mask), known, likelihood), sample)
         kinds = found.kind, of_window.kind
         if k == 0 or (set(kinds) <= set(rank) and rank.index(kinds[1]) > rank.index(kinds[0])):
             found = of_window

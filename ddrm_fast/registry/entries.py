@@ -18,7 +18,7 @@ from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from .parameters import Parameter
 
@@ -90,8 +90,6 @@ class Task(Entry):
             Where such a degradation splits over windows of a picture on disk: the operator of windows, with
             ``mask`` (B, 1 or C, H, W), or None, as a keyword beside the parameters if pixels may be
             missing; a function or ``"module:name"``.
-        usual:
-            Settings of the default sampler that suit it better than the usual ones.
         examples:
             Label -> parameters, as words, for pictures of 16 x 16 and more: what benchmarks time and the laws
             of operators are held against.
@@ -108,7 +106,6 @@ class Task(Entry):
     kernel: str = ""
     prepare: str | Callable | None = None
     regions: str | Callable | None = None
-    usual: Mapping[str, Any] = field(default_factory=dict)
     examples: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     cases: Mapping[str, tuple[float, Mapping[str, str]]] = field(default_factory=dict)
 

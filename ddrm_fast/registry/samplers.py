@@ -22,6 +22,26 @@ _VARIANCE = Choice(
 
 SAMPLERS.register(
     SamplerEntry(
+        name="hqs",
+        aliases=("pnp-hqs", "dpir"),
+        summary="the best estimate: denoises and fits the measurement in turn; nothing is drawn",
+        make="ddrm_fast.samplers:HQS",
+        steps=10,
+        parameters=(
+            Number(name="trust", help="hqs: in the denoiser, against the measurement", low=0, default=0.23),
+            Choice(
+                name="guess", help="hqs: where to start", choices=("smooth", "pinv"), default="smooth"
+            ),
+            Number(
+                name="least_noise", help="hqs: noise that a measurement is taken to have at least",
+                low=0, default=0.0039,
+            ),
+        ),
+        advice="gives one picture, the same for every seed",
+    )
+)  # fmt: skip
+SAMPLERS.register(
+    SamplerEntry(
         name="ddrm",
         summary="follows the measurement as far as its noise allows, singular value by singular value",
         make="ddrm_fast.samplers:DDRM",

@@ -104,7 +104,6 @@ TASKS.register(
         parameters=(_MASK,),
         known="mask",
         regions="ddrm_fast.problems.regions:pixels",
-        usual={"steps": 50, "eta": 1.0},  # with 20 steps there is speckle left
         examples={"inpainting": {"mask": "random:0.5"}},
         cases={"inpaint-50": (0.0, {"mask": "random:0.5"})},
     )
@@ -164,7 +163,6 @@ TASKS.register(
         shown=False,
         multiple_of="power of two",
         prepare="ddrm_fast.problems.drawn:kept_coefficients",
-        usual={"steps": 100, "eta": 1.0},
         examples={"Walsh-Hadamard 25 %": {"ratio": "4"}},
     )
 )
@@ -181,7 +179,6 @@ TASKS.register(
         shown=False,
         multiple_of="block",
         prepare="ddrm_fast.problems.drawn:random_basis",
-        usual={"steps": 100, "eta": 1.0},
         examples={"blocks of 16 x 16, 25 %": {"block": "16", "ratio": "4"}},
         cases={"blockcs-25": (0.0, {"ratio": "4"})},
     )

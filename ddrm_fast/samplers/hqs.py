@@ -14,7 +14,7 @@ from .steps import Steps
 from .weights import Branch, Weights, proximal
 
 #: noise level of the first call, as published, and 8-bit rounding, below which no call is worth it
-FIRST, ROUNDING = 49 / 255, 1 / 255
+FIRST, ROUNDING = 0.192, 0.0039
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ HOLE = 17
 #: share of a picture's directions that is measured, below which an estimate starts higher
 _LITTLE = 0.15
 #: noise level of the first call of an estimate: where gaps are small, where little is measured, for holes
-_LOW, _HIGH, _HIGHEST = 24 / 255, 100 / 255, 1.0
+_LOW, _HIGH, _HIGHEST = 0.094, 0.39, 1.0
 #: a blur of less noise than this rings unless the denoiser is trusted more
 _RINGS, _TRUST, _MORE_TRUST = 0.02, 0.23, 0.4
 
@@ -130,13 +130,14 @@ def _is_blur(operator: Operator, problem: Problem) -> bool:
 
 
 def _estimate(kind: str, sigma_y: float, problem: Problem) -> Plan:
-    last = max(sigma_y, ROUNDING)
+    last = max(_rounded(sigma_y), ROUNDING)
 
     def splitting(first: float, trust: float = _TRUST, spacing: str = "geometric") -> HQS:
-        return HQS(Steps(spacing, CALLS, max(first, 1.5 * last), last), trust=trust)
+        return HQS(Steps(spacing, CALLS, max(first, _rounded(1.5 * last)), last), trust=trust)
 
     if kind == "noise":
-        level = max(sigma_y / float(problem.operator.singulars(problem.shape).max()), 1e-4)
+        level = sigma_y / float(problem.operator.singulars(problem.shape).max())
+        level = max(_rounded(level), 1e-4)
         why = "one call of the network at the noise of the picture"
         return Plan(kind, HQS(Steps("geometric", 1, level, level), guess="pinv"), False, why)
     if kind == "lost colour":
@@ -156,9 +157,14 @@ def _estimate(kind: str, sigma_y: float, problem: Problem) -> Plan:
         )
     if kind == "uneven gain":  # the noise of a pixel is sigma_y over its gain
         weakest = float(problem.operator.singulars(problem.shape).min())
-        first = min(1.0, max(_LOW, sigma_y / weakest))
+        first = _rounded(min(1.0, max(_LOW, sigma_y / weakest)))
         return Plan(kind, splitting(first), False, f"from noise level {first:.2g}")
     return Plan(kind, splitting(_LOW), False, "from noise level 0.094, since gaps are small")
+
+
+def _rounded(level: float) -> float:
+    """Four digits, which is finer than any noise level is known."""
+    return float(f"{level:.4g}")
 
 
 def _share_measured(problem: Problem) -> float:
@@ -169,8 +175,9 @@ def _share_measured(problem: Problem) -> float:
 
 def _samples(kind: str, sigma_y: float) -> Plan:
     if kind == "noise":
-        level = max(sigma_y, 1e-3)
-        steps = Steps("geometric", 19, min(1.0, 4 * level), max(level / 8, 1e-3))
+        level = max(_rounded(sigma_y), 1e-3)
+        first, last = min(1.0, _rounded(4 * level)), max(_rounded(level / 8), 1e-3)
+        steps = Steps("geometric", 19, max(first, last), last)
         return Plan(kind, DDRM(steps), True, "from above the noise of the picture to far below it")
     if kind == "lost colour":
         return Plan(kind, DDRM(), True, "uniform timesteps, since all colours are unknown")

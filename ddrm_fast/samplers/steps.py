@@ -78,10 +78,19 @@ class Steps:
         return list(dict.fromkeys(prior.timestep(2 * level) for level in self.levels))
 
     def __str__(self) -> str:
-        words = [self.spacing, self.count, *(f"{level:g}" for level in (self.start, self.end))]
+        numbers = [float(self.count), self.start, self.end]
         if self.spacing == "karras" and self.rho != 7.0:
-            words.append(f"{self.rho:g}")
-        return ":".join(map(str, words))
+            numbers.append(self.rho)
+        return ":".join([self.spacing, *map(_shortest, numbers)])
+
+    def __repr__(self) -> str:
+        return repr(str(self))
+
+
+def _shortest(number: float) -> str:
+    """In as few digits as give it back."""
+    short = f"{number:g}"
+    return short if float(short) == number else repr(number)
 
 
 def parse_steps(text: str) -> int | Steps | tuple[float, ...]:
