@@ -340,12 +340,12 @@ def test_missing_pixels_take_more_steps_unless_told(here):
     assert main(["degrade", "a.png", "--task", "inpaint", "--mask", "random:0.5", "--quiet"]) == 0
     line = ["restore", "degraded/a.npz", "--samples", "1", "--prior", "gaussian", "--quiet"]
     for extra, steps, eta in (
-        ([], 50, 1.0),
+        ([], "'karras:50:1:0.01'", 1.0),
         (["--steps", "3"], 3, 0.85),
         (["--eta", "0"], 20, 0.0),
     ):
-        assert main([*line, *extra, "--out", f"to{steps}"]) == 0
-        sampler = record(here / f"to{steps}/a.json")["parameters"]["sampler"]
+        assert main([*line, *extra, "--out", f"to{eta}"]) == 0
+        sampler = record(here / f"to{eta}/a.json")["parameters"]["sampler"]
         assert f"steps={steps}, eta={eta}" in sampler
 
 

@@ -32,8 +32,8 @@ def table(rows: list[dict], samples: int) -> str:
     they were measured, LPIPS and what compares sets."""
     lines = [
         f"{'':13}{'PSNR, dB':^57}{'':3}{'SSIM':^24}{'':3}{'residual':>17}",
-        f"{'case':13}{'input':>9}{'bicubic':>9}{'pinv':>9}{'sample':>9}{f'mean of {samples}':>11}{'estimate':>10}{'':3}"
-        f"{'pinv':>8}{'sample':>8}{'mean':>8}{'':3}{'sigma':>9}{'sample':>8}",
+        f"{'case':13}{'input':>9}{'bicubic':>9}{'pinv':>9}{'sample':>9}{f'mean of {samples}':>11}"
+        f"{'estimate':>10}{'':3}{'pinv':>8}{'sample':>8}{'mean':>8}{'':3}{'sigma':>9}{'sample':>8}",
     ]
     for row in rows:
         psnr = "".join(_cell(row[f"psnr_{method}"], 9, 2) for method in METHODS[:-1])

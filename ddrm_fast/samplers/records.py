@@ -25,6 +25,7 @@ from ..problems.records import Arrays, meant, plain
 from ..registry import EDITS, SAMPLERS, SamplerEntry, loaded
 from .drawing import Drawing
 from .edits import Clip, Edit, EndOnMeasurement, Hold, Known
+from .steps import Steps, parse_steps
 from .travel import Travel
 from .weights import Sampler
 
@@ -53,7 +54,7 @@ def describe(
     seed, labels, travel = drawing.seed, drawing.labels, drawing.travel
     return {
         "prior": _prior(drawing.prior, device),
-        "sampler": describe_sampler(drawing.sampler, arrays),
+        "sampler": None if drawing.sampler is None else describe_sampler(drawing.sampler, arrays),
         "edits": [_edit(f"edits[{k}]", edit, arrays) for k, edit in enumerate(drawing.edits)],
         "travel": None if travel is None else {"length": travel.length, "repeat": travel.repeat},
         "labels": None if labels is None else labels.tolist(),
@@ -95,7 +96,7 @@ def drawing_of(
         prior.precision = said["precision"]
     return Drawing(
         prior,
-        sampler_of(record["sampler"]),
+        None if record["sampler"] is None else sampler_of(record["sampler"]),
         [_edit_of(f"edits[{k}]", edit, arrays) for k, edit in enumerate(record["edits"])],
         None if travel is None else Travel(**travel),
         None if labels is None else torch.tensor(labels),
@@ -148,11 +149,12 @@ def describe_sampler(sampler: Sampler, arrays: Arrays | None = None) -> dict[str
             "a record cannot name it"
         )
     arrays = Arrays() if arrays is None else arrays
-    values = {
-        field.name: plain(f"sampler.{field.name}", getattr(sampler, field.name), arrays)
-        for field in fields(sampler)
-        if field.init
-    }
+    values = {}
+    for field in fields(sampler):
+        value = getattr(sampler, field.name)
+        value = str(value) if isinstance(value, Steps) else value
+        if field.init:
+            values[field.name] = plain(f"sampler.{field.name}", value, arrays)
     return {"name": entry.name, **values}
 
 
@@ -168,6 +170,8 @@ def sampler_of(record: Mapping[str, Any] | str) -> Sampler:
     else:
         values = dict(record)
         entry = SAMPLERS.find(values.pop("name"))
+    if isinstance(values.get("steps"), str):
+        values["steps"] = parse_steps(values["steps"])
     try:
         return loaded(entry.make)(**values)
     except TypeError as error:
@@ -275,6 +279,14 @@ def write_record(
         OutputError: a file cannot be written.
     """
     path, arrays = Path(path), Arrays()
+    if drawing.sampler is None:
+        plans = drawing.planned(problem)
+        if len(plans) > 1:
+            raise ValueError(
+                f"drawing.sampler: the pictures of the batch have {len(plans)} plans; expected one, or a record "
+                "for each picture"
+            )
+        drawing = plans[0][0]
     record = {
         "format": FORMAT,
         "problem": records.describe(problem, arrays),
