@@ -283,8 +283,8 @@ def write_record(
         plans = drawing.planned(problem)
         if len(plans) > 1:
             raise ValueError(
-                f"drawing.sampler: the pictures of the batch have {len(plans)} plans; expected one, or a record "
-                "for each picture"
+                f"drawing.sampler: the pictures of the batch have {len(plans)} plans; expected one, or "
+                "a record for each picture"
             )
         drawing = plans[0][0]
     record = {
