@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from . import specs
 
 if TYPE_CHECKING:
-    from ..training import Fit, Learner, OneProcess, Shown
+    from ..training import OneProcess, Shown
+    from ..training.learner import AnyLearner
 
 #: options that are settings of :class:`ddrm_fast.training.Fit`, by their name there
 _FIT = (
@@ -161,7 +162,7 @@ def refuse_fewer_steps(given: dict[str, Any], step: int) -> None:
         raise ValueError(f"--steps: got {steps}, but the run is at step {step} already")
 
 
-def say_where(learner: Learner[Fit]) -> None:
+def say_where(learner: AnyLearner) -> None:
     """How far the run is."""
     left = learner.fit.steps - learner.step
     if learner.machine.main:

@@ -21,22 +21,35 @@ class DDPMConfig(Fit):
     """A run; what every run chooses is in :class:`ddrm_fast.training.Fit`.
 
     Attributes:
-        size: Side of the pictures in pixels.
-        channels: 3 for colour, 1 for grey.
-        network: {"kind": "guided" or "diffusers", ...its constructor's arguments}, see
+        size:
+            Side of the pictures in pixels.
+        channels:
+            3 for colour, 1 for grey.
+        network:
+            {"kind": "guided" or "diffusers", ...its constructor's arguments}, see
             :func:`own_network`; channels and classes follow from the run. Empty: a small one.
-        prediction: "eps", "x0", "v" or "mean": see :class:`Reverse`.
-        variance: "small", "large" or "learned".
-        objective: "simple", "vlb" or "hybrid": see :class:`Objective`.
-        vlb_weight: Weight of the bound in the hybrid.
-        schedule: Name of the schedule of betas.
-        T: Timesteps, 2 or more.
-        beta_start, beta_end: Of linear, quadratic and sigmoid schedules (constant: beta_end alone); None:
+        prediction:
+            "eps", "x0", "v" or "mean": see :class:`Reverse`.
+        variance:
+            "small", "large" or "learned".
+        objective:
+            "simple", "vlb" or "hybrid": see :class:`Objective`.
+        vlb_weight:
+            Weight of the bound in the hybrid.
+        schedule:
+            Name of the schedule of betas.
+        T:
+            Timesteps, 2 or more.
+        beta_start, beta_end:
+            Of linear, quadratic and sigmoid schedules (constant: beta_end alone); None:
             1e-4 and 2e-2 for T = 1000, in inverse proportion to T for another.
-        num_classes: Classes of a conditional network; None: no labels.
-        label_drop: Probability that a label is replaced by the one for "no class", num_classes; a
+        num_classes:
+            Classes of a conditional network; None: no labels.
+        label_drop:
+            Probability that a label is replaced by the one for "no class", num_classes; a
             network trained so takes classifier-free guidance.
-        flip: Whether half of the pictures are mirrored left to right.
+        flip:
+            Whether half of the pictures are mirrored left to right.
     """
 
     size: int

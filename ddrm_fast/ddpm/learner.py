@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,15 +24,27 @@ from .networks import build_network
 
 
 class Batch(NamedTuple):
-    """One process's share of a step: x0 (B, C, H, W), timesteps [B], noise, labels [B] or None."""
+    """One process's share of a step.
+
+    Attributes:
+        x0:
+            Pictures (B, C, H, W) in [-1, 1].
+        t:
+            Timesteps [B].
+        noise:
+            Of x0's shape; the device draws it, before that it is empty.
+        labels:
+            Classes [B], or None.
+    """
 
     x0: Tensor
     t: Tensor
-    noise: Tensor | None
+    noise: Tensor
     labels: Tensor | None
 
 
-class Draws(NamedTuple):
+@dataclass(frozen=True)
+class Draws:
     """Step -> one process's share of its batch, on the CPU and without the noise."""
 
     config: DDPMConfig
@@ -52,14 +65,14 @@ class Draws(NamedTuple):
             mirrored = torch.from_numpy(draws[:, 1] < 0.5).view(-1, 1, 1, 1)
             x0 = torch.where(mirrored, x0.flip(3), x0)
         labels = None
-        if config.num_classes is not None:
+        if config.num_classes is not None and self.pictures.labels is not None:
             chosen = self.pictures.labels[indices]
             dropped = draws[:, 2] < config.label_drop
             labels = torch.from_numpy(np.where(dropped, config.num_classes, chosen))
-        return Batch(x0, t, None, labels)
+        return Batch(x0, t, torch.empty(0), labels)
 
 
-class Trainer(Learner[DDPMConfig]):
+class Trainer(Learner[DDPMConfig, Pictures, Batch]):
     """A run of DDPM training; see :class:`ddrm_fast.training.Learner`."""
 
     kind = "ddpm"

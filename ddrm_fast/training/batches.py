@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 
 from torch.utils.data import DataLoader, Dataset
 
-from .learner import Batch, Learner
+from .fit import Fit
+from .learner import Data, Learner, Step
 
 
-class _Steps(Dataset):
+class _Steps(Dataset[Step]):
     """The batches of all steps, for the processes of a DataLoader."""
 
-    def __init__(self, source: Callable[[int], Batch]) -> None:
+    def __init__(self, source: Callable[[int], Step]) -> None:
         self.source = source
 
-    def __getitem__(self, step: int) -> Batch:
+    def __getitem__(self, step: int) -> Step:
         return self.source(step)
 
 
-def batches(learner: Learner, end: int, processes: int = 0) -> Iterator[Batch]:
+def batches(
+    learner: Learner[Fit, Data, Step], end: int, processes: int = 0
+) -> Generator[Step, None, None]:
     """The batches of the learner's next steps up to `end` - 1, on its device.
 
     Args:
@@ -42,12 +45,14 @@ def batches(learner: Learner, end: int, processes: int = 0) -> Iterator[Batch]:
             yield learner.place(batch, step)
         return
 
-    def prepare(step: int) -> Batch:
+    def prepare(step: int) -> Step:
         return learner.place(source(step), step)
 
     first = learner.step
+    if first >= end:
+        return
     with ThreadPoolExecutor(1) as loader:
-        upcoming = loader.submit(prepare, first) if first < end else None
+        upcoming = loader.submit(prepare, first)
         for step in range(first, end):
             batch = upcoming.result()
             if step + 1 < end:

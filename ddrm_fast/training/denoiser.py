@@ -52,19 +52,29 @@ class TrainingConfig(Fit):
     """A run; what every run chooses is in :class:`ddrm_fast.training.Fit`.
 
     Attributes:
-        model: Shape of the network.
-        crops: How crops are taken.
-        leaves: Look of the dead-leaves pictures.
-        leaves_share: Share of crops from dead leaves, 0 to 1.
-        leaves_count: Number of dead-leaves pictures that are drawn.
-        sigma_median: Median of the log-normal part of the noise levels ...
-        sigma_spread: ... and its standard deviation in natural logarithms.
-        sigma_uniform: Share of noise levels drawn log-uniformly from 0.002 to 160 instead.
-        log_floor: 0 adds up the errors of the crops, which leaves the smooth ones next to no say.
+        model:
+            Shape of the network.
+        crops:
+            How crops are taken.
+        leaves:
+            Look of the dead-leaves pictures.
+        leaves_share:
+            Share of crops from dead leaves, 0 to 1.
+        leaves_count:
+            Number of dead-leaves pictures that are drawn.
+        sigma_median:
+            Median of the log-normal part of the noise levels ...
+        sigma_spread:
+            ... and its standard deviation in natural logarithms.
+        sigma_uniform:
+            Share of noise levels drawn log-uniformly from 0.002 to 160 instead.
+        log_floor:
+            0 adds up the errors of the crops, which leaves the smooth ones next to no say.
             Above 0 adds up log(error + log_floor), so that a crop counts by the share of its error
             that goes away. An error of a whole crop is nearly a function of the noisy crop alone,
             and weights that are one leave the minimum, the posterior mean, where it is.
-        start_from: SHA-256 of the weights that the run starts from; empty for random ones.
+        start_from:
+            SHA-256 of the weights that the run starts from; empty for random ones.
     """
 
     model: DenoiserConfig = field(default_factory=DenoiserConfig)
@@ -125,9 +135,12 @@ class Batch(NamedTuple):
     """One process's share of a step.
 
     Attributes:
-        clean: Crops (B, 3, patch, patch) in [-1, 1].
-        noise: White noise of that shape.
-        sigma: Noise levels (B,).
+        clean:
+            Crops (B, 3, patch, patch) in [-1, 1].
+        noise:
+            White noise of that shape.
+        sigma:
+            Noise levels (B,).
     """
 
     clean: Tensor
@@ -163,7 +176,8 @@ def draw_batch(config: TrainingConfig, source: CropSource, step: int) -> Batch:
     return Batch(clean, noise, sigma)
 
 
-class Draws(NamedTuple):
+@dataclass(frozen=True)
+class Draws:
     """Step -> one process's share of its batch: every so-manieth crop, so that each has all noise levels."""
 
     config: TrainingConfig
@@ -179,7 +193,7 @@ class Draws(NamedTuple):
         return Batch(*(x[self.rank :: self.count] for x in batch))
 
 
-class Trainer(Learner[TrainingConfig]):
+class Trainer(Learner[TrainingConfig, CropSource, Batch]):
     """A run of the default prior's training; see :class:`ddrm_fast.training.Learner`."""
 
     kind = "denoiser"
@@ -215,7 +229,8 @@ class Trainer(Learner[TrainingConfig]):
             if start_from is not None:
                 network = widened(start_from, network)
         machine = machine or OneProcess("cpu")
-        network = network.to(machine.device, memory_format=torch.channels_last)
+        network.to(machine.device)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         super().__init__(config, source, network, machine)
 
     def make_optimiser(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:

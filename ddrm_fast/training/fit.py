@@ -15,18 +15,29 @@ class Fit:
     """The part of a run's configuration that the loop understands; runs add what their data and losses need.
 
     Attributes:
-        batch: Pictures per step, over all processes.
-        accumulate: Parts that the pictures of a process go through the network in, one after another.
-        steps: Steps of the whole run.
-        warmup: Steps of linear warm-up.
-        decay_steps: Steps at the end over which the learning rate falls to zero as a half cosine.
-        learning_rate: Peak learning rate of AdamW.
-        weight_decay: Decoupled weight decay.
-        ema: Decay per step of the running mean of the weights.
-        clip: Largest norm of the gradient.
-        precision: Arithmetic of the network: "float32", "bfloat16", or "float16" with scaled gradients
+        batch:
+            Pictures per step, over all processes.
+        accumulate:
+            Parts that the pictures of a process go through the network in, one after another.
+        steps:
+            Steps of the whole run.
+        warmup:
+            Steps of linear warm-up.
+        decay_steps:
+            Steps at the end over which the learning rate falls to zero as a half cosine.
+        learning_rate:
+            Peak learning rate of AdamW.
+        weight_decay:
+            Decoupled weight decay.
+        ema:
+            Decay per step of the running mean of the weights.
+        clip:
+            Largest norm of the gradient.
+        precision:
+            Arithmetic of the network: "float32", "bfloat16", or "float16" with scaled gradients
             (GPUs); weights and losses stay in float32.
-        seed: Seed of everything that is drawn, 0 or more.
+        seed:
+            Seed of everything that is drawn, 0 or more.
     """
 
     batch: int = 16

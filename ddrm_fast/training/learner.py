@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar, cast
 
 import numpy as np
 import torch
@@ -28,7 +28,6 @@ _PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 #: tensors of a step, a row for each picture; None where a run has no such thing
 Batch = tuple[Tensor | None, ...]
-Settings = TypeVar("Settings", bound=Fit)
 #: name -> sum over some pictures or steps, and over how many
 Sums = Mapping[str, tuple[Tensor, Tensor | float]]
 
@@ -43,18 +42,32 @@ class Data(Protocol):
     def __len__(self) -> int: ...
 
 
-class Learner(ABC, Generic[Settings]):
+Settings = TypeVar("Settings", bound=Fit)
+Material = TypeVar("Material", bound=Data)
+Step = TypeVar("Step", bound=Batch)
+AnyLearner: TypeAlias = "Learner[Any, Any, Any]"
+
+
+class Learner(ABC, Generic[Settings, Material, Step]):
     """State of a run and its steps; a subclass says what is drawn and what is lowered.
 
     Attributes:
-        kind: What is trained, for the checkpoints.
-        weights: Name of the file with the running mean of the weights.
-        watched: Names of the means in the log.
-        fit: The configuration.
-        data: What is learned from.
-        network: What is trained. It may hold several networks, and some without gradients.
-        mean: The same with the running mean of the weights.
-        step: Number of steps taken.
+        kind:
+            What is trained, for the checkpoints.
+        weights:
+            Name of the file with the running mean of the weights.
+        watched:
+            Names of the means in the log.
+        fit:
+            The configuration.
+        data:
+            What is learned from.
+        network:
+            What is trained. It may hold several networks, and some without gradients.
+        mean:
+            The same with the running mean of the weights.
+        step:
+            Number of steps taken.
     """
 
     kind: ClassVar[str]
@@ -62,7 +75,7 @@ class Learner(ABC, Generic[Settings]):
     watched: tuple[str, ...] = ("loss",)
 
     def __init__(
-        self, fit: Settings, data: Data, network: nn.Module, machine: OneProcess | None = None
+        self, fit: Settings, data: Material, network: nn.Module, machine: OneProcess | None = None
     ) -> None:
         """Start at step 0.
 
@@ -108,14 +121,14 @@ class Learner(ABC, Generic[Settings]):
     # what a run is, a subclass says
 
     @abstractmethod
-    def source(self) -> Callable[[int], Batch]:
+    def source(self) -> Callable[[int], Step]:
         """Step -> this process's share of its batch, on the CPU.
 
         It may be sent to other processes, which draw ahead, and must not hold networks therefore.
         """
 
     @abstractmethod
-    def losses(self, batch: Batch) -> tuple[Tensor, Sums]:
+    def losses(self, batch: Step) -> tuple[Tensor, Sums]:
         """What a part of a batch lowers (a scalar, with its graph), and what the log shows (without)."""
 
     @abstractmethod
@@ -141,7 +154,7 @@ class Learner(ABC, Generic[Settings]):
         """Decay of the running mean in a step: it forgets faster at first, so that it is of use early."""
         return min(self.fit.ema, (1 + step) / (10 + step))
 
-    def place(self, batch: Batch, step: int) -> Batch:
+    def place(self, batch: Step, step: int) -> Step:
         """A batch from the source on the device, with what is drawn there."""
         return _each(batch, lambda x: x.to(self.device, non_blocking=True))
 
@@ -151,16 +164,16 @@ class Learner(ABC, Generic[Settings]):
 
     # what all runs share
 
-    def prepare(self, step: int) -> Batch:
+    def prepare(self, step: int) -> Step:
         """This process's share of the batch of a step, on the device."""
         return self.place(self.source()(step), step)
 
-    def autocast(self) -> AbstractContextManager:
+    def autocast(self) -> AbstractContextManager[Any]:
         """The arithmetic that the network is called in."""
         dtype = _PRECISIONS.get(self.fit.precision)
         return torch.autocast(self.device.type, dtype, enabled=dtype is not None)
 
-    def advance(self, batch: Batch) -> None:
+    def advance(self, batch: Step) -> None:
         """Take one step."""
         fit = self.fit
         for group in self.optimiser.param_groups:
@@ -168,7 +181,7 @@ class Learner(ABC, Generic[Settings]):
         words = np.random.SeedSequence([fit.seed, self.step, self.machine.rank, 3])
         torch.manual_seed(int(words.generate_state(1, np.uint64)[0] >> np.uint64(1)))  # dropout
         self.model.train()
-        size = len(batch[0]) // fit.accumulate
+        size = fit.batch // (self.machine.count * fit.accumulate)
         found = torch.zeros(2, len(self.watched), dtype=torch.float64, device=self.device)
         for part in range(fit.accumulate):
             rows = slice(part * size, (part + 1) * size)
@@ -192,7 +205,7 @@ class Learner(ABC, Generic[Settings]):
         self.sums = self.sums.to(self.device) + torch.cat([found, gradient[:, None]], dim=1)
         self.step += 1
 
-    def backward(self, batch: Batch) -> Tensor:
+    def backward(self, batch: Step) -> Tensor:
         """Add a part's gradient; sums and counts of what is watched, as this part's share of a step."""
         loss, sums = self.losses(batch)
         share = self.fit.accumulate
@@ -310,7 +323,8 @@ def check_steps(old: Fit, new: Fit, step: int) -> None:
         )
 
 
-def _each(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
+def _each(batch: Step, change: Callable[[Tensor], Tensor]) -> Step:
     """A batch of the same kind with every tensor changed."""
-    parts = (None if x is None else change(x) for x in batch)
-    return type(batch)(*parts) if hasattr(batch, "_fields") else tuple(parts)
+    parts = [None if x is None else change(x) for x in batch]
+    make = cast("Callable[..., Step]", type(batch))
+    return make(*parts) if hasattr(batch, "_fields") else make(parts)

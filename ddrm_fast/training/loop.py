@@ -23,14 +23,14 @@ from .signals import stop_signal
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-    from .learner import Learner
+    from .learner import AnyLearner
 
 logger = logging.getLogger(__name__)
 
 TENSORBOARD = "tensorboard"
 _AGREE_EVERY = 10  # steps: several processes stop and save together, and asking costs a message
 
-AnyLearner = TypeVar("AnyLearner", bound="Learner")
+Own = TypeVar("Own", bound="AnyLearner")
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,18 @@ class Shown:
     """What a run shows and keeps on the way; no number of the training depends on it.
 
     Attributes:
-        checkpoint_minutes: Minutes between checkpoints.
-        log_every: Steps between lines of the log.
-        sample_every: Steps between sheets of pictures, of networks that make some; 0: none.
-        sample_count: Pictures of a sheet.
-        tensorboard: Whether to write loss curves and sheets for TensorBoard too.
-        progress: Whether to show a progress bar.
+        checkpoint_minutes:
+            Minutes between checkpoints.
+        log_every:
+            Steps between lines of the log.
+        sample_every:
+            Steps between sheets of pictures, of networks that make some; 0: none.
+        sample_count:
+            Pictures of a sheet.
+        tensorboard:
+            Whether to write loss curves and sheets for TensorBoard too.
+        progress:
+            Whether to show a progress bar.
     """
 
     checkpoint_minutes: float = 10.0
@@ -77,7 +83,7 @@ def check_new(out: str | Path) -> None:
 
 
 def train(
-    learner: AnyLearner,
+    learner: Own,
     out: str | Path,
     *,
     resume: bool = False,
@@ -87,7 +93,7 @@ def train(
     loaders: int = 0,
     share_cpu: bool = False,
     on_step: Callable[[int], None] | None = None,
-) -> AnyLearner:
+) -> Own:
     """Run or continue a training; torch's random state is left as it was.
 
     SIGINT and SIGTERM end it after the current step, with a checkpoint. After a kill at any other moment a
@@ -168,7 +174,7 @@ def train(
     return learner
 
 
-def save(learner: Learner, out: Path) -> None:
+def save(learner: AnyLearner, out: Path) -> None:
     """Write the checkpoint and the weights.
 
     Args:
@@ -185,7 +191,7 @@ def save(learner: Learner, out: Path) -> None:
 
 
 def _steps(
-    learner: Learner,
+    learner: AnyLearner,
     out: Path,
     end: int,
     shown: Shown,

@@ -16,7 +16,7 @@ from ..io.files import atomic_file
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-    from .learner import Learner
+    from .learner import AnyLearner
     from .loop import Shown
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class Report:
     """The main process's; the others only take part in the means."""
 
     def __init__(
-        self, learner: Learner, out: Path, end: int, shown: Shown, curves: SummaryWriter | None
+        self, learner: AnyLearner, out: Path, end: int, shown: Shown, curves: SummaryWriter | None
     ) -> None:
         """Open the progress bar.
 

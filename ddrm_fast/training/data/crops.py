@@ -16,18 +16,26 @@ class CropConfig:
     """How crops are taken.
 
     Attributes:
-        patch: Side of a crop in pixels.
-        scale_low: Photographs are scaled down by a random factor before they are cropped, from
+        patch:
+            Side of a crop in pixels.
+        scale_low:
+            Photographs are scaled down by a random factor before they are cropped, from
             this one ...
-        scale_high: ... to this one. Scaling down removes the artefacts of JPEG files.
-        leaves_scale_low: Smallest random factor for dead leaves (the largest is 1).
-        smooth_share: Share of crops that are then magnified, so that the network also meets what
+        scale_high:
+            ... to this one. Scaling down removes the artefacts of JPEG files.
+        leaves_scale_low:
+            Smallest random factor for dead leaves (the largest is 1).
+        smooth_share:
+            Share of crops that are then magnified, so that the network also meets what
             a camera shows out of focus and at full resolution, 0 to 1.
-        smooth_high: Largest factor of that, at least 1; the factor is drawn log-uniformly from 1,
+        smooth_high:
+            Largest factor of that, at least 1; the factor is drawn log-uniformly from 1,
             and what is magnified has 3 x 3 pixels or more.
-        detail: Of so many candidates the crop with the most detail is taken, 1 or more: soft backgrounds
+        detail:
+            Of so many candidates the crop with the most detail is taken, 1 or more: soft backgrounds
             fill most of most photographs. Magnified crops and dead leaves are taken as they come.
-        shares: How often each folder of photographs is drawn from, in any unit; empty: every picture
+        shares:
+            How often each folder of photographs is drawn from, in any unit; empty: every picture
             alike, so that the folder with the most pictures dominates.
     """
 
@@ -79,11 +87,16 @@ class CropSource:
         """Choose what to draw from.
 
         Args:
-            photographs: Photographs; may be empty where leaves_share is 1.
-            leaves: Dead leaves; may be empty where leaves_share is 0.
-            leaves_share: Probability that a crop comes from the dead leaves, 0 to 1.
-            config: How crops are taken.
-            seed: Seed of the draws, 0 or more.
+            photographs:
+                Photographs; may be empty where leaves_share is 1.
+            leaves:
+                Dead leaves; may be empty where leaves_share is 0.
+            leaves_share:
+                Probability that a crop comes from the dead leaves, 0 to 1.
+            config:
+                How crops are taken.
+            seed:
+                Seed of the draws, 0 or more.
 
         Raises:
             ValueError: The share is outside 0 to 1, there is nothing to draw from, or there are other shares
@@ -131,8 +144,10 @@ class CropSource:
         """Crops of one training step.
 
         Args:
-            step: Number of the step, 0 or more.
-            size: Number of crops.
+            step:
+                Number of the step, 0 or more.
+            size:
+                Number of crops.
 
         Returns:
             uint8 array (size, patch, patch, 3).

@@ -26,10 +26,14 @@ def make_leaves(
     """Draw a pack of dead-leaves pictures.
 
     Args:
-        seed: Seed of the collection, 0 or more.
-        count: Number of pictures.
-        config: Look of the pictures.
-        workers: Processes that draw; the pictures do not depend on it.
+        seed:
+            Seed of the collection, 0 or more.
+        count:
+            Number of pictures.
+        config:
+            Look of the pictures.
+        workers:
+            Processes that draw; the pictures do not depend on it.
     """
     draw = partial(dead_leaves, seed, config=config)
     if workers <= 1 or count < 32:
@@ -48,8 +52,10 @@ def kept_leaves(
     """Draw dead leaves, or read them from the file where an earlier run left them.
 
     Args:
-        seed, count, config, workers: See :func:`make_leaves`.
-        cache: Folder where they are kept, so that a resumed run need not draw them.
+        seed, count, config, workers:
+            See :func:`make_leaves`.
+        cache:
+            Folder where they are kept, so that a resumed run need not draw them.
     """
     if cache is None or not count:
         return make_leaves(seed, count, config, workers)

@@ -18,7 +18,8 @@ class Licences:
     """Which licences a run may learn from.
 
     Attributes:
-        names: Beginnings of the licences' names, such as "CC0", "public domain", "CC BY".
+        names:
+            Beginnings of the licences' names, such as "CC0", "public domain", "CC BY".
     """
 
     def __init__(self, names: Sequence[str]) -> None:

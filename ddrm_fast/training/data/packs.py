@@ -23,13 +23,20 @@ class PicturePack:
     """Pictures of any size, back to back in one uint8 array.
 
     Attributes:
-        pixels: uint8 array (total bytes,).
-        starts: First byte of each picture, and the end of the last.
-        shapes: (height, width) of each picture.
-        unreadable: Names of files that could not be read.
-        too_small: Names of pictures with a side below the smallest allowed.
-        left_out: Names of pictures with another licence than those asked for.
-        groups: How many pictures came from each folder, in order; empty: one group.
+        pixels:
+            uint8 array (total bytes,).
+        starts:
+            First byte of each picture, and the end of the last.
+        shapes:
+            (height, width) of each picture.
+        unreadable:
+            Names of files that could not be read.
+        too_small:
+            Names of pictures with a side below the smallest allowed.
+        left_out:
+            Names of pictures with another licence than those asked for.
+        groups:
+            How many pictures came from each folder, in order; empty: one group.
     """
 
     pixels: np.ndarray
@@ -52,7 +59,7 @@ class PicturePack:
     def digest(self) -> str:
         """Hex digest of all pictures and their shapes: tells whether two packs are the same."""
         digest = hashlib.blake2b(repr(self.shapes).encode(), digest_size=16)
-        digest.update(self.pixels)
+        digest.update(self.pixels.data)
         return digest.hexdigest()
 
 
@@ -60,7 +67,8 @@ def pack(pictures: Iterable[np.ndarray]) -> PicturePack:
     """Pack uint8 pictures (H, W, 3).
 
     Args:
-        pictures: The pictures, in the order that they keep.
+        pictures:
+            The pictures, in the order that they keep.
 
     Raises:
         ValueError: A picture has another dtype or shape.
@@ -82,8 +90,10 @@ def read_picture(path: Path, largest_side: int = 2048) -> np.ndarray:
     """Read one picture as uint8 (H, W, 3), whatever its depth and channels; transparency is dropped.
 
     Args:
-        path: A picture file.
-        largest_side: Larger pictures are scaled down to this side, in pixels.
+        path:
+            A picture file.
+        largest_side:
+            Larger pictures are scaled down to this side, in pixels.
 
     Raises:
         FileNotFoundError, ValueError: See :func:`ddrm_fast.io.read_picture`.
@@ -107,10 +117,14 @@ def load_folders(
     the result.
 
     Args:
-        folders: Folders to search.
-        smallest_side: Pictures with a smaller height or width are skipped, in pixels.
-        largest_side: Larger pictures are scaled down to this side, in pixels.
-        licences: Leave out what has another licence, or none that is known.
+        folders:
+            Folders to search.
+        smallest_side:
+            Pictures with a smaller height or width are skipped, in pixels.
+        largest_side:
+            Larger pictures are scaled down to this side, in pixels.
+        licences:
+            Leave out what has another licence, or none that is known.
 
     Raises:
         FileNotFoundError: A folder does not exist.
@@ -149,9 +163,12 @@ def usable_pictures(
     """The pictures of :func:`load_folders` one after another, each with its path.
 
     Args:
-        folders, smallest_side, largest_side: As there.
-        unreadable, too_small: Names of what is skipped are added to these.
-        allowed, left_out: Whether a file may be used, and where the names of others are added.
+        folders, smallest_side, largest_side:
+            As there.
+        unreadable, too_small:
+            Names of what is skipped are added to these.
+        allowed, left_out:
+            Whether a file may be used, and where the names of others are added.
 
     Raises:
         FileNotFoundError: A folder does not exist.
