@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "binding_arguments.h"
+#include "channel_arguments.h"
 #include "cpu/kernels.h"
 
 namespace ddrm_fast {
@@ -189,6 +190,43 @@ PYBIND11_MODULE(_C, m) {
                              threads};
     py::gil_scoped_release release;
     kernels().predict_x0(a);
+  });
+
+  // of networks; arguments as channel_arguments.h reads them
+  m.def("channel_norm", [](const py::tuple& t, int threads) {
+    const Threaded<ChannelNorm> a{channel_norm_of(t), threads};
+    py::gil_scoped_release release;
+    kernels().channel_norm(a);
+  });
+
+  m.def("channel_norm_backward", [](const py::tuple& t, int threads) {
+    const Threaded<ChannelNormBackward> a{channel_norm_backward_of(t), threads};
+    py::gil_scoped_release release;
+    kernels().channel_norm_backward(a);
+  });
+
+  m.def("gated_depthwise", [](const py::tuple& t, int threads) {
+    const Threaded<GatedDepthwise> a{gated_depthwise_of(t), threads};
+    py::gil_scoped_release release;
+    kernels().gated_depthwise(a);
+  });
+
+  m.def("gated_depthwise_backward", [](const py::tuple& t, int threads) {
+    const Threaded<GatedDepthwiseBackward> a{gated_depthwise_backward_of(t), threads};
+    py::gil_scoped_release release;
+    kernels().gated_depthwise_backward(a);
+  });
+
+  m.def("depthwise_gram", [](const py::tuple& t, int threads) {
+    const Threaded<DepthwiseGram> a{depthwise_gram_of(t), threads};
+    py::gil_scoped_release release;
+    kernels().depthwise_gram(a);
+  });
+
+  m.def("attention_fold", [](const py::tuple& t, int threads) {
+    const Threaded<AttentionFold> a{attention_fold_of(t), threads};
+    py::gil_scoped_release release;
+    kernels().attention_fold(a);
   });
 }
 

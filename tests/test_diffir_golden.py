@@ -8,6 +8,7 @@ import pytest
 import torch
 from golden_diffir import HERE, assert_golden
 
+from ddrm_fast import ops
 from ddrm_fast.diffir import PRESETS, DiffIRConfig, blocks, build, encoder, padding
 from ddrm_fast.diffir.diffusion import Denoiser, VectorDiffusion, betas, tables
 from ddrm_fast.diffir.recognise import config_of
@@ -17,6 +18,14 @@ CONFIGS = json.loads((HERE / "configs.json").read_text())["configs"]
 BLOCKS, BLOCKS_META = golden.read(HERE / "modules_blocks.npz")
 CPEN, CPEN_META = golden.read(HERE / "modules_cpen.npz")
 DDPM, DDPM_META = golden.read(HERE / "ddpm.npz")
+
+
+@pytest.fixture(params=["cpp", "reference"])
+def backend(request):
+    if ops.backends()[request.param] is not None:
+        pytest.skip(ops.backends()[request.param])
+    with ops.use_backend(request.param):
+        yield
 
 
 def _attention(meta):
@@ -49,7 +58,7 @@ MAKE = {
 
 @torch.no_grad()
 @pytest.mark.parametrize("tag", BLOCKS_META["modules"])
-def test_modules(tag):
+def test_modules(tag, backend):
     meta, kind = BLOCKS_META["modules"][tag], tag.split("_")[0]
     module = MAKE[kind](meta)
     state = golden.weights(BLOCKS, f"{tag}.sd.")
@@ -120,7 +129,7 @@ def test_denoiser_and_a_step():
 
 @torch.no_grad()
 @each_network
-def test_networks(path):
+def test_networks(path, backend):
     network, arrays, meta = golden.network(path)
     seen = {}
     for name in ("encoder_level1", "latent", "decoder_level1"):

@@ -102,7 +102,37 @@ def _samples():
         ],
         "dct2": [(torch.randn(2, 3, 4, 5, requires_grad=True),), (torch.randn(2, 3, 5, 4).mT,)],
         "idct2": [(torch.randn(2, 3, 4, 5, requires_grad=True),), (torch.empty(0, 3, 4, 5),)],
+        **_samples_of_networks(),
         "normal": [(keys, 3, 4, 5, 7, 1), (keys[:0], 3, 4, 5, 7, 1)],
+    }
+
+
+def _samples_of_networks():
+    x, grad, rows = torch.randn(2, 4, 3, 5), torch.randn(2, 4, 3, 5), torch.rand(2, 4)
+    wide, stencil, bias = torch.randn(2, 12, 3, 5), torch.randn(12, 1, 3, 3), torch.randn(12)
+    half, gram, squares = torch.randn(2, 6, 3, 5), torch.randn(2, 2, 2, 2), torch.rand(2, 2, 4)
+    learns = [t.clone().requires_grad_() for t in (x, rows, wide, stencil, bias)]
+    return {
+        "channel_norm": [
+            (x, rows, None, True, 1e-5),
+            (learns[0], learns[1], learns[1], False, 1e-5),
+            (x.to(memory_format=torch.channels_last).half(), rows[:1], rows, True, 1e-5),
+        ],
+        "channel_norm_out": [(torch.zeros_like(x), x.half(), rows, rows, True, 1e-5)],
+        "channel_norm_backward": [(x, grad, rows, True, 1e-5), (x[:0], x[:0], rows, True, 1e-5)],
+        "gated_depthwise": [(wide, stencil, bias), (*learns[2:4], None), tuple(learns[2:])],
+        "gated_depthwise_out": [(torch.zeros(2, 6, 1, 5), wide, stencil, None, 0, 0)],
+        "gated_depthwise_backward": [(wide, half, stencil, bias), (wide, half, stencil, None)],
+        "depthwise_gram": [
+            (wide, stencil, bias, 2),
+            (*learns[2:], 1),
+            (wide[:0], stencil, None, 2),
+        ],
+        "depthwise_gram_out": [
+            (torch.zeros(2, 4, 2, 5), wide, stencil, None, 2, 0, 1),
+            (None, wide, stencil, None, 2, 1, 1),
+        ],
+        "attention_fold": [(gram, squares, torch.rand(2, 1, 1), torch.randn(4, 4))],
     }
 
 
@@ -137,8 +167,10 @@ def test_fakes_have_the_real_layout(name, index):
         )
     if real is None:
         assert fake is None
-    else:
-        assert (fake.shape, fake.stride(), fake.dtype) == (real.shape, real.stride(), real.dtype)
+        return
+    several = isinstance(real, (tuple, list))
+    for one, other in zip(fake, real, strict=True) if several else [(fake, real)]:
+        assert (one.shape, one.stride(), one.dtype) == (other.shape, other.stride(), other.dtype)
 
 
 # Gradients, in float64 on the reference backend

@@ -11,7 +11,9 @@ namespace {
   Kernels {                                                                                       \
     #ISA, ISA::normal, ISA::pointwise_step, ISA::block_step, ISA::spectral_step, ISA::alias_step, \
         ISA::known_step, ISA::block_measure, ISA::block_lift, ISA::fwht, ISA::predict_x0,         \
-        ISA::dct_fold, ISA::dct_unfold, ISA::dct_twist, ISA::dct_untwist                          \
+        ISA::dct_fold, ISA::dct_unfold, ISA::dct_twist, ISA::dct_untwist, ISA::channel_norm,      \
+        ISA::channel_norm_backward, ISA::gated_depthwise, ISA::gated_depthwise_backward,          \
+        ISA::depthwise_gram, ISA::attention_fold                                                  \
   }
 
 const Kernels kTables[] = {

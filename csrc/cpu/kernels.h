@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "ddrm_fast/arguments.h"
+#include "ddrm_fast/channels.h"
 #include "ddrm_fast/dct.h"
 #include "ddrm_fast/row.h"
 
@@ -30,6 +31,12 @@ struct BlockArguments : BlockFields {
   int threads;
 };
 
+// Of networks: arguments with a number of threads.
+template <class T>
+struct Threaded : T {
+  int threads;
+};
+
 struct Kernels {
   const char* name;
   void (*normal)(const NormalArguments&);
@@ -48,6 +55,12 @@ struct Kernels {
                     int threads);
   void (*dct_untwist)(float* spectrum, const float* y, const DctTwiddles&, const DctExtent&,
                       int threads);
+  void (*channel_norm)(const Threaded<ChannelNorm>&);
+  void (*channel_norm_backward)(const Threaded<ChannelNormBackward>&);
+  void (*gated_depthwise)(const Threaded<GatedDepthwise>&);
+  void (*gated_depthwise_backward)(const Threaded<GatedDepthwiseBackward>&);
+  void (*depthwise_gram)(const Threaded<DepthwiseGram>&);
+  void (*attention_fold)(const Threaded<AttentionFold>&);
 };
 
 #define DDRM_DECLARE_KERNELS(ISA)                                                         \
@@ -68,6 +81,12 @@ struct Kernels {
                  int threads);                                                            \
   void dct_untwist(float* spectrum, const float* y, const DctTwiddles&, const DctExtent&, \
                    int threads);                                                          \
+  void channel_norm(const Threaded<ChannelNorm>&);                                        \
+  void channel_norm_backward(const Threaded<ChannelNormBackward>&);                       \
+  void gated_depthwise(const Threaded<GatedDepthwise>&);                                  \
+  void gated_depthwise_backward(const Threaded<GatedDepthwiseBackward>&);                 \
+  void depthwise_gram(const Threaded<DepthwiseGram>&);                                    \
+  void attention_fold(const Threaded<AttentionFold>&);                                    \
   }
 DDRM_DECLARE_KERNELS(portable)
 DDRM_DECLARE_KERNELS(avx2)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from .. import ops
 from .config import PRIOR
 
 EPS = 1e-5
@@ -52,12 +52,7 @@ class LayerNorm(nn.Module):
     def forward(self, x: Tensor, modulation: Tensor | None = None) -> Tensor:
         """norm(x) k1 + k2, (B, C, H, W)."""
         gain, offset = self.affine(modulation)
-        wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-        mean = wide.mean(dim=1, keepdim=True)
-        variance = (wide - mean).square().mean(dim=1, keepdim=True)
-        normal = (wide - mean if self.centred else wide) * (variance + EPS).rsqrt()
-        result = normal * gain[:, :, None, None]
-        return (result if offset is None else result + offset[:, :, None, None]).to(x.dtype)
+        return ops.channel_norm(x, gain, offset, self.centred, EPS)
 
 
 def _modulation_layer(channels: int) -> nn.Sequential:
@@ -80,12 +75,12 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Of the normalised and modulated input, (B, C, H, W)."""
-        batch, channels, height, width = x.shape
-        qkv = self.qkv_dwconv(self.qkv(x)).view(batch, 3, self.heads, -1, height * width)
-        q, k, v = qkv.unbind(1)
-        q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
-        share = (q @ k.transpose(-2, -1) * self.temperature).softmax(dim=-1)
-        return self.project_out((share @ v).view(batch, channels, height, width))
+        stencil = self.qkv_dwconv
+        v, gram, squares = ops.depthwise_gram(self.qkv(x), stencil.weight, stencil.bias, self.heads)
+        folded = ops.attention_fold(gram, squares, self.temperature, self.project_out.weight)
+        out = (folded.to(v.dtype) @ v.flatten(2)).view(x.shape)
+        bias = self.project_out.bias
+        return out if bias is None else out + bias.view(-1, 1, 1)
 
 
 class FeedForward(nn.Module):
@@ -101,8 +96,10 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Of the normalised and modulated input, (B, C, H, W)."""
-        first, second = self.dwconv(self.project_in(x)).chunk(2, dim=1)
-        return self.project_out(F.gelu(first) * second)
+        stencil = self.dwconv
+        return self.project_out(
+            ops.gated_depthwise(self.project_in(x), stencil.weight, stencil.bias)
+        )
 
 
 class TransformerBlock(nn.Module):

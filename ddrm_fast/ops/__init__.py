@@ -4,6 +4,7 @@ Every function checks its arguments, allocates results that were not given, and 
 operation ``torch.ops.ddrm_fast.<name>``, which runs on the backend that :mod:`.dispatch` chooses.
 """
 
+from .channels import attention_fold, channel_norm, depthwise_gram, gated_depthwise
 from .dispatch import BackendError, backends, register_backend, use_backend
 from .functions import (
     alias_step,
@@ -25,12 +26,16 @@ __all__ = [
     "Noise",
     "Stream",
     "alias_step",
+    "attention_fold",
     "backends",
     "block_lift",
     "block_measure",
     "block_step",
+    "channel_norm",
+    "depthwise_gram",
     "fwht",
     "fwht_step",
+    "gated_depthwise",
     "known_step",
     "noise_keys",
     "normal",

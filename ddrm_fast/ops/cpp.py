@@ -11,6 +11,7 @@ from torch import Tensor
 from .. import _C
 from . import dct_passes
 from .addresses import output, profile, step_fields
+from .channels_calls import ChannelKernels
 
 
 def normal(z: Tensor, keys: Tensor, iteration: int, stream: int) -> None:
@@ -171,3 +172,13 @@ def predict_x0(x0: Tensor, x_t: Tensor, out: Tensor, table: Tensor, step: Tensor
         step.data_ptr(),
         torch.get_num_threads(),
     )
+
+
+_channels = ChannelKernels(_C, lambda x: (torch.get_num_threads(),))
+
+attention_fold = _channels.attention_fold
+channel_norm = _channels.channel_norm
+channel_norm_backward = _channels.channel_norm_backward
+depthwise_gram = _channels.depthwise_gram
+gated_depthwise = _channels.gated_depthwise
+gated_depthwise_backward = _channels.gated_depthwise_backward

@@ -11,6 +11,14 @@ import torch
 from torch import Tensor
 
 from . import philox, rows
+from .channels_reference import (  # noqa: F401  (operations of networks)
+    attention_fold,
+    channel_norm,
+    channel_norm_backward,
+    depthwise_gram,
+    gated_depthwise,
+    gated_depthwise_backward,
+)
 from .groups import fold_groups, group_sum, spread_groups
 
 
