@@ -1,8 +1,8 @@
 """The published-size deblurring network of DiffIR, random weights: plain PyTorch against the fused bands.
 
 Plain is the published formula, layer by layer, in PyTorch's operations. Both are timed in alternation in one
-process (wall and processor time, medians); peak memory is that of a process of its own for each, above what it
-had before the first picture.
+process (wall and processor time, medians); peak memory is that of a process of its own for each, above what
+it had before the first picture.
 
     python benchmarks/diffir_speed.py --sides 256 512 --output benchmarks/results/diffir.json
 """
