@@ -15,11 +15,22 @@ from typing import NoReturn
 
 from .. import __version__
 from ..registry import load_plugins
-from . import bench, bound, degrade, evaluate, info, restore, sample, train, train_ddpm
+from . import (
+    bench,
+    bound,
+    degrade,
+    evaluate,
+    info,
+    restore,
+    sample,
+    train,
+    train_ddpm,
+    train_diffir,
+)
 from .endings import Terminated, tidy_end, warnings_in_words
 from .errors import FAILURES, one_line, speak_of
 
-COMMANDS = (restore, degrade, sample, evaluate, bound, bench, info, train, train_ddpm)
+COMMANDS = (restore, degrade, sample, evaluate, bound, bench, info, train, train_ddpm, train_diffir)
 
 
 class _Parser(argparse.ArgumentParser):

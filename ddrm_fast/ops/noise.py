@@ -26,6 +26,8 @@ class Stream(IntEnum):
     BOUND = 4
     #: the first state of DiffIR's prior vector
     PRIOR_VECTOR = 7
+    #: noise of pictures that are degraded on the way, in the training of DiffIR
+    DEGRADED = 8
 
 
 @dataclass(frozen=True)
