@@ -39,7 +39,7 @@ class PairSource(Protocol):
 
 
 def _tensor(crops: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).float() / 255
+    return torch.from_numpy(np.array(crops)).permute(0, 3, 1, 2).float() / 255
 
 
 class Pairs:
@@ -141,8 +141,8 @@ class Degraded:
         pictures:
             Where crops come from; its patch is replaced.
         how:
-            "task" and "options" as :func:`ddrm_fast.problems.degradation.degradation` takes them; "sigma_y" (of
-            noise, pictures in [0, 1]) and "jpeg" (quality of what is measured, 1 to 95): numbers, or pairs
+            "task" and "options" as :func:`ddrm_fast.problems.degradation.degradation` takes them; "sigma_y" of
+            noise, for pictures in [0, 1], and "jpeg", the quality of what is measured, 1 to 95: numbers, or pairs
             that they are drawn between.
         scale:
             How much smaller the measurement is.
