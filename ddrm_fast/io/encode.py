@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from io import BytesIO
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from PIL import Image, PngImagePlugin
 
+from .picture import Picture
 from .png16 import png_16bit
 from .tiff import tiff_words
-
-if TYPE_CHECKING:
-    from .pictures import Picture
 
 #: suffix -> format, and its quality where it has one
 FORMATS = {

@@ -328,31 +328,16 @@ def restore_on_disk(
             "end_on_measurement": end_on_measurement, "batch": batch, **(parameters or {}),
         },
     )  # fmt: skip
+    clock, resumed = Clock(), work.finished
     try:
-        with ExitStack() as stack:
-            pool = None
-            if workers is not None:
-                pool = stack.enter_context(workers(partial(drawer_of_worker, drawing)))
-            on_gpu = torch.device(device).type == "cuda" if pool is None else pool.layout.gpus > 0
-            before = peak()
-            batch = _batch(work, batch, prior, (channels, *windows.size), memory, on_gpu)
-            waves, clock, resumed = waves_of(windows), Clock(), work.finished
-            done = sum(windows.new(k) for wave in waves[:resumed] for k in wave)
-            bar = stack.enter_context(megapixels(size[0] * size[1], progress))
-            bar.initial = bar.n = done / 1e6
-            restored = mask_shift(
-                clock.degraded(blocks), clock.canvas(OnDisk(work)), windows, clock.drawing(drawing),
-                batch=batch, waves=waves, first=resumed, pad=on_gpu, gradient=gradient,
-                after_step=bar.update, spread=pool and on_workers(pool, bar.update),
-            )  # fmt: skip
-            for wave in restored:
-                with clock.of("canvas"):
-                    work.finish_wave(wave.number)
+        before, waves, batch = _restore_waves(
+            work, blocks, drawing, windows, clock, batch, memory, workers, gradient, progress
+        )
         with clock.of("write"):
             write_blocks(target, shape, source.dtype, work.read, source.meta.for_channels(channels))
         seconds = {"all": time.perf_counter() - start, **clock.seconds}
         report = Report(
-            size[0] * size[1] / 1e6, len(windows), len(waves), batch, resumed,
+            size[0] * size[1] / 1e6, len(windows), waves, batch, resumed,
             {name: round(value, 3) for name, value in seconds.items()}, max(before, peak()),
             tuple(surveyed.lost), repr(sampler),
         )  # fmt: skip
@@ -363,6 +348,44 @@ def restore_on_disk(
         raise
     work.remove()
     return report
+
+
+def _restore_waves(
+    work: Work,
+    blocks: Blocks,
+    drawing: Drawing,
+    windows: Windows,
+    clock: Clock,
+    batch: int | None,
+    memory: int,
+    workers: Callable[[Callable], AbstractContextManager[Pool]] | None,
+    gradient: float | None,
+    progress: bool | None,
+) -> tuple[int, int, int]:
+    """Every wave that is not finished yet, onto the work; peak memory before, waves, and the batch."""
+    with ExitStack() as stack:
+        pool = None
+        if workers is not None:
+            pool = stack.enter_context(workers(partial(drawer_of_worker, drawing)))
+        on_gpu = torch.device(blocks.device).type == "cuda"
+        if pool is not None:
+            on_gpu = pool.layout.gpus > 0
+        before = peak()
+        shape = (work.shape[0], *windows.size)
+        batch = _batch(work, batch, drawing.prior, shape, memory, on_gpu)
+        waves, resumed = waves_of(windows), work.finished
+        done = sum(windows.new(k) for wave in waves[:resumed] for k in wave)
+        bar = stack.enter_context(megapixels(work.shape[1] * work.shape[2], progress))
+        bar.initial = bar.n = done / 1e6
+        restored = mask_shift(
+            clock.degraded(blocks), clock.canvas(OnDisk(work)), windows, clock.drawing(drawing),
+            batch=batch, waves=waves, first=resumed, pad=on_gpu, gradient=gradient,
+            after_step=bar.update, spread=pool and on_workers(pool, bar.update),
+        )  # fmt: skip
+        for wave in restored:
+            with clock.of("canvas"):
+                work.finish_wave(wave.number)
+    return before, len(waves), batch
 
 
 def _planned(
@@ -380,9 +403,10 @@ def _planned(
         return found.sampler
     rank = ("noise", "missing pixels", "holes")
     for k in range(len(windows)):
+        small = windows[k].shrunk(degradation.factor)
+        y = torch.empty(1, source.channels, small.height, small.width, device="meta")
         mask = degradation.mask(*windows[k])[None]
-        known = torch.zeros(mask.shape)
-        of_window = plan(Problem(degradation.operator(mask), known, likelihood), sample)
+        of_window = plan(Problem(degradation.operator(mask), y, likelihood), sample)
         kinds = found.kind, of_window.kind
         if k == 0 or (set(kinds) <= set(rank) and rank.index(kinds[1]) > rank.index(kinds[0])):
             found = of_window

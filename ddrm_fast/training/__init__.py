@@ -8,8 +8,9 @@ learners (`training.denoiser`, `ddpm.learner`); this one knows none of them.
 from .files import ConfigMismatch
 from .fit import Fit, learning_rate_at, with_final_decay
 from .learner import Learner
-from .loop import Shown, train
+from .loop import train
 from .processes import OneProcess, launched
+from .report import Shown
 
 __all__ = [
     "ConfigMismatch",

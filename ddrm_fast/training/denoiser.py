@@ -36,9 +36,9 @@ from .data.packs import load_folders
 from .files import in_fixed_order
 from .fit import Fit
 from .learner import Learner, Sums
-from .loop import Shown
 from .loop import train as run
 from .processes import OneProcess
+from .report import Shown
 
 logger = logging.getLogger(__name__)
 

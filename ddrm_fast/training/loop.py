@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,7 +16,7 @@ from ..machine.heap import kept_memory
 from .batches import batches
 from .checkpoints import CHECKPOINT, read_checkpoint
 from .files import write_state
-from .report import LOG, Report, cut_log
+from .report import LOG, Report, Shown, cut_log
 from .signals import stop_signal
 
 if TYPE_CHECKING:
@@ -31,40 +30,6 @@ TENSORBOARD = "tensorboard"
 _AGREE_EVERY = 10  # steps: several processes stop and save together, and asking costs a message
 
 Own = TypeVar("Own", bound="AnyLearner")
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What a run shows and keeps on the way; no number of the training depends on it.
-
-    Attributes:
-        checkpoint_minutes:
-            Minutes between checkpoints.
-        log_every:
-            Steps between lines of the log.
-        sample_every:
-            Steps between sheets of pictures, of networks that make some; 0: none.
-        sample_count:
-            Pictures of a sheet.
-        tensorboard:
-            Whether to write loss curves and sheets for TensorBoard too.
-        progress:
-            Whether to show a progress bar.
-    """
-
-    checkpoint_minutes: float = 10.0
-    log_every: int = 50
-    sample_every: int = 0
-    sample_count: int = 16
-    tensorboard: bool = False
-    progress: bool = True
-
-    def __post_init__(self) -> None:
-        for name, least in (
-            ("checkpoint_minutes", 0), ("log_every", 1), ("sample_every", 0), ("sample_count", 1),
-        ):  # fmt: skip
-            if not getattr(self, name) >= least:  # (nor nan)
-                raise ValueError(f"{name}: got {getattr(self, name)}, expected {least} or more")
 
 
 def check_new(out: str | Path) -> None:

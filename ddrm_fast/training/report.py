@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,45 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
     from .learner import AnyLearner
-    from .loop import Shown
 
 logger = logging.getLogger(__name__)
 
 LOG = "log.jsonl"
 SAMPLES = "samples"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a run shows and keeps on the way; no number of the training depends on it.
+
+    Attributes:
+        checkpoint_minutes:
+            Minutes between checkpoints.
+        log_every:
+            Steps between lines of the log.
+        sample_every:
+            Steps between sheets of pictures, of networks that make some; 0: none.
+        sample_count:
+            Pictures of a sheet.
+        tensorboard:
+            Whether to write loss curves and sheets for TensorBoard too.
+        progress:
+            Whether to show a progress bar.
+    """
+
+    checkpoint_minutes: float = 10.0
+    log_every: int = 50
+    sample_every: int = 0
+    sample_count: int = 16
+    tensorboard: bool = False
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("checkpoint_minutes", 0), ("log_every", 1), ("sample_every", 0), ("sample_count", 1),
+        ):  # fmt: skip
+            if not getattr(self, name) >= least:  # (nor nan)
+                raise ValueError(f"{name}: got {getattr(self, name)}, expected {least} or more")
 
 
 class Report:

@@ -1,0 +1,67 @@
+"""A picture in memory, and what has to survive its restoration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from .metadata import Metadata
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture and what has to survive its restoration.
+
+    Attributes:
+        pixels:
+            float32 (1 or 3, H, W) in [0, 1], as encoded in the file (not linear light), upright.
+        alpha:
+            Opacity, float32 (H, W) in [0, 1], or None.
+        bits:
+            Per channel in the file: 8 or 16.
+        icc:
+            Colour profile, of grey or RGB as the pixels are, or None.
+        sha256:
+            Digest of the file, hex.
+        exif, xmp, dpi:
+            See :class:`ddrm_fast.io.metadata.Metadata`.
+        tables:
+            Quantisation tables of a JPEG file; see :class:`ddrm_fast.io.decode.Decoded`.
+    """
+
+    pixels: Tensor
+    alpha: Tensor | None = None
+    bits: int = 8
+    icc: bytes | None = None
+    sha256: str = ""
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    tables: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)."""
+        _, height, width = self.pixels.shape
+        return height, width
+
+    @property
+    def meta(self) -> Metadata:
+        """What stands beside the pixels, as far as it fits them."""
+        found = Metadata(self.icc, self.exif, self.xmp, self.dpi)
+        return found.for_channels(self.pixels.shape[0])
+
+    def with_pixels(self, pixels: Tensor) -> Picture:
+        """Other pixels with this alpha, depth, profile and words.
+
+        Alpha is resized where the size differs; the profile is dropped where the channels do.
+        """
+        alpha = self.alpha
+        if alpha is not None and alpha.shape != pixels.shape[1:]:
+            alpha = torch.nn.functional.interpolate(
+                alpha[None, None], size=tuple(pixels.shape[1:]), mode="bicubic", antialias=True
+            )[0, 0].clamp(0, 1)
+        icc = self.icc if pixels.shape[0] == self.pixels.shape[0] else None
+        return replace(self, pixels=pixels, alpha=alpha, icc=icc)
