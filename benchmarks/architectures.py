@@ -3,10 +3,10 @@
     python benchmarks/architectures.py photos/ --seconds 3600 --test unseen/ --out architectures.json \\
         48,64,128,256 32,64,128,256:1,2,2,2 64,96,192:2:96
 
-A network is CHANNELS[:BLOCKS[:EMBEDDING]], see ddrm_fast.priors.denoiser.DenoiserConfig. Each trains alone,
-one after the other, with the recipe of `ddrm-fast train`: a constant learning rate for five eighths of the
-time, then as many steps as fit into the rest, with a falling rate. The learning rate, the crops and their
-order are those of every other network. Time is processor time of all threads together, which other work on
+A network is CHANNELS[:BLOCKS[:EMBEDDING]], see DenoiserConfig in ddrm_fast.priors.networks.denoiser. Each
+trains alone, one after the other, with the recipe of `ddrm-fast train`: a constant learning rate for five
+eighths of the time, then as many steps as fit into the rest, with a falling rate. The learning
+rate, the crops and their order are those of every other network. Time is processor time of all threads together, which other work on
 the machine changes little, as long as threads that wait do not spin: OMP_WAIT_POLICY=passive.
 
 Reported: PSNR of denoising whole pictures that were not trained on. Networks that are in the result file
@@ -30,7 +30,7 @@ from ddrm_fast.cli import specs
 from ddrm_fast.cli.errors import FAILURES, one_line
 from ddrm_fast.evaluation import metrics
 from ddrm_fast.io import write_json
-from ddrm_fast.priors.denoiser import Denoiser, DenoiserConfig
+from ddrm_fast.priors.networks.denoiser import Denoiser, DenoiserConfig
 from ddrm_fast.training import with_final_decay
 from ddrm_fast.training.batches import batches
 from ddrm_fast.training.data.crops import CropConfig, CropSource

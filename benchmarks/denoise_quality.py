@@ -20,7 +20,7 @@ from PIL import Image
 from skimage import data
 from skimage.restoration import denoise_nl_means
 
-from ddrm_fast.priors.denoiser import load_denoiser
+from ddrm_fast.priors.weights import load_denoiser
 
 LEVELS = (5, 15, 25, 50, 100, 200)
 STRENGTHS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.95, 1.1, 1.3, 1.6, 2.0)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ddrm_fast.priors.denoiser import DenoiserConfig
+from ddrm_fast.priors.networks.denoiser import DenoiserConfig
 from ddrm_fast.training import learning_rate_at
 from ddrm_fast.training.data.crops import CropConfig
 from ddrm_fast.training.denoiser import TrainingConfig, build_source

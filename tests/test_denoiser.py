@@ -4,8 +4,9 @@ import pytest
 import safetensors.torch
 import torch
 
-from ddrm_fast.priors import denoiser
-from ddrm_fast.priors.denoiser import Denoiser, DenoiserConfig, load_denoiser, save_metadata
+from ddrm_fast.priors.networks import denoiser
+from ddrm_fast.priors.networks.denoiser import Denoiser, DenoiserConfig
+from ddrm_fast.priors.weights import load_denoiser, save_metadata
 
 TINY = DenoiserConfig(channels=(4, 6), blocks=1, embedding=8)
 

@@ -9,7 +9,7 @@ from small_cases import GAUSSIAN, PIXELWISE, SCHEDULE, pictures, restated
 import ddrm_fast
 from ddrm_fast import DDIM, DDRM, DenoiserPrior, Prior, Schedule, load_prior, operators, restore
 from ddrm_fast.priors import GaussianPrior, without_labels
-from ddrm_fast.priors.denoiser import SIGMA_MIN
+from ddrm_fast.priors.networks.denoiser import SIGMA_MIN
 
 SCHEDULES = {
     "linear": Schedule.linear(),

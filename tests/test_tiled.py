@@ -7,7 +7,7 @@ from small_cases import FAST, GAUSSIAN, PIXELWISE, pictures, seeded
 from ddrm_fast import DenoiserPrior, Prior, degrade, load_prior, restore
 from ddrm_fast.large import windowed
 from ddrm_fast.operators import Blur, Denoising, SuperResolution, WalshHadamardCS, motion_kernel
-from ddrm_fast.priors.denoiser import Denoiser, DenoiserConfig
+from ddrm_fast.priors.networks.denoiser import Denoiser, DenoiserConfig
 from ddrm_fast.priors.tiled import tiles
 
 WEIGHT = 0.1 * seeded(3, 3, 3, 3, dtype=torch.float32)

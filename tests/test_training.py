@@ -12,7 +12,8 @@ from PIL import Image
 
 from ddrm_fast.cli import main
 from ddrm_fast.machine.cpu_share import CpuShare
-from ddrm_fast.priors.denoiser import DenoiserConfig, load_denoiser
+from ddrm_fast.priors.networks.denoiser import DenoiserConfig
+from ddrm_fast.priors.weights import load_denoiser
 from ddrm_fast.training import OneProcess, Shown, checkpoints, loop
 from ddrm_fast.training import denoiser as training
 from ddrm_fast.training.batches import batches

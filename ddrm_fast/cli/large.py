@@ -15,7 +15,7 @@ from ..large.restore import GPU_BATCH
 from ..large.windows import ORDERS
 from ..operators import Operator
 from ..priors import Prior
-from ..priors.denoiser import Denoiser
+from ..priors.networks.denoiser import Denoiser
 from ..priors.tiled import pair
 from . import specs
 

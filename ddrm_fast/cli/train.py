@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from . import training
 
 if TYPE_CHECKING:
-    from ..priors.denoiser import Denoiser
+    from ..priors.networks.denoiser import Denoiser
     from ..training.denoiser import TrainingConfig
 
 EXAMPLE = """\
@@ -178,8 +178,8 @@ def _train(arguments: argparse.Namespace) -> int:
 
 def _base(arguments: argparse.Namespace, device: str) -> tuple[TrainingConfig, Denoiser | None]:
     """The configuration that options change, and the weights that a new run starts from."""
-    from ..priors.denoiser import load_denoiser
     from ..priors.load import DEFAULT
+    from ..priors.weights import load_denoiser
     from ..training.checkpoints import read_checkpoint
     from ..training.denoiser import Trainer, TrainingConfig, best_precision, config_from_json
     from ..training.loop import check_new

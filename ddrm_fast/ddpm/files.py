@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ..io.files import atomic_file
-from ..priors.denoiser import weights_digest
 from ..priors.prior import Prior
+from ..priors.weights import weights_digest
 from ..training.checkpoints import check_numbers
 from ..training.files import in_fixed_order
 from .config import DDPMConfig

@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..io.files import atomic_file
-from ..priors.denoiser import weights_digest
 from ..priors.published.load import read_weights
+from ..priors.weights import weights_digest
 from ..training.files import in_fixed_order
 from .config import DiffIRConfig, preset
 from .networks import Network, build

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .denoiser import SIGMA_MIN, Denoiser
+from .networks.denoiser import SIGMA_MIN, Denoiser
 from .prior import Prior, held_score
 from .schedule import Schedule
 

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from .adapters import DenoiserPrior
-from .denoiser import is_denoiser, load_denoiser
 from .diffusers_models import from_diffusers, from_pipeline
 from .gaussian import GaussianPrior
 from .prior import Prior
@@ -19,6 +18,7 @@ from .published import PRESETS, load_published
 from .published.load import check_config
 from .readers import reader_of
 from .source import Source
+from .weights import is_denoiser, load_denoiser
 
 DEFAULT = Path(__file__).with_name("default.safetensors")
 

@@ -16,7 +16,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from .denoiser import Denoiser
+from .networks.denoiser import Denoiser
 from .prior import Prior
 
 
@@ -111,7 +111,7 @@ def windowed(
     measurement, the sampler and the noise are those of the whole picture.
 
     A network that is convolutional alone, such as the default prior's, gives with tiles of enough halo what
-    it gives for the whole picture: :attr:`~ddrm_fast.priors.denoiser.DenoiserConfig.reach` pixels, the
+    it gives for the whole picture: `DenoiserConfig.reach` pixels, the
     reach of its receptive field (192). That is the default here for such a network.
 
     Args:

@@ -19,14 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from ..io.files import atomic_file
-from ..priors.denoiser import (
-    SIGMA_MAX,
-    SIGMA_MIN,
-    Denoiser,
-    DenoiserConfig,
-    save_metadata,
-    widened,
-)
+from ..priors.networks.denoiser import SIGMA_MAX, SIGMA_MIN, Denoiser, DenoiserConfig, widened
+from ..priors.weights import save_metadata
 from .checkpoints import check_numbers, read_checkpoint
 from .data.crops import CropConfig, CropSource
 from .data.dead_leaves import DeadLeavesConfig
@@ -297,7 +291,7 @@ def export(trainer_or_checkpoint: Trainer | str | Path, path: str | Path) -> dic
         trainer_or_checkpoint:
             A trainer, or the path of a checkpoint.
         path:
-            The file to write; `ddrm_fast.priors.denoiser.load_denoiser` reads it.
+            The file to write; `ddrm_fast.priors.weights.load_denoiser` reads it.
 
     Returns:
         The training summary that the file carries.
