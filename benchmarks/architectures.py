@@ -5,9 +5,9 @@
 
 A network is CHANNELS[:BLOCKS[:EMBEDDING]], see DenoiserConfig in ddrm_fast.priors.networks.denoiser. Each
 trains alone, one after the other, with the recipe of `ddrm-fast train`: a constant learning rate for five
-eighths of the time, then as many steps as fit into the rest, with a falling rate. The learning
-rate, the crops and their order are those of every other network. Time is processor time of all threads together, which other work on
-the machine changes little, as long as threads that wait do not spin: OMP_WAIT_POLICY=passive.
+eighths of the time, then as many steps as fit into the rest, with a falling rate. The learning rate, the
+crops and their order are those of every other network. Time is processor time of all threads together, which
+other work on the machine changes little, as long as threads that wait do not spin: OMP_WAIT_POLICY=passive.
 
 Reported: PSNR of denoising whole pictures that were not trained on. Networks that are in the result file
 already are not trained again.

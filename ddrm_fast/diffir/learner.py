@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..priors.denoiser import weights_digest
+from ..priors.weights import weights_digest
 from ..training.checkpoints import check_numbers
 from ..training.fit import Fit
 from ..training.learner import Batch, Learner, Sums
