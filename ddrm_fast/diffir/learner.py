@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -80,7 +80,8 @@ class DiffIRFit(Fit):
         return {**values, "network": DiffIRConfig(**values["network"])}
 
 
-class Draws(NamedTuple):
+@dataclass(frozen=True)
+class Draws:
     """Step -> one process's share of its batch."""
 
     fit: DiffIRFit
@@ -96,7 +97,7 @@ class Draws(NamedTuple):
         return tuple(side[rows] for side in self.data.batch(step, batch, patch))
 
 
-class Trainer(Learner[DiffIRFit]):
+class Trainer(Learner[DiffIRFit, PairSource, Batch]):
     """A run of either stage; see :class:`ddrm_fast.training.Learner`."""
 
     kind = "diffir"

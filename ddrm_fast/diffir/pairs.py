@@ -141,9 +141,9 @@ class Degraded:
         pictures:
             Where crops come from; its patch is replaced.
         how:
-            "task" and "options" as :func:`ddrm_fast.problems.degradation.degradation` takes them; "sigma_y" of
-            noise, for pictures in [0, 1], and "jpeg", the quality of what is measured, 1 to 95: numbers, or pairs
-            that they are drawn between.
+            "task" and "options" as :func:`ddrm_fast.problems.degradation.degradation` takes them; "sigma_y"
+            of noise, for pictures in [0, 1], and "jpeg", the quality of what is measured, 1 to 95: numbers,
+            or pairs that they are drawn between.
         scale:
             How much smaller the measurement is.
         with_mask:

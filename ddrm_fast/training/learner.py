@@ -181,7 +181,7 @@ class Learner(ABC, Generic[Settings, Material, Step]):
         words = np.random.SeedSequence([fit.seed, self.step, self.machine.rank, 3])
         torch.manual_seed(int(words.generate_state(1, np.uint64)[0] >> np.uint64(1)))  # dropout
         self.model.train()
-        size = fit.batch // (self.machine.count * fit.accumulate)
+        size = len(cast("Tensor", batch[0])) // fit.accumulate  # (a run may change it on the way)
         found = torch.zeros(2, len(self.watched), dtype=torch.float64, device=self.device)
         for part in range(fit.accumulate):
             rows = slice(part * size, (part + 1) * size)
