@@ -202,7 +202,7 @@ def operator(made, here):
     )
     assert float((over.H(drawn.mean) - y).abs().mean()) < 0.1  # 0.34 without
     with pytest.raises(ValueError, match=r"^sampler: DDRM works in the singular basis, and"):
-        ddrm_fast.restore(y, over, 0.0, PIXELWISE)
+        ddrm_fast.restore(y, over, 0.0, PIXELWISE, ddrm_fast.DDRM(5))
     cosines = made["CosineCS"](torch.rand(6, 8) > 0.5)
     assert (
         type(cosines)(**cosines.parameters).singulars((1, 6, 8)).equal(cosines.singulars((1, 6, 8)))

@@ -302,8 +302,13 @@ def test_a_forward_map_is_enough_for_samplers_that_need_no_more():
         ValueError, match="^sampler: end_on_measurement works in the singular basis"
     ):
         restore(y, operator, 0.0, GAUSSIAN, DDPM(5), end_on_measurement=True)
+    for sampler in (None, DDPM(5)):  # would draw from the prior, whatever was measured
+        with pytest.raises(
+            ValueError, match="^edits: got none, and DDPM does not look at what Bri"
+        ):
+            restore(y, operator, 0.0, GAUSSIAN, sampler)
     with pytest.raises(ValueError, match="does not split over windows"):
-        restore_windows(y, operator, 0.0, GAUSSIAN, DDPM(5), window=4)
+        restore_windows(y, operator, 0.0, GAUSSIAN, DDPM(5), window=4, edits=[Mean()])
 
 
 def test_edits_when_drawing_from_the_prior():

@@ -52,7 +52,7 @@ def check_sampler(sampler: Sampler) -> None:
 
 
 def check_needs(sampler: Sampler, edits: Sequence[Edit], operator: Forward) -> None:
-    """Raises ValueError where a sampler or an edit needs a decomposition and there is a map alone."""
+    """Raises ValueError where there is a map alone, and a decomposition is needed, or nothing looks at y."""
     if isinstance(operator, Operator):
         return
     needy = [edit for edit in edits if edit.needs is Operator]
@@ -62,6 +62,12 @@ def check_needs(sampler: Sampler, edits: Sequence[Edit], operator: Forward) -> N
         raise ValueError(
             f"sampler: {needy[0]} works in the singular basis, and {operator} is a map alone; samplers that "
             "need no more (DDIM, DDPM, DPMSolver, Heun) restore with an edit that looks at the measurement"
+        )
+    brought = sampler.edits() if hasattr(sampler, "edits") else []
+    if not edits and not brought:
+        raise ValueError(
+            f"edits: got none, and {type(sampler).__name__} does not look at what {operator} measured, a map "
+            "alone; expected an edit that does"
         )
 
 
