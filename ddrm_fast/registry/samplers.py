@@ -56,6 +56,51 @@ SAMPLERS.register(
 )  # fmt: skip
 SAMPLERS.register(
     SamplerEntry(
+        name="diffpir",
+        summary="the proximal step of hqs, then noise of the next level",
+        make="ddrm_fast.samplers:DiffPIR",
+        steps=100,
+        parameters=(
+            Number(name="trust", help="in the denoiser, against the measurement", low=0, default=7.0),
+            Number(name="zeta", help="diffpir: share of fresh noise, 0 to 1", low=0, high=1, default=0.3),
+            Number(
+                name="least_noise", help="noise that a measurement is taken to have at least",
+                low=0, default=0.001,
+            ),
+        ),
+    )
+)  # fmt: skip
+SAMPLERS.register(
+    SamplerEntry(
+        name="dps",
+        summary="steps down the distance to the measurement, through the network; any degradation",
+        make="ddrm_fast.samplers:DPS",
+        steps=1000,
+        parameters=(
+            Number(name="scale", help="dps: length of the step, for pictures in [-1, 1]", low=0, default=0.3),
+            _VARIANCE,
+            Choice(
+                name="noise", help="dps: what the distance is weighted for",
+                choices=("gaussian", "poisson"), default="gaussian",
+            ),
+        ),
+        advice="costs a call of the network forward and one back a step",
+    )
+)  # fmt: skip
+SAMPLERS.register(
+    SamplerEntry(
+        name="pigdm",
+        summary="guidance by the pseudo-inverse, through the network",
+        make="ddrm_fast.samplers:PiGDM",
+        steps=100,
+        parameters=(
+            Number(name="eta", help="share of fresh noise, 0 to 1", low=0, high=1, default=1.0),
+        ),
+        advice="costs a call of the network forward and one back a step",
+    )
+)  # fmt: skip
+SAMPLERS.register(
+    SamplerEntry(
         name="ddnm",
         summary="puts the measurement into every prediction",
         make="ddrm_fast.samplers:DDNM",

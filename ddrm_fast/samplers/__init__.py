@@ -4,13 +4,16 @@ from .ddim import DDIM
 from .ddnm import DDNM, DDNMPlus
 from .ddpm import DDPM
 from .ddrm import DDRM
+from .diffpir import DiffPIR
 from .dpm_solver import DPMSolver
+from .dps import DPS
 from .drawing import Batch, Drawing
 from .edits import Clip, ClipKeepingNoise, Edit, EndOnMeasurement, Guidance, Hold, Known
 from .heun import Heun
 from .hqs import HQS
 from .ilvr import ILVR
 from .loop import run, run_batch
+from .pigdm import PiGDM
 from .repaint import RePaint
 from .state import Item, State, StepInfo
 from .steps import Steps, parse_steps
@@ -22,6 +25,7 @@ __all__ = [
     "DDNM",
     "DDPM",
     "DDRM",
+    "DPS",
     "ILVR",
     "Batch",
     "Branch",
@@ -29,6 +33,7 @@ __all__ = [
     "ClipKeepingNoise",
     "DDNMPlus",
     "DPMSolver",
+    "DiffPIR",
     "Drawing",
     "Edit",
     "EndOnMeasurement",
@@ -38,6 +43,7 @@ __all__ = [
     "Hold",
     "Item",
     "Known",
+    "PiGDM",
     "RePaint",
     "Sampler",
     "State",

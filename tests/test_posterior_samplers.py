@@ -1,0 +1,274 @@
+"""Samplers that look through the network, and DiffPIR: against recorded runs and plain PyTorch."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_cases import OPERATORS, pictures
+
+from ddrm_fast import Prior, Schedule, degrade, restore
+from ddrm_fast.operators import Denoising, Forward
+from ddrm_fast.samplers import DPS, DiffPIR, PiGDM, run
+from ddrm_fast.samplers.dps import ResidualDescent
+
+GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden" / "dps"
+golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the recorded runs are not here")
+
+
+class Map(Forward):
+    """A function as a degradation of pictures in [-1, 1]."""
+
+    range = (-1.0, 1.0)
+
+    def __init__(self, function, shape):
+        self.function, self.shape = function, shape
+
+    def check_image(self, shape):
+        pass
+
+    def image_shape(self, y):
+        return self.shape
+
+    def H(self, x):
+        return self.function(x)
+
+
+def forward_of(name, shape):
+    """A degradation of the released code, from the arrays that define it."""
+    file = np.load(GOLDEN / f"op_{name}.npz")
+    if name.startswith("sr"):
+        rows, columns = (torch.from_numpy(file[f"matrix_{axis}"]) for axis in ("rows", "cols"))
+        return Map(lambda x: rows @ x @ columns.mT, shape)
+    if name.startswith("inp"):
+        mask = torch.from_numpy(file["mask"].astype(np.float32))
+        return Map(lambda x: x * mask, shape)
+    if name.startswith("phase"):
+        pad = json.loads(str(file["meta"])).get("pad", 8)
+
+        def phase(x):
+            x = torch.nn.functional.pad(x, (pad,) * 4)
+            x = torch.fft.ifftshift(x, dim=(-2, -1))
+            return torch.fft.fftshift(torch.fft.fft2(x, norm="ortho"), dim=(-2, -1)).abs()
+
+        return Map(phase, shape)
+    kernel = torch.from_numpy(file["kernel64"]).float()
+    half, channels = len(kernel) // 2, shape[0]
+    weight = kernel.expand(channels, 1, *kernel.shape)
+
+    def blur(x):
+        x = torch.nn.functional.pad(x, (half,) * 4, mode="reflect")
+        return torch.nn.functional.conv2d(x, weight, groups=channels)
+
+    return Map(blur, shape)
+
+
+def toy(common, kappa):
+    """The network of the recorded runs: exact for a Gaussian prior where kappa is 0; six channels."""
+    m, S, v, abar = (torch.from_numpy(common[name]) for name in ("m", "S", "v", "abar_64"))
+
+    def network(x, t, labels=None):
+        a = abar[t.long()].view(-1, 1, 1, 1)
+        centred = torch.fft.fft2(x.double() - a.sqrt() * m)
+        eps = (1 - a).sqrt() * torch.fft.ifft2(centred / (a * S + 1 - a)).real
+        eps = eps + kappa * torch.tanh(2 * x.double())
+        return torch.cat([eps, v.double().expand_as(eps)], dim=1).to(x.dtype)
+
+    return Prior(network, schedule=Schedule(abar))
+
+
+RUNS = {
+    # name: operator, scale, kappa, variance, clipped, noise
+    "sr4_n16__ps_s0.3_K20": ("sr4_n16", 0.3, 0.0, "learned", True, "gaussian"),
+    "sr4_n16__ps_s0.3_K20_kappa0.1": ("sr4_n16", 0.3, 0.1, "learned", True, "gaussian"),
+    "sr4_n16__ps_s0.3_K1000": ("sr4_n16", 0.3, 0.0, "learned", True, "gaussian"),
+    "sr4_n16__ps_s0.3_K20_fixed_small_noclip": ("sr4_n16", 0.3, 0.0, "small", False, "gaussian"),
+    "sr4_n16__ps_s0.3_poisson1_K20": ("sr4_n16", 0.3, 0.0, "learned", True, "poisson"),
+    "inp_random_n16__ps_s0.5_K20": ("inp_random_n16", 0.5, 0.0, "learned", True, "gaussian"),
+    "inp_random_n16__ps_s0.5_K20_fixed_small": ("inp_random_n16", 0.5, 0.0, "small", True, "gaussian"),
+    "inp_random_n16__ps_s0.5_K100": ("inp_random_n16", 0.5, 0.0, "learned", True, "gaussian"),
+    "inp_random_n16__ps_s0.5_poisson1_K20": ("inp_random_n16", 0.5, 0.0, "learned", True, "poisson"),
+    "mblur15_n16__ps_s0.3_K20_noclip_kappa0.1": ("mblur15_n16", 0.3, 0.1, "learned", False, "gaussian"),
+    "phase_n16_pad8__ps_s1_K20": ("phase_n16_pad8", 1.0, 0.0, "learned", True, "gaussian"),
+    "phase_n16_pad8__ps_s1_K20_noclip": ("phase_n16_pad8", 1.0, 0.0, "learned", False, "gaussian"),
+    "gblur61_n32__ps_s0.3_K20": ("gblur61_n32", 0.3, 0.0, "learned", True, "gaussian"),
+    "mblur61_n32__ps_s0.3_K20": ("mblur61_n32", 0.3, 0.0, "learned", True, "gaussian"),
+}  # fmt: skip
+
+
+def noise_of(z):
+    """Field k mod K of the recorded noise, shifted where there are more steps than fields."""
+
+    def field(k):
+        turn, k = divmod(k, len(z))
+        return torch.roll(z[k], (5 * turn, 11 * turn), dims=(-2, -1))
+
+    return field
+
+
+@golden
+@pytest.mark.parametrize("name", RUNS)
+def test_dps_against_the_released_code(name):
+    operator, scale, kappa, variance, clipped, noise = RUNS[name]
+    file = np.load(GOLDEN / f"traj_{name}.npz")
+    common = np.load(GOLDEN / f"common_n{32 if '_n32' in name else 16}.npz")
+    prior = toy(common, kappa)
+    x_T, z = torch.from_numpy(common["x_T"]), noise_of(torch.from_numpy(common["z"]))
+    y = torch.from_numpy(file["y_64" if noise == "poisson" else "y"]).float()
+    saved, states = file["saved_steps"].tolist(), {}
+
+    def keep(state):
+        if state.index in saved:
+            states[state.index] = state.x_next.clone()
+
+    run(
+        forward_of(operator, tuple(x_T.shape[1:])), prior,
+        DPS([int(t) for t in file["t_model"]], scale, variance, noise),
+        y, torch.zeros(1, dtype=torch.float64), torch.zeros(1, 4, dtype=torch.int64),
+        clip=(-1.0, 1.0) if clipped else None, callback=keep,
+        noise=lambda k: x_T if k == 0 else z(k - 1),
+    )  # fmt: skip
+    assert set(states) == set(saved)
+    floor = file["floor"][:, 0]
+    for place, index in enumerate(saved):
+        expected = torch.from_numpy(file["x_t"][place + 1])
+        error = float((states[index] - expected).abs().max())
+        # float32 against float32: each is as far from float64 as the floor says, which grows along a run
+        assert error <= 4 * float(floor.max()) + 2e-6, (name, index, error)
+
+
+def test_a_picture_of_dps_does_not_depend_on_its_batch():
+    def network(x, t, labels=None):
+        return torch.tanh(x) + 0.1 * x.roll(1, -1)
+
+    y = torch.rand(3, 3, 8, 8)
+    prior = Prior(network, "x0")
+    together = restore(y, Denoising(), 0.1, prior, DPS(6), num_samples=1).mean
+    alone = restore(y[1:2], Denoising(), 0.1, prior, DPS(6), num_samples=1, seed=1).mean
+    assert torch.equal(together[1:2], alone)
+
+
+def test_the_descent_pulls_towards_the_measurement():
+    def network(x, t, labels=None):
+        return 0.3 * x
+
+    y = pictures(1, 3, 8, 8)
+    near, far = (
+        restore(y, Denoising(), 0.0, Prior(network, "x0"), DPS(20, scale), num_samples=1, clamp=False).mean
+        for scale in (4.0, 0.01)
+    )  # fmt: skip
+    assert float((near - y).norm()) < 0.8 * float((far - y).norm())
+
+
+def curved(x, t, labels=None):
+    """A network that predicts x0 and whose Jacobian is not the identity."""
+    return 0.8 * torch.tanh(x) + 0.1 * x.roll(1, -1)
+
+
+SOME = ["denoising", "inpainting", "super-resolution", "colorization", "blur", "matrix"]
+TIMES = [700, 400, 150, 30]
+
+
+def dense(operator, shape):
+    """H as a matrix."""
+    n = int(np.prod(shape))
+    eye = torch.eye(n, dtype=torch.float64).view(n, *shape)
+    return operator.H(eye).flatten(1).mT
+
+
+@pytest.mark.parametrize(
+    "name", ["denoising", "inpainting", "super-resolution", "colorization", "blur", "matrix"]
+)
+def test_pigdm_against_dense_matrices(name):
+    """Algorithm 1 with the inverse of H H^T + sigma_y^2 / r^2, and autograd of the whole."""
+    operator, shape = OPERATORS[name]
+    prior, schedule = Prior(curved, "x0"), Schedule.linear()
+    x = 2 * pictures(2, *shape).double() - 1
+    y, sigma_y = operator.H(x), 0.1
+    noise = [torch.randn(2, *shape, dtype=torch.float64) for _ in range(len(TIMES) + 1)]
+    found = run(
+        operator, prior, PiGDM(TIMES, eta=0.7), y, torch.tensor([sigma_y], dtype=torch.float64),
+        torch.zeros(2, 4, dtype=torch.int64), noise=lambda k: noise[k],
+    )  # fmt: skip
+    matrix = dense(operator, shape)
+    s = torch.linalg.svdvals(matrix)
+    state = noise[0]
+    for k, (t, t_next) in enumerate(zip(TIMES, [*TIMES[1:], -1], strict=True)):
+        abar, after = schedule.abar(t), schedule.abar(t_next)
+        leaf = state.clone().requires_grad_()
+        x0 = curved(leaf, None)
+        variance = (1 - abar) / abar
+        r2 = variance / (1 + variance)
+        missing = (y - operator.H(x0)).flatten(1)
+        gram = matrix @ matrix.mT + sigma_y**2 / r2 * torch.eye(len(matrix), dtype=torch.float64)
+        v = torch.linalg.solve(gram, missing.detach().mT).mT @ matrix
+        (pull,) = torch.autograd.grad(x0, leaf, v.view_as(x0))
+        x0 = x0.detach()
+        eps = (state - abar**0.5 * x0) / (1 - abar) ** 0.5
+        fresh = 0.49 * (1 - after) / (1 - abar) * (1 - abar / after)
+        state = after**0.5 * x0 + max(0.0, 1 - after - fresh) ** 0.5 * eps
+        state = state + fresh**0.5 * noise[k + 1] + abar**0.5 * pull
+    assert s.min() >= 0
+    assert torch.allclose(found, state, rtol=2e-5, atol=2e-5 * float(state.abs().max()))
+
+
+@pytest.mark.parametrize(
+    "name", ["denoising", "inpainting", "super-resolution", "colorization", "blur", "matrix"]
+)
+def test_diffpir_against_dense_matrices(name):
+    operator, shape = OPERATORS[name]
+    prior, schedule = Prior(curved, "x0"), Schedule.linear()
+    x = 2 * pictures(2, *shape).double() - 1
+    y, sigma_y = operator.H(x), 0.1
+    noise = [torch.randn(2, *shape, dtype=torch.float64) for _ in range(len(TIMES) + 1)]
+    found = run(
+        operator, prior, DiffPIR(TIMES, trust=3.0, zeta=0.4), y,
+        torch.tensor([sigma_y], dtype=torch.float64), torch.zeros(2, 4, dtype=torch.int64),
+        noise=lambda k: noise[k],
+    )  # fmt: skip
+    matrix = dense(operator, shape)
+    n = matrix.shape[1]
+    state = noise[0]
+    for k, (t, t_next) in enumerate(zip(TIMES, [*TIMES[1:], -1], strict=True)):
+        abar, after = schedule.abar(t), schedule.abar(t_next)
+        x0 = curved(state, None).flatten(1)
+        rho = 3.0 * sigma_y**2 / ((1 - abar) / abar)
+        normal = matrix.mT @ matrix + rho * torch.eye(n, dtype=torch.float64)
+        clean = torch.linalg.solve(normal, (y.flatten(1) @ matrix + rho * x0).mT).mT.view_as(state)
+        eps = (state - abar**0.5 * clean) / (1 - abar) ** 0.5
+        mixed = 0.6**0.5 * eps + 0.4**0.5 * noise[k + 1]
+        state = after**0.5 * clean + (1 - after) ** 0.5 * mixed
+    assert torch.allclose(found, state, rtol=2e-4, atol=2e-4 * float(state.abs().max()))
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: DPS(scale=0.0), "^scale: expected a number > 0"),
+        (lambda: DPS(scale=float("nan")), "^scale: expected a number > 0"),
+        (lambda: DPS(noise="salt"), "^noise: expected 'gaussian' or 'poisson'"),
+        (lambda: DPS(variance="none"), "^variance: expected 'small', 'large' or 'learned'"),
+        (lambda: PiGDM(eta=2.0), "^eta: expected 0 <= eta <= 1"),
+        (lambda: DiffPIR(trust=-1.0), "^trust: expected a number > 0"),
+        (lambda: DiffPIR(zeta=2.0), "^zeta: expected 0 <= zeta <= 1"),
+    ],
+)
+def test_bad_settings(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_a_residual_of_zero_has_no_gradient():
+    x = pictures(1, 3, 8, 8)
+    y = degrade(x, Denoising(), 0.0)
+
+    class Said:
+        x0 = y
+
+    class Asked:
+        operator, H = Denoising(), staticmethod(lambda z: z)
+
+    Asked.y = y
+    pull = ResidualDescent(1.0).pull(Asked, Said)
+    assert torch.equal(pull, torch.zeros_like(pull))
