@@ -19,8 +19,8 @@ from .weights import Weights, check_unit, pure_noise
 class PseudoInverseGuidance(Edit):
     """x_next <- x_next + sqrt(abar) J^T H^T (H H^T + sigma_y^2 / r^2)^-1 (y - H x0).
 
-    r^2 = sigma^2 / (sigma^2 + 1) is the variance of the clean image that is known up to sigma. The vector that
-    J^T takes is project(x0) - x0 with r as the error of x0: one pass in the singular basis
+    r^2 = sigma^2 / (sigma^2 + 1) is the variance of the clean image that is known up to sigma. The vector
+    that J^T takes is project(x0) - x0 with r as the error of x0: one pass in the singular basis
     where a dense matrix is inverted in published code (algorithm 1, eq. 7).
     """
 
