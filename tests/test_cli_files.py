@@ -174,7 +174,7 @@ def test_formats_of_a_folder(here, capsys):
     assert read_picture("restored/a-mean.tif").bits == 16
     assert main([*line, "--format", "jpg", "--quality", "20"]) == 0
     assert "a-mean.tif" not in files(here / "restored"), "nothing of the earlier run is left"
-    assert read_picture("restored/a-mean.jpg").tables[0][0] > 30
+    assert read_picture("restored/a-mean.jpg").jpeg.tables[0][0] > 30
     for more, message in [
         (["--format", "png", "--quality", "20"], "--quality: .png has no loss"),
         (["--format", "jpg", "--quality", "101"], "--quality: got '101'"),

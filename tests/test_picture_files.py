@@ -436,10 +436,10 @@ def test_quality_and_suffix(tmp_path):
 
 def test_tables_of_jpeg(tmp_path):
     Image.fromarray(noise(32, 32, 3)).save(tmp_path / "a.jpg", quality=60)
-    luminance, colours = read_picture(tmp_path / "a.jpg").tables
+    luminance, colours = read_picture(tmp_path / "a.jpg").jpeg.tables
     assert len(luminance) == len(colours) == 64 and luminance[0] == 13 and max(luminance) == 97
     Image.fromarray(noise(32, 32, 3)).save(tmp_path / "a.png")
-    assert read_picture(tmp_path / "a.png").tables == ()
+    assert read_picture(tmp_path / "a.png").jpeg is None
 
 
 def large_png(side):

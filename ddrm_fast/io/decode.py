@@ -18,7 +18,8 @@ from . import tiff
 from .colour import Inks
 from .foreign import ask_for_memory
 from .metadata import Metadata, metadata_of, orientation_of, upright_exif, upright_xmp
-from .turns import turn_of
+from .picture import JpegGrid
+from .turns import Turn, turn_of
 
 #: what is asked of Pillow; formats that start other programs (EPS) or are no pictures are not
 FORMATS = (
@@ -54,9 +55,8 @@ class Decoded:
             Depth that a result needs, 8 or 16.
         meta:
             What stands beside the pixels.
-        tables:
-            Quantisation tables of a JPEG file, luminance first, 64 numbers each, row by row; else
-            none.
+        jpeg:
+            How a JPEG file of grey or colours was quantised; else None.
         notes:
             What was left out or converted, to be said.
     """
@@ -66,7 +66,7 @@ class Decoded:
     alpha: bool
     bits: int
     meta: Metadata = field(default_factory=Metadata)
-    tables: tuple[tuple[int, ...], ...] = ()
+    jpeg: JpegGrid | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -103,7 +103,7 @@ def decode(content: bytes, path: str | Path) -> Decoded:
         found,
         values=turn.upright(found.values),
         meta=meta,
-        tables=_tables(image),
+        jpeg=_grid(image, turn),
         notes=(*notes, *found.notes),
     )
 
@@ -137,9 +137,16 @@ def _ask(path: str | Path, size: tuple[int, int], bands: int, each: int) -> None
                    f"reading its {size[0]} x {size[1]} pixels", _TILES)  # fmt: skip
 
 
-def _tables(image: Image.Image) -> tuple[tuple[int, ...], ...]:
+def _grid(image: Image.Image, turn: Turn) -> JpegGrid | None:
     tables = getattr(image, "quantization", None)
-    return tuple(tuple(tables[key]) for key in sorted(tables)) if tables else ()
+    if not tables or image.mode not in ("L", "RGB"):
+        return None
+    found = tuple(tuple(tables[key]) for key in sorted(tables))
+    if turn.exchange:
+        found = tuple(tuple(t[8 * (k % 8) + k // 8] for k in range(64)) for t in found)
+    height, width = turn.size(image.height, image.width)
+    # blocks begin at the stored corner: where rows run backwards, what is left over comes first
+    return JpegGrid(found, height % 8 if turn.rows else 0, width % 8 if turn.columns else 0)
 
 
 def _of_pillow(image: Image.Image, meta: Metadata) -> Decoded:

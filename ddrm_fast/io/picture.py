@@ -11,6 +11,22 @@ from .metadata import Metadata
 
 
 @dataclass(frozen=True)
+class JpegGrid:
+    """How a JPEG file was quantised, for the upright picture.
+
+    Attributes:
+        tables:
+            64 steps each in units of 1/255, row by row, luminance first.
+        top, left:
+            Rows and columns before the first whole block: not 0 where the picture was turned.
+    """
+
+    tables: tuple[tuple[int, ...], ...]
+    top: int = 0
+    left: int = 0
+
+
+@dataclass(frozen=True)
 class Picture:
     """A picture and what has to survive its restoration.
 
@@ -27,8 +43,8 @@ class Picture:
             Digest of the file, hex.
         exif, xmp, dpi:
             See :class:`ddrm_fast.io.metadata.Metadata`.
-        tables:
-            Quantisation tables of a JPEG file; see :class:`ddrm_fast.io.decode.Decoded`.
+        jpeg:
+            How a JPEG file was quantised, or None.
     """
 
     pixels: Tensor
@@ -39,7 +55,7 @@ class Picture:
     exif: bytes | None = None
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
-    tables: tuple[tuple[int, ...], ...] = ()
+    jpeg: JpegGrid | None = None
 
     @property
     def size(self) -> tuple[int, int]:

@@ -6,13 +6,14 @@ from .edges import continue_blurred
 from .likelihood import Gaussian
 from .measured import Measured, has_measurement, of_picture, of_stored, read_measured
 from .measurements import measure, operator_of, shown
-from .noise import estimate_noise, noise_floor, noise_of_file
+from .noise import NoiseEstimate, estimate_noise, judge_noise, noise_floor, noise_of_file
 from .problem import Problem
 
 __all__ = [
     "Degradation",
     "Gaussian",
     "Measured",
+    "NoiseEstimate",
     "Problem",
     "check_options",
     "continue_blurred",
@@ -20,6 +21,7 @@ __all__ = [
     "estimate_noise",
     "gain",
     "has_measurement",
+    "judge_noise",
     "kernel",
     "mask",
     "measure",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,9 @@ from .arrays import Size
 from .degradation import Degradation, check_options, degradation
 from .edges import continue_blurred
 from .measurements import operator_of, shown
-from .noise import noise_floor, noise_of_file
+from .noise import NoiseEstimate, judge_noise, noise_floor
+
+log = logging.getLogger(__name__)
 
 #: suffix of a measurement file
 MEASUREMENT = ".npz"
@@ -51,6 +54,8 @@ class Measured:
             What defines the measurement, as JSON values.
         margin:
             Rows and columns by which a blurred picture still has to be continued.
+        doubt:
+            Why an estimated noise level may be wrong, or None.
     """
 
     y: Tensor
@@ -63,6 +68,7 @@ class Measured:
     preview: Tensor
     record: dict
     margin: int = 0
+    doubt: str | None = None
 
     def continued(self) -> Measured:
         """With y continued to the operator's size; see :func:`ddrm_fast.problems.continue_blurred`."""
@@ -109,7 +115,7 @@ def read_measured(
     exact = path.with_suffix(MEASUREMENT)
     if path.suffix.lower() == MEASUREMENT or (task is None and has_measurement(path)):
         stored = path if path.suffix.lower() == MEASUREMENT else exact
-        return _of_file(stored, task, options, sigma)
+        return _said(stored, _of_file(stored, task, options, sigma))
     if task is None:
         read_picture(path)  # a missing or unreadable file is the first thing to say
         raise ValueError(
@@ -121,7 +127,14 @@ def read_measured(
             f"task {task.name}: its measurements are no pictures; expected a {MEASUREMENT} file of "
             "`ddrm-fast degrade`"
         )
-    return of_picture(read_picture(path), task, options, sigma)
+    return _said(path, of_picture(read_picture(path), task, options, sigma))
+
+
+def _said(path: Path, found: Measured) -> Measured:
+    """What was read, its doubt logged."""
+    if found.doubt is not None:
+        log.warning("%s: noise %.4f estimated; %s; or give sigma", path, found.sigma_y, found.doubt)
+    return found
 
 
 def _of_file(
@@ -154,12 +167,13 @@ def of_stored(stored: StoredMeasurement, sigma: float | str | None = None) -> Me
     """
     operator, y = operator_of(stored), stored.y[None]
     task = TASKS.find(stored.task)
-    level, origin = stored.sigma_y, "stored"
+    level, origin, doubt = stored.sigma_y, "stored", None
     if sigma == "auto":
         if not task.shown:
             raise ValueError("the noise of coefficients cannot be estimated: give sigma")
         known = stored.arrays.get(task.known) if task.known else None
-        level, origin = noise_of_file(y[0], stored.bits, known), "estimated"
+        noise = judge_noise(y[0], stored.bits, known)
+        level, origin, doubt = noise.level, "estimated", noise.doubt
     elif sigma is not None:
         level, origin = noise_level("sigma", sigma), "given"
     height, width = stored.crop
@@ -175,8 +189,8 @@ def of_stored(stored: StoredMeasurement, sigma: float | str | None = None) -> Me
         "task_parameters": stored.parameters,
     }
     return Measured(
-        y, operator, level, origin, stored.image_shape, stored.crop, like, preview, record
-    )
+        y, operator, level, origin, stored.image_shape, stored.crop, like, preview, record, doubt=doubt
+    )  # fmt: skip
 
 
 def of_picture(
@@ -210,7 +224,7 @@ def of_picture(
     if task.grey and channels == 3:
         grey = torch.tensor(made.parameters["weights"], dtype=torch.float64)
         y = (y * grey.float().view(3, 1, 1)).sum(0, keepdim=True)
-    level, origin = _noise_of(picture, y, known, sigma)
+    noise, origin = _noise_of(picture, y, known, sigma)
     margin = 0
     if task.kernel and options.get("boundary") is None:
         margin, made = _without_edges(made, task.kernel, factor)
@@ -223,7 +237,8 @@ def of_picture(
         "arrays_sha256": {name: _array_digest(x) for name, x in made.arrays.items()},
     }
     return Measured(
-        y[None].contiguous(), operator, level, origin, made.image_shape, crop, picture, y, record, margin
+        y[None].contiguous(), operator, noise.level, origin, made.image_shape, crop, picture, y, record,
+        margin, noise.doubt,
     )  # fmt: skip
 
 
@@ -243,12 +258,12 @@ def _without_edges(made: Degradation, kernel: str, factor: int) -> tuple[int, De
 
 def _noise_of(
     picture: Picture, y: Tensor, known: Tensor | None, sigma: float | str | None
-) -> tuple[float, str]:
+) -> tuple[NoiseEstimate, str]:
     """Noise level of a picture file, never below its rounding, and where it comes from."""
     if sigma not in (None, "auto"):
-        return max(noise_floor(picture.bits), noise_level("sigma", sigma)), "given"
+        return NoiseEstimate(max(noise_floor(picture.bits), noise_level("sigma", sigma))), "given"
     try:
-        return noise_of_file(y, picture.bits, known), "estimated"
+        return judge_noise(y, picture.bits, known, picture.jpeg), "estimated"
     except ValueError as error:
         raise ValueError(f"sigma auto: {error}; give sigma") from error
 
