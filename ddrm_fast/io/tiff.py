@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ import numpy as np
 from .colour import Inks, rgb_of_lab
 from .metadata import Metadata
 from .turns import turn_of
+
+# what is wrong with a file is said in an error, not in lines of its reader on the way
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
