@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ class TiffPicture:
         import tifffile
 
         self._file = tifffile.TiffFile(BytesIO(source) if isinstance(source, bytes) else source)
+        weakref.finalize(self, self._file.close)  # blocks are read as long as somebody holds it
         try:
             self.notes: list[str] = []
             self._page = page = self._first_page()
