@@ -238,6 +238,7 @@ def draw(
         ValueError, FloatingPointError, torch.OutOfMemoryError: as in :func:`restore`.
     """
     drawing.check(problem)
+    drawing = drawing.in_precision()
     batch, shape, y = problem.batch, problem.shape, problem.y
     keys = ops.noise_keys(batch, 0, 0, origin, y.device)  # checks the origin
     number = drawing.pictures

@@ -18,7 +18,8 @@ from ddrm_fast.operators import (
     gaussian_kernel,
 )
 from ddrm_fast.problems import Problem
-from ddrm_fast.samplers import HQS, Steps, parse_steps, run
+from ddrm_fast.restoration import draw
+from ddrm_fast.samplers import HQS, Drawing, Steps, parse_steps, run
 from ddrm_fast.samplers.guess import smooth_guess
 from ddrm_fast.samplers.plans import plan, plans
 from ddrm_fast.samplers.weights import proximal
@@ -225,3 +226,18 @@ def test_steps_are_the_timesteps_of_their_levels():
 def test_bad_settings_of_hqs(keywords, message):
     with pytest.raises(ValueError, match=message):
         HQS(**keywords)
+
+
+def test_a_drawing_says_what_its_network_computes_in():
+    seen = []
+
+    def network(x_t, t, labels=None):
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return 0.3 * x_t
+
+    prior, problem = Prior(network), problem_of(Denoising(), 0.1)
+    draw(problem, Drawing(prior, DDRM(2), precision="bfloat16"))
+    draw(problem, Drawing(prior, DDRM(2)))
+    assert seen == [True, True, False, False] and prior.precision == "float32"
+    with pytest.raises(ValueError, match="^precision: expected one of auto"):
+        draw(problem, Drawing(prior, DDRM(2), precision="int8"))

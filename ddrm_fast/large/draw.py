@@ -31,7 +31,7 @@ class Drawer:
     """
 
     def __init__(self, drawing: Drawing, device: torch.device | str | None = None) -> None:
-        self.drawing, self.device = drawing, device
+        self.drawing, self.device = drawing.in_precision(), device
         if device is not None:
             drawing.prior.to(device)
         self._falling_back: FallingBack | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from .. import ops
 from ..operators.cuts import Box, Cuts
 from ..priors import Prior
+from ..priors.precision import check_precision
 from ..problems import Problem
 from .checks import (
     check_edits,
@@ -52,8 +54,11 @@ class Drawing:
             the best estimate.
         first_sample:
             Sample id of sample 0: runs with other ids draw other noise.
+        precision:
+            What the network computes in, a name of ``ddrm_fast.priors.precision.PRECISIONS``; None: as the
+            prior has it.
         batch_size:
-            Pictures times samples that run together; None: one sample of all pictures.
+            Pictures times samples that run together, which memory grows with; None: one sample of all.
         capture:
             On a GPU: network and step as one CUDA graph, replayed for every step.
         clamp:
@@ -68,6 +73,7 @@ class Drawing:
     seed: int | Tensor = 0
     num_samples: int | None = None
     first_sample: int = 0
+    precision: str | None = None
     batch_size: int | None = None
     capture: bool = False
     clamp: bool = True
@@ -76,6 +82,14 @@ class Drawing:
     def pictures(self) -> int:
         """How many are drawn of each."""
         return 1 if self.num_samples is None else self.num_samples
+
+    def in_precision(self) -> Drawing:
+        """The same with a prior of this precision."""
+        if self.precision is None:
+            return self
+        prior = copy(self.prior)
+        prior.precision = check_precision(self.precision)
+        return replace(self, prior=prior, precision=None)
 
     def planned(self, problem: Problem) -> list[tuple[Drawing, list[int]]]:
         """The same with the sampler of a plan, where none was asked for; each with its pictures.

@@ -53,7 +53,7 @@ def describe(
     arrays = Arrays() if arrays is None else arrays
     seed, labels, travel = drawing.seed, drawing.labels, drawing.travel
     return {
-        "prior": _prior(drawing.prior, device),
+        "prior": _prior(drawing.in_precision().prior, device),
         "sampler": None if drawing.sampler is None else describe_sampler(drawing.sampler, arrays),
         "edits": [_edit(f"edits[{k}]", edit, arrays) for k, edit in enumerate(drawing.edits)],
         "travel": None if travel is None else {"length": travel.length, "repeat": travel.repeat},
