@@ -24,8 +24,8 @@ _NAMES = {
     "problems": ("Problem",),
     "restoration": ("Restoration", "degrade", "draw", "restore", "sample"),
     "samplers": (
-        "DDIM", "DDNM", "DDNMPlus", "DDPM", "DDRM", "DPMSolver", "Drawing", "Edit", "Heun", "Hold", "ILVR",
-        "Known", "RePaint", "State", "StepInfo", "Travel",
+        "DDIM", "DDNM", "DDNMPlus", "DDPM", "DDRM", "DPMSolver", "Drawing", "Edit", "HQS", "Heun", "Hold",
+        "ILVR", "Known", "RePaint", "State", "StepInfo", "Travel",
     ),
 }  # fmt: skip
 #: rooms, and modules that live in one, by the name that they have here
@@ -79,6 +79,7 @@ if TYPE_CHECKING:  # the same, for those who read and do not run
         DDNM,
         DDPM,
         DDRM,
+        HQS,
         ILVR,
         DDNMPlus,
         DPMSolver,
@@ -98,6 +99,7 @@ __all__ = [
     "DDNM",
     "DDPM",
     "DDRM",
+    "HQS",
     "ILVR",
     "BackendError",
     "DDNMPlus",

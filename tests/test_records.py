@@ -14,7 +14,7 @@ from ddrm_fast.priors import classifier_free
 from ddrm_fast.problems import records as problems
 from ddrm_fast.problems.records import Arrays
 from ddrm_fast.registry import EDITS, SAMPLERS, loaded, register_edit, register_sampler
-from ddrm_fast.samplers import Clip, Edit, EndOnMeasurement, Hold, records
+from ddrm_fast.samplers import Clip, ClipKeepingNoise, Edit, EndOnMeasurement, Hold, records
 from ddrm_fast.samplers.records import read_record, write_record
 
 
@@ -149,6 +149,19 @@ def test_records_of_the_shell_draw_their_pictures():
         records.drawing_of(parameters | {"classifier": "c.pt"})
     with pytest.raises(ValueError, match=r"^record: got .__import__\('os'\)., expected such as"):
         records.drawing_of(parameters | {"sampler": "__import__('os')"})
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_every_registered_edit_reads_back(name):
+    entry = EDITS[name]
+    made = loaded(entry.make)
+    for values in ({}, {p.name: 0.25 for p in entry.parameters}):
+        edit = made(**values)
+        record = through_json(records.describe(Drawing(PIXELWISE, DDIM(3), [edit])))
+        (again,) = records.drawing_of(record, prior=PIXELWISE).edits
+        assert type(again) is made
+        assert all(getattr(again, p.name) == getattr(edit, p.name) for p in entry.parameters)
+    assert ClipKeepingNoise in [loaded(entry.make) for entry in EDITS.values()]
 
 
 def test_what_other_packages_bring_is_named_where_it_is_registered():

@@ -12,15 +12,25 @@ from .parameters import Number
 #: edits by name
 EDITS: Registry[EditEntry] = Registry("edit")
 
+_LIMITS = (
+    Number(name="low", help="the darkest value, of [0, 1]", default=0.0),
+    Number(name="high", help="the brightest value, of [0, 1]", default=1.0),
+)
+
 EDITS.register(
     EditEntry(
         name="clip",
         summary="keeps the clean image of every step within a range",
         make="ddrm_fast.samplers:Clip",
-        parameters=(
-            Number(name="low", help="the darkest value, of [0, 1]", default=0.0),
-            Number(name="high", help="the brightest value, of [0, 1]", default=1.0),
-        ),
+        parameters=_LIMITS,
+    )
+)
+EDITS.register(
+    EditEntry(
+        name="clip-keeping-noise",
+        summary="clips the clean image, and steps along the network's own noise",
+        make="ddrm_fast.samplers:ClipKeepingNoise",
+        parameters=_LIMITS,
     )
 )
 EDITS.register(
