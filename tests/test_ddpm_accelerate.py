@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_ddpm_training import WITHOUT_DROPOUT, log_of, run, training
+from test_ddpm_training import WITHOUT_DROPOUT, log_of, run
 
 import ddrm_fast
 from ddrm_fast.ddpm import Trainer
+from ddrm_fast.training import checkpoints
 from ddrm_fast.training.processes import OneProcess, launched
 
 
@@ -33,7 +34,7 @@ def test_two_processes_train_as_one(tmp_path):
     files = sorted(path.name for path in (tmp_path / "whole").iterdir())
     assert files == ["checkpoint.pt", "ddpm.safetensors", "log.jsonl"]
     alone = run(tmp_path / "alone", WITHOUT_DROPOUT)
-    together = training.read_checkpoint(tmp_path / "plain")["network"]
+    together = checkpoints.read_checkpoint(tmp_path / "plain")["network"]
     fresh = Trainer(WITHOUT_DROPOUT, alone.pictures, OneProcess("cpu")).network.state_dict()
     # of all weights at once: where a gradient is zero but for rounding, Adam makes a step of rounding
     flat = [
