@@ -61,7 +61,8 @@ def build(folder: Path, target: Path, kind: str) -> None:
         str(folder),
         f"-DCMAKE_BUILD_TYPE={kind}",
         f"-DCMAKE_MAKE_PROGRAM={program('ninja')}",
-        f"-DPython_EXECUTABLE={sys.executable}",
+        # (pip and make call the same program by different names)
+        f"-DPython_EXECUTABLE={os.path.realpath(sys.executable)}",
         f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
         *os.environ.get("CMAKE_ARGS", "").split(),
     ]

@@ -262,7 +262,7 @@ def is_block_picture(path: str | Path) -> bool:
 
 def write_blocks(
     path: str | Path,
-    shape: tuple[int, int, int],
+    shape: Sequence[int],
     dtype: str,
     read: Callable[[int, int, int, int], Tensor],
     meta: Metadata | None = None,
@@ -315,7 +315,7 @@ def write_blocks(
 
 def _write_zarr(
     path: Path,
-    shape: tuple[int, int, int],
+    shape: Sequence[int],
     dtype: str,
     places: Iterable[tuple[int, int]],
     tile: Callable[[int, int], np.ndarray],

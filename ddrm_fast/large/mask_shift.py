@@ -50,7 +50,8 @@ class Canvas(Protocol):
         ...
 
 
-Spread = Callable[[Sequence[Batch]], Iterator[tuple[int, Tensor]]]
+#: draws the batches of a wave: their numbers and pictures, as they are finished
+Spread = Callable[["_Batches"], Iterator[tuple[int, Tensor]]]
 
 
 @dataclass(frozen=True)
@@ -215,7 +216,8 @@ class _Batches(Sequence[Batch]):
         mask = torch.stack([self.windows.known(k) for k, _ in items])[:, None]
         return Known(mask.to(fixed.device), fixed, self.gradient)
 
-    def __getitem__(self, index: int) -> Batch:
+    # (of a Sequence, what workers ask for: no slices)
+    def __getitem__(self, index: int) -> Batch:  # type: ignore[override]
         items = [item for _, item in self._items(index)]
         cuts, samples = cuts_of(items), [item.sample for item in items]
         problem = self.degraded.windows(cuts)
@@ -252,7 +254,8 @@ def _here(drawing: Drawing, after_step: Callable[[float], None] | None) -> Sprea
             share = batches.new(index) / drawing.steps
 
             def callback(state: State, share: float = share) -> None:
-                after_step(share)
+                if after_step is not None:
+                    after_step(share)
 
             yield index, drawer(batches[index], callback if after_step is not None else None)
 

@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ from ..problems.noise import estimate_noise
 from ..problems.regions import MaskRegion, Regions
 from ..samplers import Drawing, Edit, Sampler, Travel
 from ..samplers.checks import check_labels, check_prior, check_sampler, check_travel
-from ..samplers.drawing import usual_edits
+from ..samplers.drawing import Batch, usual_edits
 from ..samplers.edits.known import check_gradient
 from ..samplers.plans import plan
 from .clock import Clock
@@ -44,6 +45,8 @@ from .restore import GPU_BATCH, GRADIENT, windows_for
 from .waves import waves as waves_of
 from .windows import Windows
 from .work import Work, work_folder
+
+Draw = Callable[[Batch], Tensor]
 
 _SAMPLED = 16  # blocks from which the noise level is estimated
 CACHE_SHARE = 16  # of the memory goes to decoded blocks: one part in so many
@@ -166,10 +169,10 @@ def survey(
             levels.append(_noise_of(picture, block, known))
     if len(lost) == len(places):
         raise ValueError(f"{picture.path}: none of its {len(places)} blocks can be read")
-    levels = [level for level in levels if level is not None]
-    if noise and not levels:
+    measured = [level for level in levels if level is not None]
+    if noise and not measured:
         raise ValueError(f"{picture.path}: its noise cannot be estimated")
-    noise_level = statistics.median(levels) if levels else None
+    noise_level = statistics.median(measured) if measured else None
     return Survey(whole.hexdigest(), lost, noise_level, largest)
 
 
@@ -230,9 +233,9 @@ def restore_on_disk(
     gradient: float | None = GRADIENT,
     keep_going: bool = False,
     surveyed: Survey | None = None,
-    parameters: dict | None = None,
+    parameters: dict[str, Any] | None = None,
     device: torch.device | str = "cpu",
-    workers: Callable[[Callable], AbstractContextManager[Pool]] | None = None,
+    workers: Callable[[Callable[[], Draw]], AbstractContextManager[Pool]] | None = None,
     finished: Callable[[Report], None] | None = None,
     progress: bool | None = False,
 ) -> Report:

@@ -131,22 +131,21 @@ def restore_windows(
             raise ValueError(f"{name}: expected an integer >= {least}, got {value!r}")
     problems = levels_of(problem, levels, factor)
     cut = _windows_of_levels(problems, window, stride, order, margin, holds, factor)
-    samples, number_of_samples = None, drawing.pictures
+    low: Hold | None = None
+    number_of_samples = drawing.pictures
     pixels = number_of_samples * problem.batch * sum(p.shape[1] * p.shape[2] for p in problems)
     plans = drawing.planned(problem)
     with megapixels(pixels, progress) as bar:
         for number in reversed(range(levels + 1)):
             # what was made for the picture does not fit the smaller ones
             fitting = [e for e in drawing.edits if number == 0 or e not in (*holds, *edits)]
-            low = None
-            if samples is not None:
-                low = Hold(SuperResolution(factor), samples.flatten(0, 1))
             degraded = InMemory(problems[number], fitting, low)
             of_level = [
                 (replace(each, edits=(), first_sample=number * _SAMPLES_OF_A_LEVEL), rows)
                 for each, rows in plans
             ]
             samples = draw_samples(degraded, cut[number], of_level, batch, gradient, bar.update)
+            low = Hold(SuperResolution(factor), samples.flatten(0, 1))
     mean = samples.mean(dim=0)
     spread = samples.std(dim=0) if number_of_samples > 1 else torch.zeros_like(mean)
     return Restoration(samples, mean, spread)
@@ -180,7 +179,7 @@ def _windows_of_levels(
 
 
 def _within(
-    sides: int | tuple[int, int] | None, most: tuple[int, int] | None
+    sides: int | tuple[int, int] | None, most: Sequence[int] | None
 ) -> tuple[int, int] | None:
     """(rows, columns), cut to what there is at most."""
     if sides is None or most is None:
@@ -216,8 +215,8 @@ def draw_samples(
 
 
 def windows_for(
-    operator: Operator,
-    shape: tuple[int, int, int],
+    operator: Forward,
+    shape: Sequence[int],
     window: int | tuple[int, int] | None,
     stride: int | tuple[int, int] | None = None,
     order: str | Sequence[int] = "rows",
@@ -234,7 +233,7 @@ def windows_for(
         held:
             Operators of what the windows are held to.
     """
-    size = shape[1:]
+    size = (shape[1], shape[2])
     if window is None:
         return windows_of(size, size, size)
     everything = (operator, *held)

@@ -25,8 +25,8 @@ def pastes(windows: Windows) -> list[list[int]]:
 
 
 def _sources(windows: Windows, k: int) -> list[int]:
-    shared = {j: windows.kept(j).meet(windows[k]) for j in windows.earlier(k)}
-    shared = {j: box for j, box in shared.items() if box is not None}
+    meetings = {j: windows.kept(j).meet(windows[k]) for j in windows.earlier(k)}
+    shared = {j: box for j, box in meetings.items() if box is not None}
     rows = sorted({edge for box in shared.values() for edge in (box.top, box.bottom)})
     columns = sorted({edge for box in shared.values() for edge in (box.left, box.right)})
     # owner of every cell between two neighbouring edges: the earliest window, written last

@@ -117,7 +117,8 @@ class Windows(Sequence[Box]):
     def __len__(self) -> int:
         return len(self._places)
 
-    def __getitem__(self, k: int) -> Box:
+    # (a Sequence without slices)
+    def __getitem__(self, k: int) -> Box:  # type: ignore[override]
         row, column = self._places[k]
         return Box(self.starts[0][row], self.starts[1][column], *self.size)
 
@@ -164,7 +165,7 @@ class Windows(Sequence[Box]):
 
 
 def windows_of(
-    picture: tuple[int, int],
+    picture: Sequence[int],
     window: int | tuple[int, int],
     stride: int | tuple[int, int] | None = None,
     order: str | Sequence[int] = "rows",
@@ -193,7 +194,8 @@ def windows_of(
     size = pair("window", window)
     if stride is None:
         room = [max(1, min((n + 1) // 2, n - 2 * margin)) for n in size]
-        stride = tuple(min(n, max(grid, m - m % grid)) for n, m in zip(size, room, strict=True))
+        rows, columns = (min(n, max(grid, m - m % grid)) for n, m in zip(size, room, strict=True))
+        stride = rows, columns
     stride = pair("stride", stride)
     if margin % grid:
         raise ValueError(f"margin: expected a multiple of {grid}, got {margin}")
@@ -205,4 +207,5 @@ def windows_of(
                     f"together, got {sides[0]} x {sides[1]}"
                 )
     order = order if isinstance(order, str) else tuple(order)
-    return Windows(tuple(picture), size, stride, order, margin)
+    height, width = picture
+    return Windows((height, width), size, stride, order, margin)

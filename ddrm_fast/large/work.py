@@ -7,7 +7,9 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,9 +53,12 @@ class Work:
         OutputError: There is no space, no permission, or another process works in the folder.
     """
 
-    def __init__(self, folder: str | Path, shape: tuple[int, int, int], parameters: dict) -> None:
+    def __init__(
+        self, folder: str | Path, shape: Sequence[int], parameters: dict[str, Any]
+    ) -> None:
         self.folder, self.shape = Path(folder), tuple(shape)
-        self.finished, self.notes = 0, {}
+        self.finished = 0
+        self.notes: dict[str, Any] = {}
         self._head = json.loads(
             json.dumps({"format": FORMAT, "shape": self.shape, "parameters": parameters})
         )
@@ -93,7 +98,7 @@ class Work:
             self.notes |= line.get("note", {})
             self.finished = max(self.finished, line.get("wave", -1) + 1)
 
-    def _lines(self) -> list[dict]:
+    def _lines(self) -> list[dict[str, Any]]:
         """The journal up to its first damaged line: where a process was killed, or power was cut."""
         self._journal.seek(0)
         lines, good = [], 0
@@ -109,7 +114,7 @@ class Work:
         self._journal.truncate(good)
         return lines
 
-    def _append(self, line: dict) -> None:
+    def _append(self, line: dict[str, Any]) -> None:
         self._journal.write((json.dumps(line) + "\n").encode())
         self._journal.flush()
         os.fsync(self._journal.fileno())

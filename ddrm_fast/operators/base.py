@@ -43,6 +43,17 @@ class Rows:
     table: Tensor
     edited: Tensor | None = None
 
+    @property
+    def of_clean(self) -> Tensor:
+        """``edited``, where the run has it.
+
+        Raises:
+            ValueError: it was made for a run that edits nothing.
+        """
+        if self.edited is None:
+            raise ValueError("rows: were made for a run that edits no clean image")
+        return self.edited
+
     def to(self, device: torch.device) -> Rows:
         edited = None if self.edited is None else self.edited.to(device)
         return Rows(self.table.to(device), edited)

@@ -201,7 +201,7 @@ class Prior:
         with torch.autocast(x.device.type, dtype):
             return function(x, *others)
 
-    def guidance_factor(self, t: int) -> float:
+    def guidance_factor(self, t: float) -> float:
         """What a gradient of log p is multiplied by before it is added to the network's output.
 
         eps changes by -sqrt(1 - abar) gradient; the output by that over d eps / d out.

@@ -66,6 +66,19 @@ class Problem:
         return cls(operator, y.detach(), likelihood)
 
     @property
+    def decomposed(self) -> Operator:
+        """The degradation, where it has a singular value decomposition.
+
+        Raises:
+            ValueError: it is a map alone.
+        """
+        if not isinstance(self.operator, Operator):
+            raise ValueError(
+                f"operator: expected an Operator, with a decomposition, got {self.operator}"
+            )
+        return self.operator
+
+    @property
     def shape(self) -> Shape:
         """(C, H, W) of the pictures."""
         return self.operator.image_shape(self.y)

@@ -49,7 +49,7 @@ def record(advance: Callable[[], None]) -> Callable[[], None]:
 
 def captured_steps(
     stepper: Stepper,
-    moves: Sequence[tuple[int, int]],
+    moves: Sequence[tuple[float, float]],
     times: Tensor,
     state: State,
     after: Callable[[int, Tensor, Tensor], None] | None,
@@ -66,7 +66,7 @@ def captured_steps(
         after:
             Called after each network call's step with its move, the state before it and the clean image.
     """
-    x_t, noise = state.x_t, state.fused.noise
+    x_t, noise = state.x_t, state.own_fused.noise
     x0 = torch.empty_like(x_t) if after else None
     # edits of the new state are made from the state before
     before = torch.empty_like(x_t) if after or stepper.edits["after"] else None
@@ -88,11 +88,11 @@ def captured_steps(
 
     # the first step runs by itself: libraries make their plans and workspaces before the capture
     down()
-    graphs = {}
+    graphs: dict[Callable[[], None], Callable[[], None]] = {}
     for index, (t, t_next) in enumerate(moves):
         if index > 0:
             advance = down if t_next < t else up
             graphs[advance] = graphs.get(advance) or record(advance)
             graphs[advance]()
-        if after is not None and t_next < t:
+        if after is not None and before is not None and x0 is not None and t_next < t:
             after(index, before, x0)

@@ -55,7 +55,7 @@ def check_needs(sampler: Sampler, edits: Sequence[Edit], operator: Forward) -> N
     """Raises ValueError where there is a map alone, and a decomposition is needed, or nothing looks at y."""
     if isinstance(operator, Operator):
         return
-    needy = [edit for edit in edits if edit.needs is Operator]
+    needy: list[object] = [edit for edit in edits if edit.needs is Operator]
     if getattr(sampler, "needs", Operator) is Operator:
         needy.insert(0, type(sampler).__name__)
     if needy:

@@ -32,7 +32,7 @@ class Extrapolated(Edit):
         now = _log_signal(state.abar)
         before, then = memory.get("x0 before"), memory.get("lambda before")
         memory["x0 before"], memory["lambda before"] = x0.clone(), now
-        if before is None or state.abar_next == 1:
+        if before is None or then is None or state.abar_next == 1:
             return x0
         ratio = (now - then) / (_log_signal(state.abar_next) - now)
         return x0 + (x0 - before) / (2 * ratio)

@@ -100,7 +100,7 @@ class Drawing:
         return [(replace(self, sampler=sampler), rows) for sampler, rows in groups]
 
     @property
-    def moves(self) -> list[tuple[int, int]]:
+    def moves(self) -> list[tuple[float, float]]:
         """(t, t_next) of every move of a run; t_next > t goes back up and calls no network."""
         if self.sampler is None:
             raise ValueError("sampler: got None; planned(problem) says which it is")
@@ -206,7 +206,9 @@ def whole_pictures(count: int, size: Sequence[int]) -> list[Item]:
     return [Item(Box(0, 0, *size[-2:]), picture, 0) for picture in range(count)]
 
 
-def planned(prior: Prior, sampler: Sampler, travel: Travel | None = None) -> list[tuple[int, int]]:
+def planned(
+    prior: Prior, sampler: Sampler, travel: Travel | None = None
+) -> list[tuple[float, float]]:
     """(t, t_next) of every move of a run; t_next > t goes back up and calls no network."""
     from_pure_noise = getattr(sampler, "from_pure_noise", False)
     visited = timesteps(prior, sampler.steps, from_pure_noise=from_pure_noise)

@@ -35,7 +35,7 @@ class FallingBack:
             The darkest value of a picture.
     """
 
-    def __init__(self, prior: Prior, size: tuple[int, int], black: float = -1.0) -> None:
+    def __init__(self, prior: Prior, size: Sequence[int], black: float = -1.0) -> None:
         self.prior, self.black = prior, black
         self._tile, self._tiled = max(size), False
         self._most: int | None = None
@@ -90,7 +90,8 @@ class FallingBack:
         while work:
             part, reason = work[: self._most or len(work)], ""
             try:
-                drawn.append(draw(part, self._in_tiles(prior) if self._tiled else prior))
+                tiled = self._in_tiles(prior) if self._tiled else None
+                drawn.append(draw(part, prior if tiled is None else tiled))
                 work = work[len(part) :]
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):

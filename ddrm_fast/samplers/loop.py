@@ -21,7 +21,7 @@ from .checks import check_needs
 from .drawing import Batch, Drawing, planned, usual_edits
 from .edits import Clip, Edit, Hold, Known
 from .edits.guidance import Gradient
-from .state import Fused, Item, State
+from .state import LATER, Fused, Item, State
 from .stepper import Stepper
 from .table import build_rows
 from .travel import Travel, network_calls
@@ -75,7 +75,8 @@ def run_batch(
     clip = next((edit for edit in edits if isinstance(edit, Clip)), None)
     several_calls = hasattr(sampler, "advance")
     rows = build_rows(
-        sampler, prior.schedule, moves, problem.sigma_y, prior.prediction, clip and clip.limits,
+        sampler, prior.schedule, moves, problem.sigma_y, prior.prediction,
+        None if clip is None else clip.limits,
         edits=several_calls or any(edit.acts("clean") and edit is not clip for edit in edits),
         travels=True,
     ).to(problem.y.device)  # fmt: skip
@@ -122,7 +123,7 @@ class _Steps:
         stepper: Stepper,
         batch: Batch,
         drawing: Drawing,
-        moves: Sequence[tuple[int, int]],
+        moves: Sequence[tuple[float, float]],
         keys: Tensor,
         noise: Callable[[int], Tensor] | None,
     ) -> None:
@@ -193,7 +194,7 @@ class _Steps:
             else:
                 stepper.network(state)
                 stepper.down(state, x_next, x0)
-            state.out = None  # before the next one is made
+            state.out = LATER  # before the next one is made
             if callback is not None:
                 callback(state)
             x_t, index = x_next, index + 1
@@ -209,7 +210,10 @@ class _Steps:
         def after(move: int, before: Tensor, x0: Tensor) -> None:
             nonlocal index
             t, t_next = self.moves[move]
-            callback(replace(state, index=index, t=t, t_next=t_next, x_t=before, x0=x0, x_next=x_t))
+            if callback is not None:
+                callback(
+                    replace(state, index=index, t=t, t_next=t_next, x_t=before, x0=x0, x_next=x_t)
+                )
             index += 1
 
         captured_steps(self.stepper, self.moves, self.times, state, after if callback else None)

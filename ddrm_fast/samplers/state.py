@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +13,9 @@ from ..operators.base import Rows
 from ..operators.cuts import Box
 from ..ops import Noise
 from ..priors import Prior
+
+#: stands where a step has nothing yet (or nothing any more): reading it there is a mistake of the reader's
+LATER: Any = None
 
 
 class Item(NamedTuple):
@@ -91,12 +94,23 @@ class State:
     items: Sequence[Item]
     times: Tensor
     labels: Tensor | None = None
-    out: Tensor | None = None
-    x0: Tensor | None = None
-    x_next: Tensor | None = None
+    out: Tensor = LATER
+    x0: Tensor = LATER
+    x_next: Tensor = LATER
     pull: Tensor | None = None
-    memory: dict[str, Tensor] = field(default_factory=dict)
+    memory: dict[str, Any] = field(default_factory=dict)
     fused: Fused | None = None
+
+    @property
+    def own_fused(self) -> Fused:
+        """``fused`` of the step's own network call.
+
+        Raises:
+            ValueError: the call is another one that a sampler makes in the step (:meth:`Stepper.clean`).
+        """
+        if self.fused is None:
+            raise ValueError("state: a further network call of a step has no fused operations")
+        return self.fused
 
     @property
     def abar(self) -> float:

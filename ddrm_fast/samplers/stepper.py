@@ -17,7 +17,7 @@ from ..priors.prediction import prediction_row
 from ..problems import Problem
 from .edits import Clip, Edit
 from .edits.edit import checked_change
-from .state import State
+from .state import LATER, State
 
 
 class Unmeasured(Denoising):
@@ -55,9 +55,10 @@ class Stepper:
         fused_clip: Clip | None = None,
     ) -> None:
         self.problem, self.prior, self.rows, self.step = problem, prior, rows, step
-        self.operator, y = problem.operator, problem.y
-        if not isinstance(self.operator, Operator):  # the map cannot look at the measurement
-            self.operator, y = Unmeasured(), y.new_zeros(1, *problem.shape)
+        operator, y = problem.operator, problem.y
+        if not isinstance(operator, Operator):  # the map cannot look at the measurement
+            operator, y = Unmeasured(), y.new_zeros(1, *problem.shape)
+        self.operator: Operator = operator
         self.u = self.operator.prepare(y)
         self.fused_clip = fused_clip
         self.edits = {
@@ -98,16 +99,16 @@ class Stepper:
             x0:
                 Buffer for the clean image, or None.
         """
-        noise = state.fused.noise
+        noise = state.own_fused.noise
         if self.edits["clean"]:
             state.x0 = ops.predict_x0(state.x_t, state.out, self.rows.table, self.step)
             self._edit_clean(state)
             if x0 is not None:
                 x0.copy_(state.x0)
-            self._map(state.x_t, state.x0, Rows(self.rows.edited), noise, x_next)
+            self._map(state.x_t, state.x0, Rows(self.rows.of_clean), noise, x_next)
         else:
             self._map(state.x_t, state.out, self.rows, noise, x_next, x0)
-            state.x0 = x0
+            state.x0 = LATER if x0 is None else x0
         state.x_next = x_next
         self.finish(state)
 
@@ -151,7 +152,7 @@ class Stepper:
     def map(self, state: State, x0: Tensor, x_next: Tensor) -> Tensor:
         """The affine map of this step from x_t and a clean image, into a buffer; may be called again."""
         self.forget()
-        self._map(state.x_t, x0, Rows(self.rows.edited), state.fused.noise, x_next)
+        self._map(state.x_t, x0, Rows(self.rows.of_clean), state.own_fused.noise, x_next)
         return x_next
 
     def _map(

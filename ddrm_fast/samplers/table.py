@@ -55,7 +55,7 @@ def _row_up(abar: float, abar_next: float) -> Tensor:
 def build_rows(
     sampler: Sampler,
     schedule: Schedule,
-    steps: Sequence[tuple[int, int]],
+    steps: Sequence[tuple[float, float]],
     sigma_y: Tensor,
     prediction: str = "eps",
     clip: tuple[float, float] | None = None,

@@ -47,7 +47,7 @@ class Travel:
         return places
 
 
-def visits(visited: Sequence[int], travel: Travel | None) -> list[tuple[int, int]]:
+def visits(visited: Sequence[float], travel: Travel | None) -> list[tuple[float, float]]:
     """(t, t_next) of every move through descending timesteps; t_next > t goes up, -1 is the clean image."""
     if travel is None:
         return pairs(visited)
@@ -55,6 +55,6 @@ def visits(visited: Sequence[int], travel: Travel | None) -> list[tuple[int, int
     return pairs(times)
 
 
-def network_calls(steps: Sequence[tuple[int, int]]) -> int:
+def network_calls(steps: Sequence[tuple[float, float]]) -> int:
     """How many of the moves call the network."""
     return sum(t_next < t for t, t_next in steps)

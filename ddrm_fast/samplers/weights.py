@@ -13,6 +13,7 @@ where each of a, b, c and d^2 may stand over a denominator p + q s^2.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -90,8 +91,8 @@ class Weights:
 
     def scaled(self, factor: float) -> Weights:
         """The weights of ``factor * x_next``."""
-        branches = (branch.scaled(factor) for branch in (self.null, self.low, self.high))
-        return Weights(*branches, self.threshold)
+        null, low, high = (branch.scaled(factor) for branch in (self.null, self.low, self.high))
+        return Weights(null, low, high, self.threshold)
 
     def at(self, s: float) -> tuple[float, float, float, float]:
         """(a, b, c, d) at one singular value, as kernels evaluate them, in float64 and for one image."""
@@ -135,7 +136,10 @@ class Sampler(Protocol):
       (:class:`Heun`), in place of one call and the affine map.
     """
 
-    steps: int | list[int]
+    @property
+    def steps(self) -> int | Sequence[float]:
+        """A number of steps, or descending timesteps."""
+        ...
 
     def start(self, abar: float, sigma_y: Tensor) -> Weights:
         """Weights of the initial state (x0 = eps = 0) at abar_T; ``sigma_y`` float64 [B or 1]."""

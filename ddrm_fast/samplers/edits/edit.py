@@ -75,7 +75,7 @@ class Edit:
     def check(self, name: str, problem: Problem) -> None:
         """Raises ValueError unless it fits the pictures of a problem; before any work is done."""
 
-    def check_prior(self, prior: Prior, steps: Sequence[tuple[int, int]]) -> None:
+    def check_prior(self, prior: Prior, steps: Sequence[tuple[float, float]]) -> None:
         """Raises ValueError unless it fits a network at (t, t_next) of every move."""
 
     def check_run(self, sampler: Sampler, edits: Sequence[Edit]) -> None:

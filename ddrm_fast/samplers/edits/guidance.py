@@ -35,7 +35,7 @@ class Guidance(Edit):
             )
         self.gradient = gradient
 
-    def check_prior(self, prior: Prior, steps: Sequence[tuple[int, int]]) -> None:
+    def check_prior(self, prior: Prior, steps: Sequence[tuple[float, float]]) -> None:
         for t, _ in steps:
             prior.guidance_factor(t)
 

@@ -87,7 +87,7 @@ class Hold(Edit):
 
     def windows(self, cuts: Cuts, samples: Sequence[int]) -> Self:
         whole = Problem(self.operator, self.measurement).windows(cuts)
-        return replace(self, operator=whole.operator, measurement=whole.y)
+        return replace(self, operator=whole.decomposed, measurement=whole.y)
 
     def to(self, device: torch.device | str) -> Self:
         return replace(self, measurement=self.measurement.to(device))

@@ -129,15 +129,16 @@ class Known(Edit):
         if state.fused is None:
             certain = state.x0.new_full((1, 1, 1, 1), state.abar / (1 - state.abar))
         else:
-            row = state.fused.rows.edited.index_select(0, state.fused.step)[0]
+            row = state.fused.rows.of_clean.index_select(0, state.fused.step)[0]
             certain = row[:, R_X0, None, None, None].square()
-        return self.joined(state.x0, certain, self._measured)
+        measured = certain.new_zeros(()) if self._measured is None else self._measured
+        return self.joined(state.x0, certain, measured)
 
     def after(self, problem: Problem, state: State) -> Tensor:
         """Known pixels take the noise that is in x_t: of the network, or of the joined clean image."""
-        fused = state.fused
+        fused = state.own_fused
         joins = self.gradient is not None
-        out, table = (state.x0, fused.rows.edited) if joins else (state.out, fused.rows.table)
+        out, table = (state.x0, fused.rows.of_clean) if joins else (state.out, fused.rows.table)
         return ops.known_step(
             state.x_next, state.x_t, out, self.image, self.mask, table, fused.step, fused.noise
         )
@@ -157,6 +158,8 @@ class Known(Edit):
                 1 / variance of each pixel by the noisy state and by the measurement,
                 (B or 1, C or 1, H or 1, W or 1).
         """
+        if self.gradient is None:
+            return self.put(x0)
         known = state + measured
         wrong = torch.where(self.mask, (self.image - x0) * (state / known), 0.0)
         return self.put(x0 + extended(wrong, self.mask, self.gradient**2 * known))

@@ -40,9 +40,12 @@ class LearnedNoise(Edit):
         small, large = self.range_of(state.abar, state.abar_next)
         share = (out[:, channels:].to(x_next.dtype) + 1) / 2
         std = (0.5 * (small + share * (large - small))).to(x_next.dtype).exp()
-        noise = state.fused.noise
-        z = noise.pixels
+        fused = state.own_fused
+        z = fused.noise.pixels
         if z is None:
-            iteration = state.fused.iteration
-            z = normal(noise.keys, *x_next.shape[1:], iteration=iteration, stream=Stream.SAMPLING)
+            _, _, height, width = x_next.shape
+            z = normal(
+                fused.noise.keys, channels, height, width,
+                iteration=fused.iteration, stream=Stream.SAMPLING,
+            )  # fmt: skip
         return x_next.addcmul_(std, z.to(x_next.dtype))

@@ -22,4 +22,4 @@ class EndOnMeasurement(Edit):
     title = "end_on_measurement"
 
     def result(self, problem: Problem, state: State) -> Tensor:
-        return problem.operator.project(state.x_next, problem.y, state.sigma, problem.sigma_y)
+        return problem.decomposed.project(state.x_next, problem.y, state.sigma, problem.sigma_y)
