@@ -21,6 +21,7 @@ def test_stubs_name_what_the_compiled_modules_hold(name):
     module = importlib.import_module(f"ddrm_fast.{name}")
     stub = ast.parse((PACKAGE / f"{name}.pyi").read_text())
     told = {node.name for node in stub.body if isinstance(node, ast.FunctionDef)}
+    told |= {node.target.id for node in stub.body if isinstance(node, ast.AnnAssign)}
     held = {found for found in vars(module) if not found.startswith("__")}
     assert told - held <= {"__getattr__"}
     assert held <= told or "__getattr__" in told

@@ -56,7 +56,7 @@ class StoredMeasurement:
     parameters: dict[str, Any]
     arrays: dict[str, Tensor]
     sigma_y: float
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, ...]
     crop: tuple[int, int]
     alpha: Tensor | None = None
     bits: int = 8

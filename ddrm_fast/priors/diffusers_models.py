@@ -48,7 +48,7 @@ def from_diffusers(
     path = Path(path)
     if (path / "model_index.json").exists():
         _check_parts(path, _read_json(path / "model_index.json"))
-    folder, notes = path, ()
+    folder, notes = path, tuple[str, ...]()
     if not (path / "config.json").exists():
         folder, notes = _network_folder(path)
     _check_kind(folder, _read_json(folder / "config.json"))

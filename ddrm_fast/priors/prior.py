@@ -165,7 +165,8 @@ class Prior:
             name = type(self.network).__name__
             raise ValueError(f"channels_last: needs a network that is a Module, got a {name}")
         layout = torch.channels_last if channels_last else torch.contiguous_format
-        self.module.to(memory_format=layout)
+        # (which the types of Module.to leave out)
+        self.module.to(memory_format=layout)  # type: ignore[call-overload]
         self.channels_last = channels_last
         return self
 

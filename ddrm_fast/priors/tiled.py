@@ -7,7 +7,7 @@ and operators that couple the whole picture (blurs, compressed sensing) stay exa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -186,18 +186,20 @@ class _Tiling:
     halo: int
     multiple: int
     batch: int
-    plans: dict = field(default_factory=dict, compare=False, repr=False)
+    plans: dict[tuple[Hashable, ...], list[list[_Cell]]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     def blend(self, x: Tensor, evaluate: Callable[[Tensor, int], Tensor]) -> Tensor:
         """``evaluate(tiles of x, number of tiles)``, blended; the batch of tiles is tile-major."""
         groups = self._plan(x)
         if not groups:
             return evaluate(x, 1)
-        out = None
-        for group in groups:
+        out = x.new_zeros(0)
+        for number, group in enumerate(groups):
             part = torch.cat([x[:, :, *cell.seen] for cell in group])
             result = evaluate(part, len(group))
-            if out is None:
+            if number == 0:
                 out = x.new_zeros(x.shape[0], result.shape[1], *x.shape[2:])
             for cell, tile in zip(group, result.chunk(len(group)), strict=True):
                 weight = cell.down[:, None] * cell.right
@@ -242,14 +244,18 @@ class _Cell:
 
     @classmethod
     def of(cls, row: Tile, column: Tile, down: Tensor, right: Tensor) -> _Cell:
-        axes = (row, column)
         return cls(
-            tuple(slice(tile.start, tile.stop) for tile in axes),
-            tuple(slice(*tile.support) for tile in axes),
-            tuple(slice(*(tile.start + end for end in tile.support)) for tile in axes),
+            (slice(row.start, row.stop), slice(column.start, column.stop)),
+            (slice(*row.support), slice(*column.support)),
+            (_written(row), _written(column)),
             down,
             right,
         )
+
+
+def _written(tile: Tile) -> slice:
+    first, last = tile.support
+    return slice(tile.start + first, tile.start + last)
 
 
 class _Windowed(Prior):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..operators import Operator
 from ..operators.base import Shape
-from ..registry import TASKS, Kernel, Mask, Plane, Task, loaded
+from ..registry import TASKS, Kernel, Mask, Parameter, Plane, Task, loaded
 from . import arrays as words
 from .arrays import Size, pad
 
@@ -28,7 +28,7 @@ class Degradation:
     """
 
     task: str
-    parameters: dict
+    parameters: dict[str, Any]
     arrays: dict[str, Tensor]
     image_shape: Shape
 
@@ -47,7 +47,7 @@ class Degradation:
             raise ValueError(f"task {self.task}: {error} is missing") from None
 
 
-def called(make, given: Mapping[str, Any]) -> Operator:
+def called(make: Callable[..., Operator], given: Mapping[str, Any]) -> Operator:
     """``make`` with those of its keywords that are given.
 
     Raises:
@@ -109,16 +109,20 @@ def padded_size(task: Task | str, options: Mapping[str, Any], size: Size) -> Siz
     """
     task = TASKS.find(task) if isinstance(task, str) else task
     if task.multiple_of == "power of two":
-        return tuple(1 << (n - 1).bit_length() for n in size)
+        height, width = (1 << (n - 1).bit_length() for n in size)
+        return height, width
     if not task.multiple_of:
-        return tuple(size)
+        return size
     parameter = task.parameter(task.multiple_of)
+    if parameter is None:
+        raise ValueError(f"task {task.name}: has no parameter {task.multiple_of}")
     step = check_options(task, options).get(parameter.name, parameter.default)
     if step > 1 and step > max(size):
         raise ValueError(
             f"{parameter.name}: {step} is larger than the picture of {size[0]} x {size[1]}"
         )
-    return tuple(-(-n // step) * step for n in size)
+    height, width = (-(-n // step) * step for n in size)
+    return height, width
 
 
 def degradation(
@@ -169,9 +173,18 @@ def degradation(
     return Degradation(task.name, values, arrays, (image_shape[0], *size))
 
 
-def _array(parameter, task, values, value, image_shape, seed, crop) -> Tensor:
+def _array(
+    parameter: Parameter,
+    task: Task,
+    values: Mapping[str, Any],
+    value: Any,
+    image_shape: Shape,
+    seed: int | None,
+    crop: Size | None,
+) -> Tensor:
     """The tensor behind a mask, a kernel or a gain."""
-    size = tuple(image_shape[1:])
+    _, height, width = image_shape
+    size = height, width
     if isinstance(parameter, Kernel):
         return words.kernel(value, parameter.name)
     if isinstance(parameter, Plane):
@@ -188,9 +201,11 @@ def _array(parameter, task, values, value, image_shape, seed, crop) -> Tensor:
     return known
 
 
-def _mask_of_either(value, size: Size, factor: int, seed, crop: Size, name: str) -> Tensor:
+def _mask_of_either(
+    value: Any, size: Size, factor: int, seed: int | None, crop: Size, name: str
+) -> Tensor:
     """A mask at the picture's own size, or at that of its measurement: then a pixel stands for its block."""
-    small = tuple(n // factor for n in size)
+    small = (size[0] // factor, size[1] // factor)
     try:
         known = words.mask(value, crop, seed, name)
     except ValueError as error:

@@ -6,6 +6,8 @@ seed)``, which add to both dictionaries; and those that make an operator of what
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -13,7 +15,9 @@ from ..operators import BlockCS, WalshHadamardCS
 from ..operators.base import Shape
 
 
-def boundary(values: dict, arrays: dict, image_shape: Shape, seed: int | None) -> None:
+def boundary(
+    values: dict[str, Any], arrays: dict[str, Tensor], image_shape: Shape, seed: int | None
+) -> None:
     """The boundary of a blur, where it was not given."""
     if values.get("boundary") is None:
         values["boundary"] = boundary_of(arrays["kernel"])
@@ -32,10 +36,12 @@ def boundary_of(kernel: Tensor) -> str:
     return "reflect" if odd and symmetric else "periodic"
 
 
-def kept_coefficients(values: dict, arrays: dict, image_shape: Shape, seed: int | None) -> None:
+def kept_coefficients(
+    values: dict[str, Any], arrays: dict[str, Tensor], image_shape: Shape, seed: int | None
+) -> None:
     """Indices of the Walsh-Hadamard coefficients that are kept."""
-    size = tuple(image_shape[1:])
-    arrays["kept"] = WalshHadamardCS(size, values["ratio"], seed=seed or 0).kept
+    _, height, width = image_shape
+    arrays["kept"] = WalshHadamardCS((height, width), values["ratio"], seed=seed or 0).kept
 
 
 def walsh_hadamard(size: tuple[int, int], kept: Tensor) -> WalshHadamardCS:
@@ -43,7 +49,9 @@ def walsh_hadamard(size: tuple[int, int], kept: Tensor) -> WalshHadamardCS:
     return WalshHadamardCS(size, kept=kept)
 
 
-def random_basis(values: dict, arrays: dict, image_shape: Shape, seed: int | None) -> None:
+def random_basis(
+    values: dict[str, Any], arrays: dict[str, Tensor], image_shape: Shape, seed: int | None
+) -> None:
     """The orthogonal basis of the blocks, and how many of its coefficients are kept."""
     drawn = BlockCS(values["block"], values["ratio"], seed=seed or 0)
     values["keep"], arrays["basis"] = drawn.keep, drawn.basis.float()

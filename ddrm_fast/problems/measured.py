@@ -66,7 +66,7 @@ class Measured:
     crop: Size
     like: Picture
     preview: Tensor
-    record: dict
+    record: dict[str, Any]
     margin: int = 0
     doubt: str | None = None
 

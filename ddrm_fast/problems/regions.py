@@ -121,7 +121,9 @@ def regions(task: Task | str, options: Mapping[str, Any] | None, size: Size) -> 
     return Regions(lambda mask: operator, factor, takes_mask=False)
 
 
-def _windows(make: Callable[..., Operator], values: dict, mask: Tensor | None) -> Operator:
+def _windows(
+    make: Callable[..., Operator], values: dict[str, Any], mask: Tensor | None
+) -> Operator:
     return make(**values, mask=mask)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from .edits import EDITS
 from .entries import EditEntry, Entry, Registry, SamplerEntry, Task, load_plugins, loaded
 from .fields import fields_of
@@ -34,7 +37,9 @@ __all__ = [
 ]
 
 
-def register_task(name: str, make, summary: str = "", **settings) -> Task:
+def register_task(
+    name: str, make: Callable[..., Any] | str, summary: str = "", **settings: Any
+) -> Task:
     """Makes an operator known as a task: to the shell, records, benchmarks and the laws.
 
     Args:
@@ -57,7 +62,9 @@ def register_task(name: str, make, summary: str = "", **settings) -> Task:
     return TASKS.register(Task(name=name, make=make, summary=summary, **settings))
 
 
-def register_sampler(name: str, make, summary: str = "", **settings) -> SamplerEntry:
+def register_sampler(
+    name: str, make: Callable[..., Any] | str, summary: str = "", **settings: Any
+) -> SamplerEntry:
     """Makes a sampler known: to the shell, records and the laws.
 
     Args:
@@ -79,11 +86,13 @@ def register_sampler(name: str, make, summary: str = "", **settings) -> SamplerE
     """
     steps = getattr(make, "steps", None)
     settings.setdefault("steps", steps if isinstance(steps, int) else None)
-    settings.setdefault("parameters", fields_of(make, leave=("steps",)))
+    settings.setdefault("parameters", fields_of(loaded(make), leave=("steps",)))
     return SAMPLERS.register(SamplerEntry(name=name, make=make, summary=summary, **settings))
 
 
-def register_edit(name: str, make, summary: str = "", **settings) -> EditEntry:
+def register_edit(
+    name: str, make: Callable[..., Any] | str, summary: str = "", **settings: Any
+) -> EditEntry:
     """Makes an edit known to records.
 
     Args:

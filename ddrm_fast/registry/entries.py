@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -27,7 +28,7 @@ GROUP, ENVIRONMENT = "ddrm_fast.plugins", "DDRM_FAST_PLUGINS"
 log = logging.getLogger(__name__)
 
 
-def loaded(where: str | Callable) -> Callable:
+def loaded(where: str | Callable[..., Any]) -> Callable[..., Any]:
     """What ``"module:name"`` names; a class or function is itself."""
     return resolve_name(where) if isinstance(where, str) else where
 
@@ -51,7 +52,7 @@ class Entry:
 
     name: str
     summary: str
-    make: str | Callable
+    make: str | Callable[..., Any]
     parameters: tuple[Parameter, ...] = ()
     aliases: tuple[str, ...] = ()
 
@@ -104,8 +105,8 @@ class Task(Entry):
     multiple_of: str = ""
     known: str = ""
     kernel: str = ""
-    prepare: str | Callable | None = None
-    regions: str | Callable | None = None
+    prepare: str | Callable[..., Any] | None = None
+    regions: str | Callable[..., Any] | None = None
     examples: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     cases: Mapping[str, tuple[float, Mapping[str, str]]] = field(default_factory=dict)
 
@@ -209,7 +210,7 @@ def load_plugins() -> None:
 
     asked = [name.strip() for name in os.environ.get(ENVIRONMENT, "").split(",")]
     for name in filter(None, asked):
-        _load(name, lambda name=name: _module(name))
+        _load(name, partial(_module, name))
     for point in entry_points(group=GROUP):
         _load(f"{point.name} ({point.value})", point.load)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
 from .parameters import Number, Parameter, Whole
 
 
-def fields_of(cls: type, leave: tuple[str, ...] = ()) -> tuple[Parameter, ...]:
+def fields_of(cls: Callable[..., Any], leave: tuple[str, ...] = ()) -> tuple[Parameter, ...]:
     """A parameter for each field of a dataclass that holds a number or a word.
 
     Args:
@@ -22,7 +23,7 @@ def fields_of(cls: type, leave: tuple[str, ...] = ()) -> tuple[Parameter, ...]:
     Raises:
         TypeError: ``cls`` is no dataclass, or a field without a default is neither.
     """
-    if not is_dataclass(cls):
+    if not isinstance(cls, type) or not is_dataclass(cls):
         raise TypeError(f"{cls!r}: expected a dataclass, whose fields are its parameters")
     said = described_arguments(cls.__doc__ or "")
     found = []
@@ -32,7 +33,7 @@ def fields_of(cls: type, leave: tuple[str, ...] = ()) -> tuple[Parameter, ...]:
         default = None if field.default is MISSING else field.default
         kind = _kind(field.type, default)
         if kind is not None:
-            own = {"low": -(2**63)} if kind is Whole else {}
+            own: dict[str, Any] = {"low": -(2**63)} if kind is Whole else {}
             words = said.get(field.name, field.name)
             missing = field.default is MISSING and field.default_factory is MISSING
             found.append(

@@ -33,14 +33,14 @@ def sides(name: str, text: str) -> int | tuple[int, int]:
     """A side of a square, such as 256, or rows and columns, such as 256x512."""
     words = text.lower().split("x")
     try:
-        found = tuple(whole(name, word) for word in words)
+        found = [whole(name, word) for word in words]
     except ValueError:
-        found = ()
+        found = []
     if len(found) not in (1, 2):
         raise ValueError(
             f"{name}: got {text!r}, expected a whole number of at least 1 or ROWSxCOLUMNS, such as 256x512"
         )
-    return found[0] if len(found) == 1 else found
+    return found[0] if len(found) == 1 else (found[0], found[1])
 
 
 def seed(name: str, text: str | int) -> int:

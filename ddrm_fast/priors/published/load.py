@@ -186,7 +186,7 @@ def _read(path: Path, config: Mapping[str, Any]) -> tuple[str | None, Weights, t
         "takes the running mean of the weights (EMA), not the weights as trained beside it; "
         "config={'ema': False} takes those"
     )
-    return kind, weights, (chosen,) if found.has_both and ema is None else ()
+    return kind, dict(weights), (chosen,) if found.has_both and ema is None else ()
 
 
 def _facts(path: Path, config: Mapping[str, Any], kind: str, known: Any) -> Facts:
