@@ -71,8 +71,10 @@ def train_for(config: TrainingConfig, source: CropSource, seconds: float) -> tup
     The falling part has as many steps as fit into its share of the time at the speed of the first part.
 
     Args:
-        config: The run; its steps and decay_steps do not count.
-        seconds: Processor time of all threads, > 0.
+        config:
+            The run; its steps and decay_steps do not count.
+        seconds:
+            Processor time of all threads, > 0.
 
     Returns:
         The trainer, and the seconds that it really took.
@@ -95,7 +97,8 @@ def denoising(model: Denoiser, pictures: Sequence[torch.Tensor]) -> dict[str, fl
     """Mean PSNR in dB at each noise level, the noise of a picture being the same for every network.
 
     Args:
-        pictures: Clean, (3, H, W) in [0, 1].
+        pictures:
+            Clean, (3, H, W) in [0, 1].
     """
     found = {}
     for level in LEVELS:

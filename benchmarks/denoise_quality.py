@@ -52,7 +52,7 @@ def noisy(clean: np.ndarray, level: int, index: int) -> np.ndarray:
 
 
 def non_local_means(picture: np.ndarray, level: int, strength: float) -> np.ndarray:
-    """scikit-image's non-local means, patches of 5 x 5 searched over 13 x 13, h = strength sigma"""
+    """scikit-image's non-local means, patches of 5 x 5 searched over 13 x 13, h = strength sigma."""
     sigma = level / 255
     return denoise_nl_means(
         picture, h=strength * sigma, sigma=sigma, patch_size=5, patch_distance=6,

@@ -22,7 +22,8 @@ def one_line(error: BaseException, path: Path | None = None) -> str:
     """The message of an error without line breaks, or its kind where it has none.
 
     Args:
-        path: The file that was worked on; named where the message does not name it.
+        path:
+            The file that was worked on; named where the message does not name it.
     """
     text = printable(with_options(" ".join(str(error).split())) or type(error).__name__)
     if path is not None and printable(str(path)) not in text:

@@ -20,9 +20,12 @@ class Stages(NamedTuple):
     """What a command does with an input.
 
     Attributes:
-        load: Reads it.
-        work: Works on what was read.
-        save: Writes the results; returns a line to print.
+        load:
+            Reads it.
+        work:
+            Works on what was read.
+        save:
+            Writes the results; returns a line to print.
     """
 
     load: Callable[[Input], Any]
@@ -35,9 +38,12 @@ class Outcome:
     """What came of an input.
 
     Attributes:
-        line: What to print.
-        failed: It is an explanation of a failure.
-        stop: A result could not be written: the same would happen to all that follow.
+        line:
+            What to print.
+        failed:
+            It is an explanation of a failure.
+        stop:
+            A result could not be written: the same would happen to all that follow.
     """
 
     line: str
@@ -59,9 +65,12 @@ class Tally:
     """Prints what comes of inputs, as a context, and counts; a progress bar where there are several.
 
     Args:
-        command: Its name, for messages.
-        count: Number of inputs.
-        quiet: Print failures only.
+        command:
+            Its name, for messages.
+        count:
+            Number of inputs.
+        quiet:
+            Print failures only.
     """
 
     def __init__(self, command: str, count: int, quiet: bool) -> None:
@@ -102,10 +111,14 @@ def work_through(command: str, inputs: Sequence[Input], stages: Stages, quiet: b
     """Do the work of a command on each input; reading and writing overlap with it.
 
     Args:
-        command: Its name, for messages.
-        inputs: What to work on; a progress bar where there are several.
-        stages: ``load`` and ``save`` run in threads.
-        quiet: Print failures only.
+        command:
+            Its name, for messages.
+        inputs:
+            What to work on; a progress bar where there are several.
+        stages:
+            ``load`` and ``save`` run in threads.
+        quiet:
+            Print failures only.
 
     Returns:
         Exit status: 1 where an input failed.

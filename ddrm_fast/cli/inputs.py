@@ -21,8 +21,10 @@ class Input:
     """A file to work on.
 
     Attributes:
-        path: Where it is.
-        name: Of its results, without suffix; with the sub-folder where a folder was given.
+        path:
+            Where it is.
+        name:
+            Of its results, without suffix; with the sub-folder where a folder was given.
     """
 
     path: Path
@@ -37,9 +39,12 @@ def find_inputs(paths: Sequence[str], out: Path | None, measurements: bool = Fal
     writes them), the exact measurement is taken. A file that is named twice counts once.
 
     Args:
-        paths: Files and folders. A path that does not exist is returned too: reading it says so.
-        out: Output folder, if there is one.
-        measurements: Whether ``.npz`` files count.
+        paths:
+            Files and folders. A path that does not exist is returned too: reading it says so.
+        out:
+            Output folder, if there is one.
+        measurements:
+            Whether ``.npz`` files count.
 
     Raises:
         ValueError: There is nothing to work on, the output folder is itself a folder of inputs, or
@@ -70,7 +75,8 @@ def output_folder(text: str, expected: str = "a folder") -> Path:
     """The folder for results that ``--out`` names.
 
     Args:
-        expected: For the message.
+        expected:
+            For the message.
 
     Raises:
         ValueError: It has the suffix of a picture: whoever writes that means a file, not a folder.
@@ -86,7 +92,8 @@ def _names(files: list[tuple[Path, str]]) -> list[str]:
     """A name for the results of each file: as short as it can be, no two the same.
 
     Args:
-        files: Path of each file below the folder that was given, and the name of that folder.
+        files:
+            Path of each file below the folder that was given, and the name of that folder.
     """
     choices = [(name.with_suffix(""), name, Path(folder) / name) for name, folder in files]
     taken = [Counter(names) for names in zip(*choices, strict=True)]
@@ -124,10 +131,14 @@ def partner(
     """The picture that belongs to an input: a file as it is; in a folder, that of the same name.
 
     Args:
-        item: The input.
-        truth: A file or a folder.
-        option: For messages.
-        more: Suffixes that count beside those of pictures.
+        item:
+            The input.
+        truth:
+            A file or a folder.
+        option:
+            For messages.
+        more:
+            Suffixes that count beside those of pictures.
 
     Raises:
         FileNotFoundError: There is none.

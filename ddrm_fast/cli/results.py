@@ -71,10 +71,14 @@ def begin(record: dict | None, target: Path, parameters: dict, files: list[str])
     not know for its own.
 
     Args:
-        record: What :func:`earlier` found.
-        target: Where results go, without suffix.
-        parameters: Of this run.
-        files: Names of what it writes.
+        record:
+            What :func:`earlier` found.
+        target:
+            Where results go, without suffix.
+        parameters:
+            Of this run.
+        files:
+            Names of what it writes.
     """
     path = Path(f"{target}.json")
     old = [] if record is None else [str(name) for name in record["files"]]
@@ -111,9 +115,12 @@ class Kind:
     """How restored pictures are written.
 
     Attributes:
-        suffix: A key of :data:`ddrm_fast.io.encode.FORMATS`.
-        quality: Of formats with loss; None: theirs.
-        named: ``--out`` names the file of the best estimate, not a folder.
+        suffix:
+            A key of :data:`ddrm_fast.io.encode.FORMATS`.
+        quality:
+            Of formats with loss; None: theirs.
+        named:
+            ``--out`` names the file of the best estimate, not a folder.
     """
 
     suffix: str = ".png"

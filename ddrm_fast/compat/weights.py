@@ -139,7 +139,7 @@ class DDNMWeights:
 
 @dataclass(frozen=True)
 class DDNMPlusWeights:
-    """Section 3.3 of Wang et al. 2023 as released: with a = sqrt(abar_next), r = a sigma_y / s
+    """Section 3.3 of Wang et al. 2023 as released: with a = sqrt(abar_next), r = a sigma_y / s:
 
         sigma_t > r    a u / s + sqrt(sigma_t^2 - r^2) z
         sigma_t < r    a (x0 + lambda (u / s - x0)) + eta sigma_t z,

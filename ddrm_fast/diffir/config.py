@@ -163,9 +163,12 @@ class DiffIRConfig:
         """From the arguments of a published option file, which may name some that have no effect.
 
         Args:
-            task: One of :data:`TASKS`.
-            stage: 1 or 2.
-            arguments: By their published names.
+            task:
+                One of :data:`TASKS`.
+            stage:
+                1 or 2.
+            arguments:
+                By their published names.
 
         Raises:
             ValueError: An argument is unknown, or asks for what is not built here.
@@ -222,8 +225,10 @@ def preset(name: str, stage: int = 2) -> DiffIRConfig:
     """A published configuration by name.
 
     Args:
-        name: One of :data:`PRESETS`.
-        stage: 1 or 2.
+        name:
+            One of :data:`PRESETS`.
+        stage:
+            1 or 2.
 
     Raises:
         ValueError: There is no such preset.

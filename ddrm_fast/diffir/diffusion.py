@@ -18,9 +18,12 @@ def betas(schedule: str, timesteps: int, start: float, end: float) -> np.ndarray
     """The schedule in float64.
 
     Args:
-        schedule: "linear" (straight in sqrt(beta)), "sqrt_linear" (straight in beta) or "sqrt".
-        timesteps: T.
-        start, end: First and last value.
+        schedule:
+            "linear" (straight in sqrt(beta)), "sqrt_linear" (straight in beta) or "sqrt".
+        timesteps:
+            T.
+        start, end:
+            First and last value.
 
     Raises:
         ValueError: The schedule is unknown.
@@ -71,9 +74,12 @@ class Denoiser(nn.Module):
     """(z, t, c) -> x0 of the prior vector.
 
     Args:
-        n_denoise_res: Further layers.
-        timesteps: T, which scales t.
-        n_feats: Width / 4; 64 in the published networks.
+        n_denoise_res:
+            Further layers.
+        timesteps:
+            T, which scales t.
+        n_feats:
+            Width / 4; 64 in the published networks.
     """
 
     def __init__(self, n_denoise_res: int, timesteps: int, n_feats: int = 64) -> None:
@@ -90,9 +96,12 @@ class Denoiser(nn.Module):
         """The clean vector.
 
         Args:
-            z: State, (B, 4 n_feats).
-            t: Timesteps, (B,).
-            c: Output of the condition encoder, (B, 4 n_feats).
+            z:
+                State, (B, 4 n_feats).
+            t:
+                Timesteps, (B,).
+            c:
+                Output of the condition encoder, (B, 4 n_feats).
         """
         t = (t.to(z.dtype) / self.most)[:, None]
         return self.resmlp(torch.cat([c, t, z], dim=1))
@@ -132,8 +141,10 @@ class VectorDiffusion(nn.Module):
         """All steps from z down.
 
         Args:
-            z: First state, (B, 256).
-            c: Output of the condition encoder, (B, 256).
+            z:
+                First state, (B, 256).
+            c:
+                Output of the condition encoder, (B, 256).
 
         Returns:
             The states after each step, noisiest first (the last is the prior vector), and the network's

@@ -32,10 +32,14 @@ class CPEN(nn.Module):
     """Folded pictures -> (B, 4 n_feats).
 
     Args:
-        in_channels: Channels of the folded input, with the ground truth's in stage 1.
-        n_encoder_res: Residual blocks.
-        fold: How much the input is folded (the ground truth always by 4).
-        n_feats: Width; 64 in the published networks.
+        in_channels:
+            Channels of the folded input, with the ground truth's in stage 1.
+        n_encoder_res:
+            Residual blocks.
+        fold:
+            How much the input is folded (the ground truth always by 4).
+        n_feats:
+            Width; 64 in the published networks.
     """
 
     def __init__(self, in_channels: int, n_encoder_res: int, fold: int, n_feats: int = 64) -> None:
@@ -64,7 +68,9 @@ class CPEN(nn.Module):
         """The vector.
 
         Args:
-            x: The input picture, (B, C, H, W).
-            gt: The ground truth (stage 1), (B, 3, H scale, W scale), or None.
+            x:
+                The input picture, (B, C, H, W).
+            gt:
+                The ground truth (stage 1), (B, 3, H scale, W scale), or None.
         """
         return self.mlp(self.E(self.folded(x, gt)).mean(dim=(2, 3)))

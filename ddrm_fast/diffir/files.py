@@ -80,9 +80,12 @@ def fill(network: Network, weights: dict[str, Tensor], what: str) -> None:
     """Loads weights, each once, into a network.
 
     Args:
-        network: Of the weights' configuration.
-        weights: As :func:`single_weights` gives them; the diffusion's tables may be missing.
-        what: Name of the file, for messages.
+        network:
+            Of the weights' configuration.
+        weights:
+            As :func:`single_weights` gives them; the diffusion's tables may be missing.
+        what:
+            Name of the file, for messages.
 
     Raises:
         ValueError: Weights are missing, unknown or of another shape; the message names them.
@@ -120,10 +123,14 @@ def save(
     """Write a network in one indivisible replacement; equal weights give equal files.
 
     Args:
-        path: The file, .safetensors.
-        config: Of the network.
-        weights: As :func:`single_weights` gives them.
-        training: Summary of the training, JSON values.
+        path:
+            The file, .safetensors.
+        config:
+            Of the network.
+        weights:
+            As :func:`single_weights` gives them.
+        training:
+            Summary of the training, JSON values.
 
     Raises:
         OSError: The file cannot be written; an earlier one stays intact.

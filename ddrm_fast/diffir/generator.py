@@ -14,7 +14,8 @@ class DIRformer(nn.Module):
     """Four levels down and up again (Xia et al. 2023, figure 2); (x, z) -> picture.
 
     Args:
-        config: Its shape.
+        config:
+            Its shape.
     """
 
     def __init__(self, config: DiffIRConfig) -> None:
@@ -76,8 +77,10 @@ class DIRformer(nn.Module):
         """The restored picture.
 
         Args:
-            x: (B, C, H, W) in [0, 1]; height and width are multiples of ``config.multiple``.
-            prior: z, (B, 256).
+            x:
+                (B, C, H, W) in [0, 1]; height and width are multiples of ``config.multiple``.
+            prior:
+                z, (B, 256).
 
         Returns:
             (B, 3, H scale, W scale).

@@ -16,9 +16,12 @@ def start_vectors(batch: int, seed: int | Tensor = 0, sample: int | Tensor | Non
     """x_T of the prior vector, (B, 256), from our noise.
 
     Args:
-        batch: Number of vectors.
-        seed: One for all, or int64 [B].
-        sample: Number of the draw, one for all or int64 [B]; default 0, 1, ..., B - 1.
+        batch:
+            Number of vectors.
+        seed:
+            One for all, or int64 [B].
+        sample:
+            Number of the draw, one for all or int64 [B]; default 0, 1, ..., B - 1.
     """
     keys = noise_keys(batch, seed, sample)
     return normal(keys, 1, 1, PRIOR, stream=Stream.PRIOR_VECTOR)[:, 0, 0]
@@ -28,7 +31,8 @@ class DiffIRS1(nn.Module):
     """Stage 1: the prior vector comes from the input and the ground truth.
 
     Args:
-        config: Its shape, with stage 1.
+        config:
+            Its shape, with stage 1.
     """
 
     def __init__(self, config: DiffIRConfig) -> None:
@@ -41,8 +45,10 @@ class DiffIRS1(nn.Module):
         """The restored picture; in training with the list [prior vector], as published.
 
         Args:
-            x: (B, C, H, W) in [0, 1], sides multiples of ``config.multiple``.
-            gt: Ground truth, (B, 3, H scale, W scale).
+            x:
+                (B, C, H, W) in [0, 1], sides multiples of ``config.multiple``.
+            gt:
+                Ground truth, (B, 3, H scale, W scale).
 
         Raises:
             ValueError: A shape does not fit.
@@ -58,7 +64,8 @@ class DiffIRS2(nn.Module):
     """Stage 2: a diffusion makes the prior vector from the input alone.
 
     Args:
-        config: Its shape, with stage 2.
+        config:
+            Its shape, with stage 2.
     """
 
     def __init__(self, config: DiffIRConfig) -> None:
@@ -86,11 +93,16 @@ class DiffIRS2(nn.Module):
         """The restored picture; in training with the list of all T states, as published.
 
         Args:
-            x: (B, C, H, W) in [0, 1], sides multiples of ``config.multiple``.
-            prior_S1: Training: the vector of stage 1, (B, 256), which the chain starts from.
-            x_T: Evaluation: first state of the chain, (B, 256); None: from our noise by ``seed``.
-            noise: Training: what is added to prior_S1, (B, 256); None: from torch's generator.
-            seed: Of x_T.
+            x:
+                (B, C, H, W) in [0, 1], sides multiples of ``config.multiple``.
+            prior_S1:
+                Training: the vector of stage 1, (B, 256), which the chain starts from.
+            x_T:
+                Evaluation: first state of the chain, (B, 256); None: from our noise by ``seed``.
+            noise:
+                Training: what is added to prior_S1, (B, 256); None: from torch's generator.
+            seed:
+                Of x_T.
 
         Raises:
             ValueError: A shape does not fit, or something is missing.

@@ -16,9 +16,12 @@ def reflected(size: int, padded: int, repeat_edge: bool) -> Tensor:
     """Index of the source pixel of each of ``padded`` pixels.
 
     Args:
-        size: Length of the side.
-        padded: Its length after padding.
-        repeat_edge: Whether the last pixel comes twice (symmetric) or once (reflect).
+        size:
+            Length of the side.
+        padded:
+            Its length after padding.
+        repeat_edge:
+            Whether the last pixel comes twice (symmetric) or once (reflect).
     """
     index = torch.arange(padded)
     if size == 1:
@@ -40,8 +43,10 @@ def pad(x: Tensor, config: DiffIRConfig) -> Tensor:
     """x with sides that are multiples of ``config.multiple``: itself where they are already.
 
     Args:
-        x: (B, C, H, W), not empty.
-        config: Of the network.
+        x:
+            (B, C, H, W), not empty.
+        config:
+            Of the network.
     """
     symmetric = config.task == "inpainting"
     for dim in (2, 3):

@@ -28,8 +28,10 @@ def own_names(weights: Weights, what: str) -> dict[str, Tensor]:
     """The network's weights, each once, without prefix.
 
     Args:
-        weights: By name, as a checkpoint holds them.
-        what: Name of the file, for messages.
+        weights:
+            By name, as a checkpoint holds them.
+        what:
+            Name of the file, for messages.
 
     Raises:
         ValueError: A module that is held twice differs from itself.
@@ -55,8 +57,10 @@ def config_of(weights: Weights, what: str) -> DiffIRConfig:
     """The configuration of a network.
 
     Args:
-        weights: As :func:`own_names` gives them.
-        what: Name of the file, for messages.
+        weights:
+            As :func:`own_names` gives them.
+        what:
+            Name of the file, for messages.
 
     Raises:
         ValueError: A weight that tells a part of the shape is missing, or contradicts another.

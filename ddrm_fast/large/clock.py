@@ -22,7 +22,8 @@ class Clock:
     """Seconds of a run by what took them; on a GPU it waits for the network at every call.
 
     Attributes:
-        seconds: "network", "read" (the measurement), "canvas" (finished pixels), "write" (the result).
+        seconds:
+            "network", "read" (the measurement), "canvas" (finished pixels), "write" (the result).
     """
 
     def __init__(self) -> None:

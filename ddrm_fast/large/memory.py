@@ -63,7 +63,8 @@ def cost_of_window(prior: Prior, shape: tuple[int, int, int]) -> int:
     """Bytes that one more window of a batch takes on the CPU, measured on a call of the network.
 
     Args:
-        shape: (C, H, W) of a window.
+        shape:
+            (C, H, W) of a window.
 
     Returns:
         The call's peak, what its libraries keep included, and a dozen planes for the step around it.

@@ -119,10 +119,14 @@ class Survey:
     """What one pass over all blocks tells.
 
     Attributes:
-        sha256: Of the pixels, whatever their compression.
-        lost: What was said of each block that cannot be read.
-        noise: Estimated noise level, or None where it was not asked for.
-        largest: The largest pixel, 0 to 1.
+        sha256:
+            Of the pixels, whatever their compression.
+        lost:
+            What was said of each block that cannot be read.
+        noise:
+            Estimated noise level, or None where it was not asked for.
+        largest:
+            The largest pixel, 0 to 1.
     """
 
     sha256: str
@@ -140,9 +144,12 @@ def survey(
     """Read every block once; those that cannot be read are added to ``picture.lost``.
 
     Args:
-        keep_going: Otherwise the first of them is an error.
-        noise: Estimate the noise level: the median over some blocks.
-        known: Which pixels it is estimated from; see :class:`Degradation`.
+        keep_going:
+            Otherwise the first of them is an error.
+        noise:
+            Estimate the noise level: the median over some blocks.
+        known:
+            Which pixels it is estimated from; see :class:`Degradation`.
 
     Raises:
         BlockError: A block cannot be read.

@@ -36,6 +36,9 @@ def load_prior(
     A network from a file has ``precision = "auto"`` (see :class:`Prior`; set another on the prior), and lies
     in channels-last memory (:meth:`Prior.arrange` puts it back into planes).
 
+    A callable network becomes a prior with :class:`Prior`, a plain denoiser D(x, sigma) with
+    :class:`DenoiserPrior`.
+
     Args:
         name_or_path:
             - "default": the small denoiser that comes with the package;
@@ -51,9 +54,6 @@ def load_prior(
             name needs none. {"scheduler": {...}} for a network of diffusers without one.
         device:
             Where the network goes: that of the measurements it will work on.
-
-        A callable network becomes a prior with :class:`Prior`, a plain denoiser D(x, sigma) with
-        :class:`DenoiserPrior`.
 
     Raises:
         FileNotFoundError: there is no such file or folder.

@@ -21,10 +21,14 @@ class Degradation:
     """A task with everything that defines its operator; what a measurement file stores.
 
     Attributes:
-        task: A name of :data:`ddrm_fast.registry.TASKS`.
-        parameters: Numbers and words, plain JSON values.
-        arrays: Masks, kernels, kept indices.
-        image_shape: (C, H, W) that the operator works on.
+        task:
+            A name of :data:`ddrm_fast.registry.TASKS`.
+        parameters:
+            Numbers and words, plain JSON values.
+        arrays:
+            Masks, kernels, kept indices.
+        image_shape:
+            (C, H, W) that the operator works on.
     """
 
     task: str

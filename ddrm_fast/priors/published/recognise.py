@@ -64,9 +64,12 @@ def guided_config(weights: Weights, given: Mapping[str, Any], what: str) -> Guid
     """Shape of a guided-diffusion network.
 
     Args:
-        weights: The published weights.
-        given: What is known besides, under the published constructor's names.
-        what: Name of the file, for messages.
+        weights:
+            The published weights.
+        given:
+            What is known besides, under the published constructor's names.
+        what:
+            Name of the file, for messages.
 
     Raises:
         ValueError: Something that the weights do not tell is not given, or what is given contradicts them.
@@ -224,9 +227,12 @@ def ddpm_config(weights: Weights, given: Mapping[str, Any], what: str) -> DDPMCo
     """Shape of a DDPM `Model`: everything is in its names and shapes.
 
     Args:
-        weights: The published weights.
-        given: The published `model` section; compared with the weights.
-        what: Name of the file, for messages.
+        weights:
+            The published weights.
+        given:
+            The published `model` section; compared with the weights.
+        what:
+            Name of the file, for messages.
 
     Raises:
         ValueError: What is given contradicts the weights.
