@@ -22,6 +22,8 @@ class AsDenoiser(nn.Module):
             Classes [B] or [1], for every call.
     """
 
+    labels: Tensor | None
+
     def __init__(
         self,
         denoise: Callable[[Tensor, Tensor, Tensor | None], Tensor],

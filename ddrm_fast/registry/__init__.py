@@ -112,5 +112,5 @@ def register_edit(
         ValueError: Another edit has the name.
     """
     if "parameters" not in settings:
-        settings["parameters"] = fields_of(make)
+        settings["parameters"] = fields_of(loaded(make))
     return EDITS.register(EditEntry(name=name, make=make, summary=summary, **settings))

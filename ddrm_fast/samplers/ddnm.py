@@ -15,9 +15,9 @@ from .weights import Branch, Weights, check_unit, divide, pure_noise
 def _plain(abar_next: float, eta: float) -> tuple[Branch, Branch]:
     """Null and measured branch of DDNM: x0 gives way to u / s, with DDIM noise on all directions."""
     sigma_t = math.sqrt(1 - abar_next)
-    noise = {"b0": sigma_t * math.sqrt(1 - eta**2), "d0": (sigma_t * eta) ** 2}
+    b, d = sigma_t * math.sqrt(1 - eta**2), (sigma_t * eta) ** 2
     a = math.sqrt(abar_next)
-    return Branch(a0=a, **noise), Branch(c1=a, **noise)
+    return Branch(a0=a, b0=b, d0=d), Branch(c1=a, b0=b, d0=d)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ..io.files import read_bytes, write_atomically, write_json
+from ..operators import Operator
 from ..priors import Prior, classifier_free, load_prior
 from ..problems import Problem, records
 from ..problems.records import Arrays, meant, plain
@@ -223,6 +224,8 @@ def _edit_of(name: str, record: Mapping[str, Any], arrays: Mapping[str, Tensor])
     kind = values.pop("name")
     if kind == "hold":
         operator = records.operator_of(values["operator"], arrays)
+        if not isinstance(operator, Operator):
+            raise ValueError(f"{name}.operator: expected an Operator, got {operator}")
         return Hold(operator, meant(f"{name}.measurement", values["measurement"], arrays))
     if kind == "known":
         mask, image = (meant(f"{name}.{part}", values[part], arrays) for part in ("mask", "image"))
@@ -293,7 +296,8 @@ def write_record(
         "drawing": describe(drawing, arrays, device),
     }
     content = io.BytesIO()
-    np.savez(content, **{name: tensor.numpy() for name, tensor in arrays.items()})
+    # (numpy types every keyword as its own allow_pickle)
+    np.savez(content, **{name: tensor.numpy() for name, tensor in arrays.items()})  # type: ignore[arg-type]
     write_atomically(_arrays_of(path), content.getvalue())
     write_json(path, record)
 

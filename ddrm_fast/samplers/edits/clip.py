@@ -86,7 +86,8 @@ class ClipKeepingNoise(Clip):
 
     def after(self, problem: Problem, state: State) -> Tensor:
         """The new state with the difference that the network's own eps makes."""
-        row = state.fused.rows.table.index_select(0, state.fused.step)[0]
+        fused = state.own_fused
+        row = fused.rows.table.index_select(0, fused.step)[0]
         p_x, p_out, r, b = (
             row[:, k].view(-1, 1, 1, 1) for k in (rows.P_X, rows.P_OUT, rows.R_X0, rows.NULL + 1)
         )
