@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +34,18 @@ def as_prior(config: DDPMConfig, network: nn.Module, name: str = "ddpm") -> Prio
         name: For messages and records.
     """
     schedule = config.make_schedule()
-    prediction, call = config.prediction, network
+    prediction = config.prediction
+    call: Callable[..., Tensor] = network
     if prediction == "mean":
         reverse, channels = config.make_reverse(), config.channels
         prediction = "x0"
 
-        def call(x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+        def clean(x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
             out = network(x_t, t) if labels is None else network(x_t, t, labels)
             x0 = reverse.x0(out[:, :channels], x_t, t.long())
             return torch.cat([x0, out[:, channels:]], dim=1)
+
+        call = clean
 
     return Prior(
         call, prediction, schedule, config.channels, name, num_classes=config.num_classes,

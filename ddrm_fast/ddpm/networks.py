@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -88,7 +88,7 @@ def network_settings(
         known = None
         decided |= {"num_class_embeds": classes, "sample_size": size}
     unknown = sorted(set(given) - known - {"kind"}) if known is not None else []
-    if unknown:
+    if unknown and known is not None:
         raise ValueError(
             f"network: unknown {', '.join(unknown)}; known: {', '.join(sorted(known))}"
         )
@@ -164,15 +164,17 @@ def build_network(settings: Mapping[str, Any], seed: int | None = None) -> nn.Mo
     Raises:
         ImportError: It is one of diffusers, which is not installed.
     """
-    if settings["kind"] == "diffusers":
-        make = lambda: DiffusersNetwork(settings)  # noqa: E731
-    else:
-        make = lambda: _silent_at_first(GuidedUNet(_guided(settings)))  # noqa: E731
     if seed is None:
-        return make()
+        return _fresh(settings)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return make()
+        return _fresh(settings)
+
+
+def _fresh(settings: Mapping[str, Any]) -> nn.Module:
+    if settings["kind"] == "diffusers":
+        return DiffusersNetwork(settings)
+    return _silent_at_first(GuidedUNet(_guided(settings)))
 
 
 def _silent_at_first(network: GuidedUNet) -> GuidedUNet:
@@ -187,6 +189,6 @@ def _silent_at_first(network: GuidedUNet) -> GuidedUNet:
         elif isinstance(module, AttentionBlock):
             last.append(module.proj_out)
     for layer in last:
-        nn.init.zeros_(layer.weight)
-        nn.init.zeros_(layer.bias)
+        nn.init.zeros_(cast(Tensor, layer.weight))
+        nn.init.zeros_(cast(Tensor, layer.bias))
     return network

@@ -214,7 +214,8 @@ def _downsampling(physics: Any, shape: Shape) -> Operator:
 
 
 def _bicubic(physics: Any, shape: Shape) -> Operator:
-    return operators.BicubicDownscaling(int(physics.factor), shape[1:])
+    _, height, width = shape
+    return operators.BicubicDownscaling(int(physics.factor), (height, width))
 
 
 def _kernel(kernels: Tensor) -> Tensor:

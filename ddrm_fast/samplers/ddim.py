@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
 from ..operators import Forward
+from .steps import StepsLike
 from .weights import Branch, Weights, check_unit, pure_noise
 
 
@@ -28,7 +28,7 @@ class DDIM:
 
     needs: ClassVar[type[Forward]] = Forward
 
-    steps: int | Sequence[int] = 50
+    steps: StepsLike = 50
     eta: float = 0.0
 
     def __post_init__(self) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from .steps import StepsLike
 from .weights import Branch, Weights, check_unit, divide, pure_noise
 
 
@@ -31,7 +31,7 @@ class DDNM:
             Share of fresh noise in each step.
     """
 
-    steps: int | Sequence[int] = 100
+    steps: StepsLike = 100
     eta: float = 0.85
 
     def __post_init__(self) -> None:
@@ -61,7 +61,7 @@ class DDNMPlus:
             Share of fresh noise where lambda < 1 and in the null space.
     """
 
-    steps: int | Sequence[int] = 100
+    steps: StepsLike = 100
     eta: float = 0.85
 
     def __post_init__(self) -> None:

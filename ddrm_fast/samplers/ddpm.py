@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from ..operators import Forward
 from .edits import Edit
 from .edits.learned_noise import LearnedNoise
+from .steps import StepsLike
 from .weights import Branch, Weights, pure_noise
 
 
@@ -36,7 +36,7 @@ class DDPM:
     from_pure_noise: ClassVar[bool] = True
     needs: ClassVar[type[Forward]] = Forward
 
-    steps: int | Sequence[int] = 1000
+    steps: StepsLike = 1000
     variance: str = "small"
 
     def __post_init__(self) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
+from .steps import StepsLike
 from .weights import Branch, Weights, check_unit, divide
 
 
@@ -36,7 +36,7 @@ class DDRM:
             differ by the factor sqrt(1 - abar_T), 0.9999 for the usual first step).
     """
 
-    steps: int | Sequence[int] = 20
+    steps: StepsLike = 20
     eta: float = 0.85
     eta_b: float = 1.0
     eta_c: float | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,6 +13,7 @@ from ..problems import Problem
 from .ddim import DDIM
 from .edits import Edit
 from .state import State
+from .steps import StepsLike
 from .weights import Weights, pure_noise
 
 
@@ -58,7 +58,7 @@ class DPMSolver:
 
     needs: ClassVar[type[Forward]] = Forward
 
-    steps: int | Sequence[int] = 20
+    steps: StepsLike = 20
 
     def edits(self) -> list[Edit]:
         """What the sampler brings."""

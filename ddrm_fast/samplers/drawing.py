@@ -100,11 +100,20 @@ class Drawing:
         return [(replace(self, sampler=sampler), rows) for sampler, rows in groups]
 
     @property
-    def moves(self) -> list[tuple[float, float]]:
-        """(t, t_next) of every move of a run; t_next > t goes back up and calls no network."""
+    def chosen(self) -> Sampler:
+        """The sampler, where there is one.
+
+        Raises:
+            ValueError: it is left to the problem.
+        """
         if self.sampler is None:
             raise ValueError("sampler: got None; planned(problem) says which it is")
-        return planned(self.prior, self.sampler, self.travel)
+        return self.sampler
+
+    @property
+    def moves(self) -> list[tuple[float, float]]:
+        """(t, t_next) of every move of a run; t_next > t goes back up and calls no network."""
+        return planned(self.prior, self.chosen, self.travel)
 
     @property
     def steps(self) -> int:

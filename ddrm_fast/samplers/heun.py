@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,6 +12,7 @@ from ..operators import Forward
 from .ddim import DDIM
 from .state import State
 from .stepper import Stepper
+from .steps import StepsLike
 from .weights import Weights, pure_noise
 
 
@@ -30,7 +30,7 @@ class Heun:
 
     needs: ClassVar[type[Forward]] = Forward
 
-    steps: int | Sequence[int] = 20
+    steps: StepsLike = 20
 
     def start(self, abar: float, sigma_y: Tensor) -> Weights:
         return pure_noise()

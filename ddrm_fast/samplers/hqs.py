@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from ..problems import Problem
 from .guess import smooth_guess
-from .steps import Steps
+from .steps import Steps, StepsLike
 from .weights import Branch, Weights, proximal
 
 #: noise level of the first call, as published, and 8-bit rounding, below which no call is worth it
@@ -40,7 +39,7 @@ class HQS:
             A measurement of less noise is taken to have this much, unit of [0, 1] pictures.
     """
 
-    steps: int | str | Steps | Sequence[float] = Steps("geometric", 10, FIRST, ROUNDING)  # noqa: RUF009
+    steps: StepsLike = Steps("geometric", 10, FIRST, ROUNDING)  # noqa: RUF009
     trust: float = 0.23
     guess: str = "smooth"
     least_noise: float = ROUNDING

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from .repaint import ancestral, check_fixed
+from .steps import StepsLike
 from .weights import Weights, pure_noise, replaced
 
 
@@ -27,7 +27,7 @@ class ILVR:
             Of the ancestral steps: "small" or "large", see :class:`DDPM`.
     """
 
-    steps: int | Sequence[int] = 100
+    steps: StepsLike = 100
     variance: str = "small"
 
     def __post_init__(self) -> None:

@@ -63,7 +63,7 @@ def run_batch(
     Raises:
         ValueError: the network's output has a wrong shape or dtype; y or an edit does not fit.
     """
-    problem, prior, sampler = batch.problem, drawing.prior, drawing.sampler
+    problem, prior, sampler = batch.problem, drawing.prior, drawing.chosen
     if keys is None:
         keys = drawing.keys(batch.items, problem.y.device)
     moves, shape = drawing.moves, (len(batch.items), *problem.shape)
@@ -127,7 +127,7 @@ class _Steps:
         keys: Tensor,
         noise: Callable[[int], Tensor] | None,
     ) -> None:
-        self.stepper, self.sampler, self.moves = stepper, drawing.sampler, moves
+        self.stepper, self.sampler, self.moves = stepper, drawing.chosen, moves
         self.keys, self.given = keys, noise
         y = batch.problem.y
         self.dtype, self.device = y.dtype, y.device

@@ -100,7 +100,7 @@ def plans(problem: Problem, samples: bool = False) -> list[tuple[Plan, list[int]
 
 def kind_of(problem: Problem) -> str:
     """What is wrong with the pictures of a problem: a name of the table in docs/defaults.md."""
-    operator, shape = problem.operator, problem.shape
+    operator, shape = problem.decomposed, problem.shape
     s = operator.singulars(shape)
     if operator.mixes == "channels":
         return "lost colour"
@@ -109,7 +109,7 @@ def kind_of(problem: Problem) -> str:
     if operator.mixes == "nothing":
         if float(s.min()) > 0:
             return "noise" if float(s.min()) == float(s.max()) else "uneven gain"
-        return "holes" if _has_hole(operator) else "missing pixels"
+        return "holes" if isinstance(operator, Gain) and _has_hole(operator) else "missing pixels"
     if operator.mixes == "blocks":
         return "block sensing"
     return "blur" if _is_blur(operator, problem) else "low resolution"
@@ -136,7 +136,7 @@ def _estimate(kind: str, sigma_y: float, problem: Problem) -> Plan:
         return HQS(Steps(spacing, CALLS, max(first, _rounded(1.5 * last)), last), trust=trust)
 
     if kind == "noise":
-        level = sigma_y / float(problem.operator.singulars(problem.shape).max())
+        level = sigma_y / float(problem.decomposed.singulars(problem.shape).max())
         level = max(_rounded(level), 1e-4)
         why = "one call of the network at the noise of the picture"
         return Plan(kind, HQS(Steps("geometric", 1, level, level), guess="pinv"), False, why)
@@ -156,7 +156,7 @@ def _estimate(kind: str, sigma_y: float, problem: Problem) -> Plan:
             kind, splitting(_HIGH), False, "from noise level 0.39, since little is measured"
         )
     if kind == "uneven gain":  # the noise of a pixel is sigma_y over its gain
-        weakest = float(problem.operator.singulars(problem.shape).min())
+        weakest = float(problem.decomposed.singulars(problem.shape).min())
         first = _rounded(min(1.0, max(_LOW, sigma_y / weakest)))
         return Plan(kind, splitting(first), False, f"from noise level {first:.2g}")
     return Plan(kind, splitting(_LOW), False, "from noise level 0.094, since gaps are small")

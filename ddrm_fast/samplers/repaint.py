@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from .ddpm import DDPM
+from .steps import StepsLike
 from .travel import Travel
 from .weights import Branch, Weights, check_whole, pure_noise, replaced
 
@@ -41,7 +41,7 @@ class RePaint:
             many times the network calls.
     """
 
-    steps: int | Sequence[int] = 250
+    steps: StepsLike = 250
     variance: str = "small"
     jump_length: int = 10
     jump_n_sample: int = 10

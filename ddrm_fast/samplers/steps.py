@@ -87,6 +87,10 @@ class Steps:
         return repr(str(self))
 
 
+#: a number of steps, descending timesteps, or noise levels by name
+StepsLike = int | str | Steps | Sequence[float]
+
+
 def _shortest(number: float) -> str:
     """In as few digits as give it back."""
     short = f"{number:g}"

@@ -13,12 +13,13 @@ where each of a, b, c and d^2 may stand over a denominator p + q s^2.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from .steps import StepsLike
 
 Number = float | Tensor
 
@@ -137,8 +138,8 @@ class Sampler(Protocol):
     """
 
     @property
-    def steps(self) -> int | Sequence[float]:
-        """A number of steps, or descending timesteps."""
+    def steps(self) -> StepsLike:
+        """A number of steps, descending timesteps, or noise levels by name."""
         ...
 
     def start(self, abar: float, sigma_y: Tensor) -> Weights:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -66,6 +67,13 @@ class DenoiserConfig:
         return 2 ** len(self.channels)
 
     @property
+    def counts(self) -> tuple[int, ...]:
+        """Residual blocks of each scale."""
+        if isinstance(self.blocks, int):
+            return (self.blocks,) * len(self.channels)
+        return self.blocks
+
+    @property
     def reach(self) -> int:
         """How far the receptive field extends beyond a block of `multiple` pixels, rounded up to it.
 
@@ -73,10 +81,10 @@ class DenoiserConfig:
         the output's first pixel back to the input's: a 3 x 3 convolution reaches one place further.
         """
         first = -1  # tail, on pixel blocks of 2 x 2
-        for count in self.blocks[:-1]:
+        for count in self.counts[:-1]:
             first = (first - 2 * count) // 2
-        first -= 2 * self.blocks[-1]
-        for count in reversed(self.blocks[:-1]):
+        first -= 2 * self.counts[-1]
+        for count in reversed(self.counts[:-1]):
             first = 2 * first - 2 * count
         radius = -2 * (first - 1)  # head
         return radius + -radius % self.multiple
@@ -135,9 +143,9 @@ class _Blocks(nn.ModuleList):
     def at(self, embedding: Tensor, dtype: torch.dtype | None) -> Layer:
         """The blocks for these noise levels; with a dtype, of what goes through, it is one level alone."""
         if dtype is None:
-            layers = [partial(block, embedding=embedding) for block in self]
+            layers: list[Layer] = [partial(block, embedding=embedding) for block in self]
         else:
-            layers = [block.at(embedding, dtype) for block in self]
+            layers = [cast(ResidualBlock, block).at(embedding, dtype) for block in self]
 
         def compute(x: Tensor) -> Tensor:
             for layer in layers:
@@ -150,12 +158,14 @@ class _Blocks(nn.ModuleList):
 class _Backbone(nn.Module):
     """The raw network F: 3 channels in, 3 channels out, sides a multiple of `config.multiple`."""
 
+    frequencies: Tensor
+
     def __init__(self, config: DenoiserConfig) -> None:
         super().__init__()
         widths, embedding = config.channels, config.embedding
 
         def stack(scale: int) -> _Blocks:
-            blocks = range(config.blocks[scale])
+            blocks = range(config.counts[scale])
             return _Blocks(ResidualBlock(widths[scale], embedding) for _ in blocks)
 
         frequencies = torch.exp(torch.linspace(math.log(0.25), math.log(8.0), embedding // 2))
@@ -176,7 +186,7 @@ class _Backbone(nn.Module):
         self.up = nn.ModuleList(stack(scale) for scale in range(len(pairs)))
         self.tail = nn.Conv2d(widths[0], 12, 3, padding=1)
         nn.init.zeros_(self.tail.weight)
-        nn.init.zeros_(self.tail.bias)
+        nn.init.zeros_(cast(Tensor, self.tail.bias))
 
     def forward(self, x: Tensor, noise_level: Tensor, scales: tuple[Tensor, ...]) -> Tensor:
         """c_skip x + c_out F(c_in x) for `scales` = (c_in, c_skip, c_out); x and the result are float32."""
@@ -199,14 +209,12 @@ class _Backbone(nn.Module):
         c_in, c_skip, c_out = scales
         dtype = None if side is None else _computes_in(self.head.weight)
         embedding = self._embedding(noise_level if side is None else noise_level[:1])
-        down, middle, up = (
-            [blocks.at(embedding, dtype) for blocks in way]
-            for way in (self.down, [self.middle], self.up)
-        )
+        ways = cast("list[list[_Blocks]]", [list(self.down), [self.middle], list(self.up)])
+        down, middle, up = ([blocks.at(embedding, dtype) for blocks in way] for way in ways)
 
         def stage(scale: int, reach: int, compute: Callable[[Box], list[Tensor]]) -> list[Tensor]:
             size = (x.shape[-2] >> scale + 1, x.shape[-1] >> scale + 1)
-            return in_tiles(size, side and side >> scale // 2, reach, compute)
+            return list(in_tiles(size, side and side >> scale // 2, reach, compute))
 
         def enter(part: Tensor) -> Tensor:
             blocks = F.pixel_unshuffle((part * c_in).to(self.head.weight.dtype), 2)
@@ -221,7 +229,7 @@ class _Backbone(nn.Module):
                 h = down[scale](h if scale else enter(h))
                 return [h, self.shrink[scale](h)]
 
-            return stage(scale, self.down[scale].reach + (not scale), compute)
+            return stage(scale, ways[0][scale].reach + (not scale), compute)
 
         def ascend(scale: int, coarse: Tensor, skip: Tensor) -> Tensor:
             def compute(box: Box) -> list[Tensor]:
@@ -229,7 +237,7 @@ class _Backbone(nn.Module):
                 h = up[scale](h)
                 return [h if scale else leave(h, box.of(x))]
 
-            return stage(scale, self.up[scale].reach + (not scale), compute)[0]
+            return stage(scale, ways[2][scale].reach + (not scale), compute)[0]
 
         last = len(self.down)
         if last == 0:
@@ -288,7 +296,7 @@ class Denoiser(nn.Module):
         """
         super().__init__()
         self.config = config or DenoiserConfig()
-        self.training_summary: dict = {}
+        self.training_summary: dict[str, Any] = {}
         self.sha256 = ""
         self.net = _Backbone(self.config)
 
