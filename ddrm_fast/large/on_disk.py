@@ -368,7 +368,7 @@ def _restore_waves(
     clock: Clock,
     batch: int | None,
     memory: int,
-    workers: Callable[[Callable], AbstractContextManager[Pool]] | None,
+    workers: Callable[[Callable[[], Draw]], AbstractContextManager[Pool]] | None,
     gradient: float | None,
     progress: bool | None,
 ) -> tuple[int, int, int]:
@@ -390,7 +390,7 @@ def _restore_waves(
         restored = mask_shift(
             clock.degraded(blocks), clock.canvas(OnDisk(work)), windows, clock.drawing(drawing),
             batch=batch, waves=waves, first=resumed, pad=on_gpu, gradient=gradient,
-            after_step=bar.update, spread=pool and on_workers(pool, bar.update),
+            after_step=bar.update, spread=None if pool is None else on_workers(pool, bar.update),
         )  # fmt: skip
         for wave in restored:
             with clock.of("canvas"):
