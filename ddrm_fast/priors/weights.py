@@ -108,5 +108,8 @@ def load_denoiser(
         raise ValueError(f"path: {path} does not fit its own description: {error}") from error
     model.training_summary = json.loads(metadata.get("training", "{}"))
     model.sha256 = metadata.get("sha256", "")
-    model = model.to(device=device, dtype=dtype, memory_format=torch.channels_last)
+    # (memory_format is left out of the types of Module.to)
+    model = model.to(  # type: ignore[call-overload]
+        device=device, dtype=dtype, memory_format=torch.channels_last
+    )
     return model.eval().requires_grad_(False)

@@ -79,7 +79,7 @@ def judge_noise(
     kept = None
     if jpeg is not None and pixels.shape[0] in (1, 3):
         kept = jpeg_noise(pixels, jpeg, known)
-    if kept is not None and (kept >= found.level or found.doubt != COARSE):
+    if jpeg is not None and kept is not None and (kept >= found.level or found.doubt != COARSE):
         # fine differences are what compression takes away first; only coarse noise shows better in them
         found = NoiseEstimate(kept, hidden_below(jpeg, kept))
     return NoiseEstimate(max(noise_floor(bits), found.level), found.doubt)
@@ -190,7 +190,10 @@ def _doubt(variances: list[float], even: float) -> str | None:
     return None
 
 
-def _look(picture: Tensor, known: Tensor | None, every: dict, inner: dict, kept: int) -> None:
+_Sums = dict[tuple[int, int], _Seen]  # by scale and channel
+
+
+def _look(picture: Tensor, known: Tensor | None, every: _Sums, inner: _Sums, kept: int) -> None:
     """Adds second differences of some rows at all scales."""
     scales = 1 + max(scale for scale, _ in every)
     for c in range(picture.shape[0]):

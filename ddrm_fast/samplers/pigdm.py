@@ -29,7 +29,7 @@ class PseudoInverseGuidance(Edit):
 
     def pull(self, problem: Problem, state: State) -> Tensor:
         r = state.sigma / math.sqrt(1 + state.sigma**2)
-        return problem.operator.project(state.x0, problem.y, r, problem.sigma_y) - state.x0
+        return problem.decomposed.project(state.x0, problem.y, r, problem.sigma_y) - state.x0
 
     def after(self, problem: Problem, state: State) -> Tensor:
         return state.x_next.add_(state.pull.to(state.x_next), alpha=math.sqrt(state.abar))

@@ -97,7 +97,7 @@ class State:
     out: Tensor = LATER
     x0: Tensor = LATER
     x_next: Tensor = LATER
-    pull: Tensor | None = None
+    pull: Tensor = LATER
     memory: dict[str, Any] = field(default_factory=dict)
     fused: Fused | None = None
 

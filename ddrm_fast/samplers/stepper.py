@@ -170,9 +170,9 @@ class Stepper:
     def _in_turn(self, place: str, state: State) -> Iterator[Edit]:
         """The edits of a place, each with its own pull in the state."""
         for edit in self.edits[place]:
-            state.pull = self.pulls.get(id(edit))
+            state.pull = self.pulls.get(id(edit), LATER)
             yield edit
-        state.pull = None
+        state.pull = LATER
 
     def _pull(self, state: State) -> None:
         """One call of the network with gradients, and J^T v for every edit that asks."""
