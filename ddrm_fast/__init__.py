@@ -33,7 +33,7 @@ _MODULES = {
     name: name
     for name in (
         "bench", "compat", "ddpm", "evaluation", "io", "large", "machine", "operators", "ops", "priors",
-        "problems", "registry", "samplers",
+        "problems", "registry", "samplers", "testing",
     )
 } | {
     "metrics": "evaluation.metrics",
@@ -58,6 +58,7 @@ if TYPE_CHECKING:  # the same, for those who read and do not run
         problems,
         registry,
         samplers,
+        testing,
     )
     from .evaluation import metrics, perceptual
     from .machine import overlap as streams
@@ -143,6 +144,7 @@ __all__ = [
     "sample",
     "samplers",
     "streams",
+    "testing",
     "use_backend",
     "workers",
 ]

@@ -19,14 +19,10 @@ from ddrm_fast.operators import (
     gaussian_kernel,
 )
 from ddrm_fast.priors import GaussianPrior
+from ddrm_fast.testing.operators import seeded
 
 FAST = DDRM(steps=5)
 SCHEDULE = Schedule.linear()
-
-
-def seeded(*shape, seed=7, dtype=torch.float64):
-    """Normal numbers that are the same whatever was drawn before."""
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
 def pixelwise(x_t, t, labels=None):

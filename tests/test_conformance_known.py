@@ -7,10 +7,10 @@ from conformance import (
     OUTPUTS,
     SHAPES,
     STEP_0,
-    _exact,
-    _guards_untouched,
     each_sampler,
+    exact,
     guarded_buffer,
+    guards_untouched,
     known_call,
     layouts,
     move,
@@ -49,12 +49,12 @@ def _check(device, call):
         buffer.copy_(state)
         result = run_on(device, ops.known_step, {**call, "x_next": buffer, "noise": noise})
         assert result is buffer
-        expected = oracle(ops.known_step, {**call, "x_next": _exact(state).clone(), "noise": noise})
+        expected = oracle(ops.known_step, {**call, "x_next": exact(state).clone(), "noise": noise})
         d = float(call["table"][..., rows.NULL + 2].abs().max())
         assert_close(result, expected, STEP, 0.0 if noise.pixels is not None else NORMAL * d)
         elsewhere = ~call["mask"].expand(state.shape)
         assert torch.equal(result.cpu()[elsewhere], state[elsewhere])
-        _guards_untouched(memory, state.numel())
+        guards_untouched(memory, state.numel())
 
 
 @pytest.mark.parametrize("kind", MASKS)

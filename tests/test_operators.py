@@ -1,13 +1,16 @@
 """Laws of every operator, at odd sizes, against its own dense matrix."""
 
-import math
-
 import pytest
 import torch
 from small_cases import seeded
 
 from ddrm_fast import operators as O
 from ddrm_fast.operators.separable import filter_matrix
+from ddrm_fast.problems import degradation
+from ddrm_fast.registry import TASKS
+from ddrm_fast.testing import LAWS, check_operator
+from ddrm_fast.testing.operators import PRECISION, measurement_like
+from ddrm_fast.testing.operators import pictures as images
 
 
 def mask(*shape):
@@ -76,105 +79,54 @@ def case(request):
     return make(), shape
 
 
-def dense(function, shape):
-    """Matrix of a linear function of an image, one column per pixel."""
-    n = math.prod(shape)
-    return function(torch.eye(n, dtype=torch.float64).view(n, *shape)).reshape(n, -1).mT
+def tested(name):
+    """A task's example, at 16 x 16, as the registry has it."""
+    task, options = EXAMPLES[name]
+    return degradation(task, (3, 16, 16), options, seed=3)
 
 
-def images(shape, batch=2, salt=0):
-    return seeded(batch, *shape, seed=11 + salt)
+EXAMPLES = {
+    label: (task, options) for task in TASKS.values() for label, options in task.examples.items()
+}
 
 
-def measurement_like(operator, shape, batch=2):
-    y = operator.H(images(shape, batch))
-    return seeded(*y.shape, seed=5)
+@pytest.mark.parametrize("law", LAWS)
+def test_laws(case, law):
+    LAWS[law](*case)
 
 
-def inner(a, b):
-    return (a.conj() * b).sum().real
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_laws_of_every_task(name):
+    """Arrays that are stored in float32 (a random basis) are orthonormal to its precision."""
+    made = tested(name)
+    stored = any(x.dtype == torch.float32 for x in made.arrays.values())
+    check_operator(made.operator(), (3, 16, 16), precision=1e-6 if stored else PRECISION)
 
 
-def test_shapes(case):
-    operator, shape = case
-    y = operator.H(images(shape))
-    assert operator.image_shape(y) == shape
-    assert operator.Ht(y).shape == operator.H_pinv(y).shape == (2, *shape)
-    assert not y.is_complex() and torch.isfinite(y).all()
+def test_every_task_has_an_example():
+    assert all(task.examples for task in TASKS.values())
 
 
-def test_adjoint(case):
-    operator, shape = case
-    x, y = images(shape), measurement_like(operator, shape)
-    torch.testing.assert_close(
-        inner(operator.H(x), y), inner(x, operator.Ht(y)), rtol=1e-11, atol=1e-11
-    )
-
-
-def test_linear(case):
-    operator, shape = case
-    x, z = images(shape), images(shape, salt=1)
-    expected = 2 * operator.H(x) - 3 * operator.H(z)
-    torch.testing.assert_close(operator.H(2 * x - 3 * z), expected, rtol=1e-11, atol=1e-11)
-
-
-def test_pseudo_inverse(case):
-    """The four Moore-Penrose conditions, on the dense matrix."""
-    operator, shape = case
-    H = dense(operator.H, shape)
-    pinv = torch.stack(
-        [operator.H_pinv(e.view(1, *operator.H(images(shape, 1)).shape[1:])).flatten() for e in
-         torch.eye(H.shape[0], dtype=torch.float64)], dim=1,
-    )  # fmt: skip
-    close = {"rtol": 1e-8, "atol": 1e-9}
-    torch.testing.assert_close(H @ pinv @ H, H, **close)
-    torch.testing.assert_close(pinv @ H @ pinv, pinv, **close)
-    torch.testing.assert_close(H @ pinv, (H @ pinv).mT, **close)
-    torch.testing.assert_close(pinv @ H, (pinv @ H).mT, **close)
-
-
-def test_singular_values_against_dense_svd(case):
-    operator, shape = case
-    expected = torch.linalg.svdvals(dense(operator.H, shape))
-    u = operator.Ut(operator.H(images(shape, 1)))
-    s = operator.singulars(shape).expand(u.shape).flatten().sort(descending=True).values
-    size = max(len(s), len(expected))
-    s, expected = (torch.nn.functional.pad(v, (0, size - len(v))) for v in (s, expected))
-    torch.testing.assert_close(s, expected, rtol=1e-10, atol=1e-10 * float(expected.max()))
-
-
-def test_basis_is_orthonormal(case):
-    operator, shape = case
-    x = images(shape)
-    c = operator.Vt(x)
-    torch.testing.assert_close(operator.V(c), x, rtol=1e-11, atol=1e-11)
-    Vt = dense(operator.Vt, shape)
-    eye = torch.eye(Vt.shape[1], dtype=Vt.dtype)
-    torch.testing.assert_close(Vt.mH @ Vt, eye, rtol=0, atol=1e-11)
-
-
-def test_left_basis_is_orthonormal(case):
-    operator, shape = case
-    y = measurement_like(operator, shape)
-    u = operator.Ut(y)
-    torch.testing.assert_close(operator.U(u), y, rtol=1e-11, atol=1e-11)
-    torch.testing.assert_close(inner(u, u), inner(y, y))
-
-
-def test_decomposition(case):
-    """H = U S V_1^T, V_1 orthonormal on measured directions, and V_1^T part of V^T."""
-    operator, shape = case
-    x = images(shape)
-    measured = operator.measure(x)
-    s = operator.singulars(shape).expand(measured.shape)
-    torch.testing.assert_close(operator.U(s * measured), operator.H(x), rtol=1e-10, atol=1e-10)
-    again = operator.measure(operator.lift(measured, shape))
-    torch.testing.assert_close(again[s > 0], measured[s > 0], rtol=1e-10, atol=1e-10)
-    energy = inner(operator.Vt(x), operator.Vt(x))
-    torch.testing.assert_close(energy, inner(x, x))
-    null = x - operator.lift(torch.where(s > 0, measured, 0.0), shape)
-    assert inner(null, null) <= inner(x, x) * (1 + 1e-12)
-    assert operator.H(null).abs().max() < 1e-9
+@pytest.mark.parametrize(
+    ("wrong", "law"),
+    [
+        ({"Ht": lambda self, y: 2 * O.Gain.Ht(self, y)}, "adjoint"),
+        ({"singulars": lambda self, shape: 1.1 * O.Gain.singulars(self, shape)}, "singular_values"),
+        ({"V": lambda self, c: c + 0.1}, "basis"),
+        ({"H_pinv": lambda self, y: 0 * y}, "pseudo_inverse"),
+        ({"project": lambda self, x0, *a: x0}, "projection"),
+        ({"image_shape": lambda self, y: (1, *y.shape[2:])}, "shapes"),
+        ({"H": lambda self, x: O.Gain.H(self, x.float()).double()}, "precisions"),
+        ({"H": lambda self, x: O.Gain.H(self, x.detach()) + 0 * x}, "autograd"),
+    ],
+    ids=lambda x: x if isinstance(x, str) else "",
+)
+def test_a_wrong_operator_breaks_the_law(wrong, law):
+    """The laws can fail, and the right one does."""
+    operator = type("Wrong", (O.Gain,), wrong)(seeded(4, 5))
+    with pytest.raises(AssertionError, match=rf"(?m)^{law} "):
+        check_operator(operator, (2, 4, 5))
+    check_operator(O.Gain(seeded(4, 5)), (2, 4, 5))
 
 
 @pytest.mark.parametrize(
@@ -192,26 +144,6 @@ def test_first_frequency_of_an_alias_group_is_the_measured_one():
     operator = O.BlurDecimate(seeded(3, 3), 2)
     x = images((2, 6, 8))
     torch.testing.assert_close(operator.Vt(x)[..., :3, :4], operator.measure(x))
-
-
-def test_project_is_the_gaussian_posterior_mean(case):
-    """For N(x0, sigma^2) it is x0 + sigma^2 H^T (sigma^2 H H^T + sigma_y^2)^-1 (y - H x0)."""
-    operator, shape = case
-    x0, y = images(shape, 1), measurement_like(operator, shape, 1)
-    H = dense(operator.H, shape)
-    sigma, sigma_y = 0.7, 0.3
-    system = sigma**2 * H @ H.mT + sigma_y**2 * torch.eye(len(H), dtype=torch.float64)
-    residual = y.flatten() - H @ x0.flatten()
-    expected = x0.flatten() + sigma**2 * H.mT @ torch.linalg.solve(system, residual)
-    actual = operator.project(x0, y, sigma, torch.tensor([sigma_y]))
-    torch.testing.assert_close(actual.flatten(), expected, rtol=1e-7, atol=1e-7)
-
-
-def test_project_without_noise_ends_on_the_measurement(case):
-    operator, shape = case
-    y = operator.H(images(shape, 1))
-    x = operator.project(images(shape, 1, salt=3), y, 0.5, torch.zeros(1))
-    torch.testing.assert_close(operator.H(x), y, rtol=1e-8, atol=1e-8)
 
 
 def test_operators_do_what_their_names_say():
@@ -301,14 +233,3 @@ def test_select_takes_the_masks_of_some_images():
     for whole in (O.Inpainting(masks), O.SuperResolution(2, mask=masks)):
         part = whole.select(torch.tensor([2, 0, 0]))
         torch.testing.assert_close(part.H(x[[2, 0, 0]]), whole.H(x)[[2, 0, 0]])
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_precision_follows_the_image(case, dtype):
-    operator, shape = case
-    x = images(shape).to(dtype)
-    y = operator.H(x)
-    assert y.dtype == operator.Ht(y).dtype == operator.H_pinv(y).dtype == dtype
-    expected = operator.H(x.double())
-    error = (y.double() - expected).norm() / expected.norm()
-    assert error <= (1e-6 if dtype == torch.float32 else 1e-14)
