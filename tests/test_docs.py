@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ddrm_fast import Prior, degrade, operators, restore
+from ddrm_fast.registry import SAMPLERS, TASKS
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -19,6 +20,14 @@ def run_blocks(name: str) -> dict:
     namespace: dict = {}
     exec("\n".join(blocks), namespace)
     return namespace
+
+
+@pytest.fixture(autouse=True)
+def own_registry(monkeypatch):
+    """What the examples register is gone after a test."""
+    for registry in (TASKS, SAMPLERS):
+        for name in ("_entries", "_aliases"):
+            monkeypatch.setattr(registry, name, dict(getattr(registry, name)))
 
 
 def test_operator_example():

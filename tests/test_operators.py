@@ -79,7 +79,7 @@ def case(request):
     return make(), shape
 
 
-def tested(name):
+def example_of(name):
     """A task's example, at 16 x 16, as the registry has it."""
     task, options = EXAMPLES[name]
     return degradation(task, (3, 16, 16), options, seed=3)
@@ -98,7 +98,7 @@ def test_laws(case, law):
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_laws_of_every_task(name):
     """Arrays that are stored in float32 (a random basis) are orthonormal to its precision."""
-    made = tested(name)
+    made = example_of(name)
     stored = any(x.dtype == torch.float32 for x in made.arrays.values())
     check_operator(made.operator(), (3, 16, 16), precision=1e-6 if stored else PRECISION)
 
