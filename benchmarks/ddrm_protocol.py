@@ -32,9 +32,9 @@ from ddrm_fast import operators
 from ddrm_fast.cli import specs
 from ddrm_fast.cli.errors import FAILURES, one_line
 from ddrm_fast.cli.inputs import find_inputs
-from ddrm_fast.cli.perception import Perception, read_perception
 from ddrm_fast.compat import ddrm as published
 from ddrm_fast.evaluation import metrics
+from ddrm_fast.evaluation.perception import Perception, read_perception
 from ddrm_fast.io import Picture, read_picture, write_atomically, write_json, write_picture
 from ddrm_fast.io.files import digest, read_bytes
 from ddrm_fast.operators import Operator

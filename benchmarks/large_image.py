@@ -10,8 +10,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from ddrm_fast.cli import bench_large
-from ddrm_fast.cli.info import gather
+from ddrm_fast.bench import large
+from ddrm_fast.bench.facts import gather
+from ddrm_fast.cli.bench import bench_large
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -35,15 +36,13 @@ def main() -> int:
     settings["folder"] = options.disk
     if options.only:
         windows = {"window": options.window or 256, "stride": options.stride}
-        chosen = [
-            bench_large.Case(size, method=options.only, **windows, **settings) for size in sizes
-        ]
+        chosen = [large.Case(size, method=options.only, **windows, **settings) for size in sizes]
     else:
-        chosen = bench_large.cases(sizes, **settings)
+        chosen = large.cases(sizes, **settings)
     if options.workers:
         both = {**settings, "threads": 2 * options.threads}
-        chosen.append(bench_large.Case(max(sizes), workers=2, **both))  # more windows in a wave
-    return 0 if bench_large.bench(chosen, gather(), RESULTS, options.name) else 1
+        chosen.append(large.Case(max(sizes), workers=2, **both))  # more windows in a wave
+    return 0 if bench_large(chosen, gather(), RESULTS, options.name) else 1
 
 
 if __name__ == "__main__":

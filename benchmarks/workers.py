@@ -19,9 +19,9 @@ from pathlib import Path
 
 import torch
 
+from ddrm_fast.bench.facts import gather
 from ddrm_fast.cli import build_parser, restore
 from ddrm_fast.cli.cluster import attempts
-from ddrm_fast.cli.info import gather
 from ddrm_fast.cli.inputs import find_inputs
 from ddrm_fast.io import Picture, write_picture
 from ddrm_fast.machine import workers

@@ -6,8 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from ddrm_fast.cli import bench_large, main
-from ddrm_fast.cli.bench_large import Case
+from ddrm_fast.bench import large as bench_large
+from ddrm_fast.bench.large import Case
+from ddrm_fast.cli import main
+from ddrm_fast.cli.bench import bench_large as bench
 from ddrm_fast.large.clock import Clock
 
 SMALL = Case(0.01, window=64, steps=1, prior="trivial")
@@ -61,7 +63,7 @@ def test_the_table_and_its_files(here, capsys):
 
 
 def test_what_cannot_run_is_left_out(here, capsys):
-    rows = bench_large.bench([replace(SMALL, prior="gone"), SMALL], {}, None, quiet=True)
+    rows = bench([replace(SMALL, prior="gone"), SMALL], {}, None, quiet=True)
     said = capsys.readouterr().err
     assert len(rows) == 1 and "left out: Case(megapixels=0.01" in said and "prior 'gone'" in said
 

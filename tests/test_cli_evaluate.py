@@ -124,8 +124,8 @@ def test_evaluate_goes_on_where_it_has_to(here, capsys, networks):
     assert "LPIPS" in said and f"{found['table'][1]['lpips_bicubic']:.3f}" in said
 
     calls = []
-    restore = restoration.restore
-    networks.setattr(restoration, "restore", lambda *a, **k: calls.append(1) or restore(*a, **k))
+    draw = restoration.draw
+    networks.setattr(restoration, "draw", lambda *a, **k: calls.append(1) or draw(*a, **k))
     assert main(line) == 0 and not calls
     (here / "kept/sr2/a.png").unlink()
     picture("kept/noise-25/b.png")  # of another evaluation

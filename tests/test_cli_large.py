@@ -7,8 +7,9 @@ import torch
 from cli_cases import picture, scene
 
 import ddrm_fast
-from ddrm_fast.cli import large, main
+from ddrm_fast.cli import main
 from ddrm_fast.io import Picture, read_picture, write_picture
+from ddrm_fast.large import advice as large
 from ddrm_fast.large import restore_windows, windowed
 from ddrm_fast.operators import SuperResolution
 from ddrm_fast.priors import GaussianPrior

@@ -96,7 +96,7 @@ def test_an_interrupted_folder_goes_on(here, capsys, monkeypatch):
     for name in "abc":
         picture(f"in/{name}.png", scene(seed=ord(name)))
     line = ["restore", "in", "--task", "noise", "--sigma", "0.1", *QUICK[:-1]]
-    whole, calls = restoration.restore, []
+    whole, calls = restoration.draw, []
 
     def interrupted(*arguments, **keywords):
         calls.append(1)
@@ -104,7 +104,7 @@ def test_an_interrupted_folder_goes_on(here, capsys, monkeypatch):
             raise KeyboardInterrupt
         return whole(*arguments, **keywords)
 
-    monkeypatch.setattr(restoration, "restore", interrupted)
+    monkeypatch.setattr(restoration, "draw", interrupted)
     assert main(line) == 130
     assert (here / "restored/a.json").exists() and not (here / "restored/b.json").exists()
     capsys.readouterr()
@@ -149,7 +149,7 @@ def test_a_folder_that_cannot_be_written_ends_at_once(here, capsys, monkeypatch)
     os.mkdir("in")
     for name in "abcdef":
         picture(f"in/{name}.png")
-    drawn, whole = [], restoration.restore
+    drawn, whole = [], restoration.draw
 
     def counted(*arguments, **keywords):
         drawn.append(1)
@@ -158,7 +158,7 @@ def test_a_folder_that_cannot_be_written_ends_at_once(here, capsys, monkeypatch)
     def full(*arguments):
         raise OutputError("restored/a-sample-1.png: cannot be written (no space left)")
 
-    monkeypatch.setattr(restoration, "restore", counted)
+    monkeypatch.setattr(restoration, "draw", counted)
     monkeypatch.setattr(results, "write", full)
     line = fails(capsys, "restore", "in", "--task", "noise", "--sigma", "0.1", *QUICK)
     assert "no space left" in line and len(drawn) <= 2
@@ -168,13 +168,14 @@ def test_what_is_drawn_is_what_the_record_says(here, monkeypatch):
     """Settings that suit a task arrive at the sampler."""
     picture("a.png")
     picture("mask.png", (scene(1) > 0.5).float())
-    asked, whole = [], restoration.restore
+    asked, whole = [], restoration.draw
 
-    def watched(y, operator, sigma_y, prior, sampler, **keywords):
-        asked.append(repr(sampler))
-        return whole(y, operator, sigma_y, prior, replace(sampler, steps=2), **keywords)
+    def watched(problem, drawing, **keywords):
+        asked.append(repr(drawing.sampler))
+        quick = replace(drawing, sampler=replace(drawing.sampler, steps=2))
+        return whole(problem, quick, **keywords)
 
-    monkeypatch.setattr(restoration, "restore", watched)
+    monkeypatch.setattr(restoration, "draw", watched)
     line = [
         "restore",
         "a.png",

@@ -5,10 +5,10 @@ import torch
 from small_cases import PICTURE, restore_small
 
 from ddrm_fast import Prior, classifier_free
-from ddrm_fast.cli.sampling import for_channels
 from ddrm_fast.large import windowed
 from ddrm_fast.operators import Denoising, Inpainting
 from ddrm_fast.priors import accelerated, load_prior
+from ddrm_fast.priors.grey import for_channels
 from ddrm_fast.problems import Problem
 from ddrm_fast.samplers.fallback import fits_black
 

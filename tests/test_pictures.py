@@ -12,7 +12,6 @@ from PIL import Image, ImageOps
 
 import ddrm_fast
 from ddrm_fast import operators
-from ddrm_fast.cli.sampling import for_channels
 from ddrm_fast.evaluation import metrics
 from ddrm_fast.io import (
     OutputError,
@@ -29,6 +28,7 @@ from ddrm_fast.io import (
 )
 from ddrm_fast.io.png16 import png_16bit
 from ddrm_fast.priors import DenoiserPrior
+from ddrm_fast.priors.grey import for_channels
 from ddrm_fast.problems import continue_blurred
 
 

@@ -89,6 +89,7 @@ def test_a_picture_is_taken_for_a_measurement(tmp_path):
     )
     assert result.mean.shape == (1, 3, 24, 20)
     blurred = problems.read_measured(path, "blur", {"kernel": "uniform:3"}, sigma=0.1)
+    assert blurred.problem.y.shape == (1, 3, 15, 13) and blurred.problem.shape == (3, 15, 13)
     assert blurred.margin == 3 and blurred.continued().y.shape == (1, 3, 15, 13)
     assert torch.equal(blurred.continued().y[:, :, :12, :10], blurred.y)
     grey = problems.read_measured(path, "color", sigma=0.1)

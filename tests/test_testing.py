@@ -102,7 +102,7 @@ def registered(monkeypatch):
         return name
 
     yield register
-    dispatch.choose.cache_clear()
+    dispatch.forget()
 
 
 def test_a_backend_of_ones_own(registered):

@@ -1,43 +1,56 @@
-"""Command line: `ddrm-fast <command> ...`, one module per command.
+"""Command line: `ddrm-fast <command> ...`; it parses, prints, and calls.
 
-A command module has `add(commands)`, which adds its parser to the sub-parsers and sets `run`, a
-function of the parsed arguments that returns an exit status.
+:mod:`.commands` holds what may be said to each command, a module each with ``add(commands)``; the module of
+the same name here does it, and is imported then: help and completion need no PyTorch.
 """
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import logging
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from .. import __version__
 from ..registry import load_plugins
-from . import (
-    bench,
-    bound,
-    degrade,
-    evaluate,
-    info,
-    restore,
-    sample,
-    train,
-    train_ddpm,
-    train_diffir,
-)
+from . import train, train_ddpm, train_diffir
+from .commands import bench, bound, completion, degrade, evaluate, info, restore, sample, tasks
 from .endings import Terminated, tidy_end, warnings_in_words
 from .errors import FAILURES, one_line, speak_of
 
-COMMANDS = (restore, degrade, sample, evaluate, bound, bench, info, train, train_ddpm, train_diffir)
+COMMANDS = (
+    restore, tasks, degrade, sample, evaluate, bound, bench, info, train, train_ddpm, train_diffir,
+    completion,
+)  # fmt: skip
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong with the arguments in one line."""
+    """Says what is wrong with the arguments in one line, and what was perhaps meant."""
 
     def error(self, message: str) -> NoReturn:
+        wrong = re.match(r"argument COMMAND: invalid choice: '(.*?)'", message)
+        if wrong:
+            names = [module.__name__.rpartition(".")[2].replace("_", "-") for module in COMMANDS]
+            meant = _nearest(wrong[1], names)
+            message = f"COMMAND: got {wrong[1]!r}, {meant}expected one of {', '.join(names)}"
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+    def refuse(self, words: Sequence[str]) -> NoReturn:
+        """Ends with what is said of words that no argument takes."""
+        said = "".join(_nearest(word, self._option_string_actions) for word in words[:1])
+        self.error(
+            f"unrecognized arguments: {' '.join(words)}{'; ' * bool(said)}{said.rstrip(' ,')}"
+        )
+
+
+def _nearest(word: str, names: Iterable[str]) -> str:
+    """ "did you mean NAME?, ", or nothing."""
+    close = difflib.get_close_matches(word, list(names), 1, 0.6)
+    return f"did you mean {close[0]}? " if close else ""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -50,10 +63,15 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def options_of(parser: argparse.ArgumentParser, command: str) -> list[str]:
-    """Arguments of a command that have an option, by the names that they have in Python."""
+def command_of(parser: argparse.ArgumentParser, name: str) -> argparse.ArgumentParser:
+    """The parser of a command."""
     (commands,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
-    strings = commands.choices[command]._option_string_actions
+    return commands.choices[name]
+
+
+def arguments_of(command: argparse.ArgumentParser) -> list[str]:
+    """Arguments of a command that have an option, by the names that they have in Python."""
+    strings = command._option_string_actions
     return [s.removeprefix("--").replace("-", "_") for s in strings if s.startswith("--")]
 
 
@@ -72,8 +90,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong with a file, we say
     load_plugins()
     parser = build_parser()
-    parsed = parser.parse_args(arguments)
-    speak_of(options_of(parser, parsed.command))
+    parsed, others = parser.parse_known_args(arguments)
+    command = command_of(parser, parsed.command)
+    if others:
+        command.refuse(others)
+    speak_of(arguments_of(command))
     try:
         with tidy_end(), warnings_in_words(parsed.command):
             return parsed.run(parsed)

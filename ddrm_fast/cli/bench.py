@@ -4,90 +4,24 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from ..bench import OPERATORS, Ceilings, Clock, Sizes, roofline
+from ..bench import OPERATORS, Ceilings, Clock, Sizes, large, roofline
+from ..bench.facts import gather
 from ..bench.network import NetworkProfile, report
+from ..bench.plot import bars
 from ..bench.table import Table, markdown
-from ..io import write_json
+from ..io import write_atomically, write_json
 from ..priors import load_prior
-from . import bench_large, specs
-from .info import gather
-from .sampling import add_machine_options, use_machine
-
-EXAMPLE = """\
-examples:
-  Pictures of 1024 x 1024, on one thread of the processor, with a plot:
-
-    ddrm-fast bench --size 1024 --threads 1 --out bench
-
-  Where the time of the default prior's network goes:
-
-    ddrm-fast bench --network --size 256
-
-  Large pictures on a GPU, every fused operation too, and torch.compile to compare with:
-
-    ddrm-fast bench --device cuda --size 4096 --operations --compiled
-
-GB/s counts what a step has to move at least: the state and the network's output read, the new state
-written, its noise made on the way, and what defines the measurement. "of copy" holds that against a
-copy, timed in turn. Operators that work on coefficients also do one forward and one inverse transform,
-which is not counted. "flop/byte": floating-point operations, transforms included, for each of these
-bytes (counted from the formulas, ddrm_fast/bench/flops.py); the roofline that --out draws holds them
-against a copy and a matrix product of the same run. "x eager", "x compiled" and "x published" say how
-many times longer plain PyTorch takes (the reference, eager and under torch.compile, noise by
-torch.randn) and the sequence of operations of the published program.
-"""
-
-
-def add(commands: argparse._SubParsersAction) -> None:
-    """Add the parser of this command."""
-    parser = commands.add_parser(
-        "bench",
-        help="speed of each operator's step on this machine",
-        description="Time a DDRM step of every operator.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--size", default=512, metavar="N", help="side of the picture (512)")
-    parser.add_argument("--batch", default=1, metavar="N", help="pictures at a time (1)")
-    parser.add_argument("--repeats", default=15, metavar="N", help="of each measurement (15)")
-    parser.add_argument(
-        "--device", choices=("cpu", "cuda"), help="this one alone (the processor, and a GPU if any)"
-    )
-    parser.add_argument(
-        "--only", default="", metavar="TEXT", help="operators whose name holds this"
-    )
-    parser.add_argument(
-        "--operations", action="store_true", help="also every fused operation by itself"
-    )
-    parser.add_argument(
-        "--compiled", action="store_true",
-        help="also the reference under torch.compile (takes minutes)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--network", action="store_true",
-        help="the network instead of the operators: number formats and layouts, kinds of operation, and its "
-        "share of a restoration (see --prior, --size, --device, --compiled)",
-    )  # fmt: skip
-    parser.add_argument("--prior", metavar="PRIOR", help="also time a call of this network")
-    parser.add_argument(
-        "--out",
-        metavar="DIR",
-        help="write bench.json and, where matplotlib is installed, bench.png and a roofline of each device",
-    )
-    parser.add_argument(
-        "--large", metavar="MP,...", nargs="?", const="0.25,1",
-        help="large pictures instead, of so many megapixels (0.25,1): speed, peak memory and where the time "
-        "goes, whole, in tiles, window by window, from disk to disk; default prior unless --prior",
-    )  # fmt: skip
-    parser.add_argument("--steps", default=4, metavar="N", help="of --large, DDRM (4)")
-    add_machine_options(parser)
-    parser.set_defaults(run=run)
+from . import specs
+from .asked import use_machine
+from .errors import FAILURES, one_line
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -136,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         record = {"machine": facts, "size": size, "batch": batch, "table": rows}
         record["ceilings"] = {device: asdict(found) for device, found in ceilings.items()}
         write_json(out / "bench.json", {**record, "skipped": skipped, "network_seconds": network})
-        drawn = _plot(out / "bench.png", rows, size)
+        drawn = bars(out / "bench.png", rows, size)
         for table in tables:
             path, title = out / f"roofline-{table.device}.png", f"{table.device}, {size} x {size}"
             drawn &= roofline.draw(path, table.rows, ceilings[table.device], title)
@@ -196,8 +130,8 @@ def _large(arguments: argparse.Namespace) -> int:
     with use_machine(arguments):
         settings = {"steps": steps, "prior": arguments.prior or "default"}
         settings["device"] = arguments.device or "cpu"
-        chosen = bench_large.cases(sizes, threads=torch.get_num_threads(), **settings)
-        rows = bench_large.bench(chosen, gather(), out, quiet=arguments.quiet)
+        chosen = large.cases(sizes, threads=torch.get_num_threads(), **settings)
+        rows = bench_large(chosen, gather(), out, quiet=arguments.quiet)
     return 0 if rows else 1
 
 
@@ -209,39 +143,28 @@ def _network(name: str, size: int) -> float:
         return statistics.median(clock.time(lambda: prior(x, t)) for _ in range(3))
 
 
-def _plot(path: Path, table: list[dict], size: int) -> bool:
-    """Bars of the times; False where matplotlib is not installed or nothing was measured."""
-    if not table:
-        return False
-    try:
-        import matplotlib
-    except ImportError:
-        return False
-    matplotlib.use("Agg")
-    from io import BytesIO
+def bench_large(
+    chosen: Sequence[large.Case],
+    facts: dict,
+    out: Path | None,
+    name: str = "large",
+    quiet: bool = False,
+) -> list[dict]:
+    """Measure cases, print the table, and write NAME.json, NAME.md and NAME.png into ``out``.
 
-    from matplotlib import pyplot
-
-    from ..io import write_atomically
-
-    bars = [
-        (
-            f"{row['operation']} ({backend})",
-            figures["seconds"]["p50"],
-            figures["part_of_copy"]["p50"],
-        )
-        for row in table
-        for backend, figures in row["backends"].items()
-    ][::-1]
-    names, seconds, parts = zip(*bars, strict=True)
-    figure, axes = pyplot.subplots(figsize=(8, 0.4 * len(bars) + 1.2), layout="constrained")
-    drawn = axes.barh(names, [1e3 * value for value in seconds], color="#4477aa")
-    axes.bar_label(drawn, [f" {100 * part:.0f} % of a copy" for part in parts])
-    axes.set_xscale("log")
-    axes.set_xlim(right=6e3 * max(seconds))
-    axes.set_xlabel(f"milliseconds per step, {size} x {size} x 3")
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    pyplot.close(figure)
-    write_atomically(path, buffer.getvalue())
-    return True
+    A case that cannot run is said and left out. Results so far are written after each case.
+    """
+    rows: list[dict] = []
+    for case in tqdm(chosen, unit="case", disable=True if quiet else None):
+        try:
+            rows.append(large.measure(case))
+        except FAILURES as error:
+            tqdm.write(f"left out: {case}: {one_line(error)}", file=sys.stderr)
+            continue
+        if out is not None:
+            write_json(out / f"{name}.json", {"machine": facts, "table": rows})
+            write_atomically(out / f"{name}.md", f"{large.table(rows)}\n".encode())
+    print(large.table(rows))
+    if out is not None and rows and not large.plot(out / f"{name}.png", rows):
+        print("no plot: matplotlib is not installed")
+    return rows

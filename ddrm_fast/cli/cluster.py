@@ -16,21 +16,6 @@ from .folder import Outcome, Stages, Tally, attempt
 from .inputs import Input
 
 
-def add_worker_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--ray`` and ``--workers``."""
-    group = parser.add_argument_group("many workers, with Ray (pip install 'ddrm-fast[ray]')")
-    group.add_argument(
-        "--ray", nargs="?", const=workers.LOCAL, metavar="ADDRESS",
-        help="share the inputs among workers of this machine, or of the cluster at ADDRESS (auto, "
-        "HOST:PORT, ray://HOST:PORT), whose machines must see the same files; a worker that dies is "
-        "replaced, and what is written is not computed again",
-    )  # fmt: skip
-    group.add_argument(
-        "--workers", metavar="N",
-        help="number of them (one per GPU, else up to eight per machine); --threads is then of each worker",
-    )  # fmt: skip
-
-
 @contextmanager
 def pool(
     arguments: argparse.Namespace, make: Callable[[], Callable[[Any], Any]]

@@ -13,6 +13,9 @@ from tqdm import tqdm
 
 import ddrm_fast
 
+from ..evaluation.cases import CASES, centre, evaluate
+from ..evaluation.perception import Perception, read_perception
+from ..evaluation.tables import row_of, table
 from ..io import (
     OutputError,
     Panel,
@@ -25,84 +28,12 @@ from ..io import (
 from ..io.files import digest
 from ..registry import TASKS
 from . import specs
-from .cases import CASES, centre, evaluate
+from .asked import read_asked, use_machine
+from .commands.evaluate import describe
 from .errors import FAILURES, one_line
 from .inputs import Input, find_inputs
-from .perception import Perception, read_perception
-from .sampling import add_sampling_options, read_drawing, use_machine
-from .tables import row_of, table
 
 FORMAT = "ddrm_fast.evaluation/1"
-
-
-EXAMPLE = """\
-example:
-  Denoising and super-resolution on five pictures of a folder, central 256 x 256 pixels:
-
-    ddrm-fast evaluate photos/ --cases noise-25,sr4,sr4-noise --limit 5 --crop 256 --out quality.json
-
-  After an interruption, the same line goes on with what is missing.
-
-  With FID, KID and Inception Score, which compare sets of 100 pictures or more:
-
-    ddrm-fast evaluate photos/ --cases sr4 --pictures restored/ --download
-
-measures:
-  PSNR, residual   always
-  SSIM             with scikit-image (extra metrics)
-  LPIPS            with the extra perceptual and the weights of AlexNet (233 MB)
-  FID, KID, Inception Score of the first samples, with --pictures, the extra perceptual and the weights of
-                   Inception v3 (91 MB)
-  What is not here is said, and the others are reported. --download fetches weights, nothing else does.
-
-baselines:
-  input     the measurement as it is, where it has the picture's size
-  bicubic   a small measurement, enlarged
-  pinv      the pseudo-inverse H^+ y
-"""
-
-
-def add(commands: argparse._SubParsersAction) -> None:
-    """Add the parser of this command."""
-    cases = "\n".join(f"  {describe(name)}" for name in CASES)
-    parser = commands.add_parser(
-        "evaluate",
-        help="PSNR, SSIM, LPIPS, FID and residuals on clean pictures",
-        description="Degrade clean pictures, restore them, and compare with simple baselines: "
-        "PSNR (dB), SSIM, LPIPS and the residual ||y - Hx|| / sqrt(m); and as sets: FID, KID and "
-        "Inception Score.",
-        epilog=f"cases:\n{cases}\n\n{EXAMPLE}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage="ddrm-fast evaluate PICTURE ... [options]",
-    )
-    parser.add_argument("inputs", nargs="+", metavar="PICTURE", help="clean pictures or folders")
-    parser.add_argument("--cases", metavar="NAME,...", help="see below (all)")
-    parser.add_argument(
-        "--crop", default=256, metavar="N", help="central N x N pixels; 0: all (256)"
-    )
-    parser.add_argument("--limit", metavar="N", help="only the first N pictures")
-    parser.add_argument(
-        "--out", default="evaluation.json", metavar="FILE", help="(evaluation.json)"
-    )
-    parser.add_argument("--sheets", metavar="DIR", help="also write a sheet per picture and case")
-    parser.add_argument(
-        "--pictures", metavar="DIR",
-        help="keep the first sample of every picture and case there, and compare them as sets",
-    )  # fmt: skip
-    parser.add_argument(
-        "--download",
-        action="store_true",
-        help="fetch feature networks that are not on this machine",
-    )
-    add_sampling_options(parser, samples=8)
-    parser.set_defaults(run=run)
-
-
-def describe(name: str) -> str:
-    """A case in the words of `ddrm-fast degrade`."""
-    case = CASES[name]
-    options = "".join(f" --{option} {value}" for option, value in case.options.items())
-    return f"{name:13}--task {case.task}{options} --sigma {case.sigma:.4g}"
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -114,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     kept = Path(arguments.pictures) if arguments.pictures else None
     failed: set[str] = set()
     with use_machine(arguments):
-        drawing = read_drawing(arguments)
+        drawing = read_asked(arguments)
         record = _open(out, {"crop": crop, **drawing.settings()})
         perception = read_perception(kept is not None, arguments.download, quiet=arguments.quiet)
         work = [(item, name) for item in inputs for name in names]
@@ -131,7 +62,9 @@ def run(arguments: argparse.Namespace) -> int:
                 x = centre(picture.pixels, crop)
                 if TASKS[CASES[name].task].grey and x.shape[0] != 3:
                     continue
-                figures, estimates = evaluate(CASES[name], x, drawing, perception.lpips)
+                figures, estimates = evaluate(
+                    CASES[name], x, drawing.drawn, drawing.best, drawing.seed, perception.lpips
+                )
             except FAILURES as error:
                 failed.add(item.name)
                 tqdm.write(f"ddrm-fast evaluate: {one_line(error, item.path)}", file=sys.stderr)

@@ -1,32 +1,19 @@
-"""Options for large pictures: windows, levels, or one loop with the network in tiles."""
+"""How a large picture is restored: windows, levels, or one loop with the network in tiles."""
 
 from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, field
 
-import torch
-from torch import Tensor
-
-from .. import restoration
-from ..io.files import in_words
 from ..large import restore_windows, windowed
-from ..large.restore import GPU_BATCH
-from ..large.windows import ORDERS
-from ..operators import Operator
 from ..priors import Prior
-from ..priors.networks.denoiser import Denoiser
 from ..priors.tiled import pair
+from ..problems import Problem
+from ..restoration import Restoration
 from . import specs
+from .commands.options import FACTOR, METHODS, ORDERS, WINDOW
 
-METHODS = ("mask-shift", "joint")
-WINDOW, FACTOR = 256, 4
 Sides = int | tuple[int, int]
-#: pixels from which on a picture that runs whole gets a hint
-LARGE = 4_000_000
-#: bytes a pixel of a network that goes over a picture stage by stage, of the loop around it, and of each
-#: further sample (docs/any-size.md); from how many in all on there is a hint
-STAGED, LOOP, SAMPLE, MUCH = {"float32": 150, "bfloat16": 80}, 40, 12, 2**31
 
 
 @dataclass(frozen=True)
@@ -80,59 +67,21 @@ class Large:
         except ValueError as error:
             raise ValueError(f"--large joint: {error}") from error
 
-    def restore(
-        self, y: Tensor, operator: Operator, sigma_y: float, prior: Prior, **keywords
-    ) -> restoration.Restoration:
-        """Restored pictures; ``prior`` is that of :meth:`prior`."""
-        if self.method == "joint" and not self.levels:
-            return restoration.restore(y, operator, sigma_y, prior, **keywords)
+    @property
+    def whole(self) -> bool:
+        """One run over the whole picture, whatever its network sees."""
+        return self.method == "joint" and not self.levels
+
+    def restore(self, problem: Problem, prior: Prior, **keywords) -> Restoration:
+        """Restored pictures, window by window or level by level; ``prior`` is that of :meth:`prior`."""
+        measured = (problem.y, problem.operator, problem.sigma_y)
         keywords |= {"levels": self.levels, "factor": self.more.get("factor", FACTOR)}
         if self.method == "joint":
-            return restore_windows(y, operator, sigma_y, prior, window=None, **keywords)
+            return restore_windows(*measured, prior, window=None, **keywords)
         return restore_windows(
-            y, operator, sigma_y, prior, window=self.window or WINDOW, stride=self.stride,
+            *measured, prior, window=self.window or WINDOW, stride=self.stride,
             **self.cutting(), **keywords,
         )  # fmt: skip
-
-
-def add_large_options(parser: argparse.ArgumentParser) -> None:
-    """Add windows and levels."""
-    group = parser.add_argument_group("large pictures")
-    group.add_argument(
-        "--large", choices=METHODS,
-        help="mask-shift: window by window, each continuing its neighbours; joint: one run over the whole "
-        "picture, whose network sees tiles (mask-shift, where another option of these is given)",
-    )  # fmt: skip
-    group.add_argument(
-        "--window", metavar="N",
-        help=f"side of a window, or ROWSxCOLUMNS: the size that the network was made for ({WINDOW}); joint: "
-        "of a tile (whole picture)",
-    )  # fmt: skip
-    group.add_argument(
-        "--stride", metavar="N",
-        help="from window to window, or ROWSxCOLUMNS (half a window; joint: as the network's reach needs)",
-    )  # fmt: skip
-    group.add_argument(
-        "--margin", metavar="N",
-        help="outermost pixels of a window that are left to its neighbours (half of what two windows share; "
-        "joint: the network's reach)",
-    )  # fmt: skip
-    group.add_argument(
-        "--order", metavar="ORDER",
-        help=f"of the windows: {', '.join(ORDERS)}, or their numbers, such as 0,2,1,3 (rows)",
-    )  # fmt: skip
-    group.add_argument(
-        "--batch", metavar="N",
-        help=f"windows that run together at most (1 on a processor, {GPU_BATCH} on a GPU); joint: tiles (1)",
-    )  # fmt: skip
-    group.add_argument(
-        "--levels", metavar="N",
-        help="smaller pictures that are restored first, for holes larger than a window, high factors and "
-        "colour (0)",
-    )  # fmt: skip
-    group.add_argument(
-        "--level-factor", metavar="N", help=f"between the sides of two levels ({FACTOR})"
-    )
 
 
 def read_large(arguments: argparse.Namespace) -> Large | None:
@@ -190,26 +139,3 @@ def _order(text: str) -> str | tuple[int, ...]:
             f"--order: got {text!r}, expected {', '.join(ORDERS)}, or the numbers of all windows as rows "
             "have them, such as 0,2,1,3"
         ) from None
-
-
-def hint(
-    image_shape: tuple[int, int, int], prior: Prior, samples: int, device: str = "cpu"
-) -> str | None:
-    """What to say of a picture that is restored whole, or None."""
-    pixels = image_shape[1] * image_shape[2]
-    said = f"{pixels / 1e6:.1f} megapixels are restored at once"
-    if isinstance(prior.module, Denoiser) and torch.device(device).type == "cpu":
-        network = STAGED.get(prior.precision_on(device), STAGED["float32"])
-        taken = pixels * (network + LOOP + SAMPLE * (samples - 1))
-        if taken < MUCH:
-            return None
-        return (
-            f"{said}, the quickest way, which takes some {in_words(taken)}; where they are not there, "
-            "--window 1024 goes window by window, --large joint --window 2048 shows the network tiles"
-        )
-    if pixels <= LARGE:
-        return None
-    return (
-        f"{said}; --window {WINDOW} goes window by window, --large joint --window 1024 shows the network "
-        "tiles: less memory"
-    )

@@ -6,47 +6,14 @@ import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from ..priors import Prior, classifier_free, classifier_guidance, load_classifier, load_prior
-from ..priors.guidance import without_labels
 from . import specs
 
-PRIORS = (
-    "default, gaussian, a file of `ddrm-fast train` or `train-ddpm`, a published checkpoint "
-    "(guided-diffusion, DDPM), or a diffusers folder"
-)
+if TYPE_CHECKING:  # what trains asks for a device alone, and imports the rest when it runs
+    from torch import Tensor
 
-
-def add_prior_options(group: argparse._ActionsContainer) -> None:
-    """Add what a prior is read with, besides its name."""
-    group.add_argument(
-        "--prior-config", metavar="FILE",
-        help="JSON with what a checkpoint's weights do not tell, such as "
-        '{"num_heads": 4, "use_new_attention_order": false}; not needed for published files',
-    )  # fmt: skip
-    group.add_argument(
-        "--device", metavar="D", help="cpu, cuda, cuda:1, ... (a GPU where there is one)"
-    )
-
-
-def add_class_options(parser: argparse.ArgumentParser, label: str = "") -> None:
-    """Add the class and its guidance.
-
-    Args:
-        label: What --label is where it is not given, in brackets.
-    """
-    group = parser.add_argument_group("classes, for priors that know them")
-    group.add_argument("--label", metavar="N", help=f"class of what the pictures show{label}")
-    group.add_argument("--classifier", metavar="FILE", help="a published classifier that guides")
-    group.add_argument("--classifier-config", metavar="FILE", help="JSON, as --prior-config")
-    group.add_argument(
-        "--null-label", metavar="N",
-        help="label that stands for no class: guides without a classifier",
-    )  # fmt: skip
-    group.add_argument("--guidance", metavar="SCALE", help="strength of the guidance (1)")
+    from ..priors import Prior
 
 
 def device_of(arguments: argparse.Namespace) -> str:
@@ -55,6 +22,8 @@ def device_of(arguments: argparse.Namespace) -> str:
     Raises:
         ValueError: There is no such device.
     """
+    import torch
+
     if arguments.device is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -71,6 +40,8 @@ def read_prior(arguments: argparse.Namespace, device: str) -> Prior:
     Raises:
         ValueError, OSError, ImportError: It cannot be read.
     """
+    from ..priors import load_prior
+
     config = specs.settings("--prior-config", arguments.prior_config)
     with _named("--prior-config"):
         return load_prior(arguments.prior, config, device)
@@ -104,6 +75,8 @@ class Classes:
 
     def labels(self, batch: int) -> Tensor | None:
         """The class once per picture."""
+        import torch
+
         return None if self.label is None else torch.full((batch,), self.label)
 
 
@@ -118,6 +91,9 @@ def read_classes(
     Raises:
         ValueError, OSError: An option does not fit the others, the prior or the classifier.
     """
+    from ..priors import classifier_free, classifier_guidance, load_classifier
+    from ..priors.guidance import without_labels
+
     label, scale, count = arguments.label, 1.0, prior.num_classes
     if label is not None:
         label = specs.whole("--label", label, 0)

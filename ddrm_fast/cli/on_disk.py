@@ -15,34 +15,19 @@ from ..io.files import in_words
 from ..large.memory import bytes_of
 from ..large.on_disk import CACHE_SHARE, Report, restore_on_disk, survey
 from ..large.work import work_folder
+from ..priors.grey import for_channels
 from ..problems import noise_floor
 from ..problems.regions import Regions, by_regions, regions
 from ..registry import TASKS
 from . import cluster, results, specs
+from .asked import Asked, read_asked, use_machine
+from .commands.options import DEFAULT_MEMORY, WINDOW
 from .folder import Stages, work_through
 from .inputs import Input, options_for, output_folder
-from .large import WINDOW, Large, Sides
-from .sampling import Drawing, for_channels, read_drawing, use_machine
+from .large import Large, Sides
 
-DEFAULT_MEMORY = "2GiB"
 _BITS = {"uint8": 8, "uint16": 16, "float32": 16}
 _UNUSABLE = ("truth", "arrays")
-
-
-def add_disk_options(parser: argparse.ArgumentParser) -> None:
-    """Add what pictures larger than memory need."""
-    group = parser.add_argument_group(
-        "pictures larger than memory: .tif with --memory, or .zarr (pip install 'ddrm-fast[large]')"
-    )
-    group.add_argument(
-        "--memory", metavar="SIZE",
-        help=f"work from disk to disk with so much memory, such as 1GiB ({DEFAULT_MEMORY}); an interrupted "
-        "run goes on where it was; --out names the result, .zarr or .tif, or a folder",
-    )  # fmt: skip
-    group.add_argument(
-        "--keep-going", action="store_true",
-        help="a damaged block of the input counts as missing pixels",
-    )  # fmt: skip
 
 
 def concerns(arguments: argparse.Namespace) -> bool:
@@ -93,7 +78,7 @@ def run(arguments: argparse.Namespace, options: dict[str, str]) -> int:
         raise ValueError(f"--out: the results of several inputs would have the name {twice[0]}")
     with use_machine(arguments):
         # workers put their copies of the network where they are
-        drawing = read_drawing(arguments, None if arguments.ray is None else "cpu")
+        drawing = read_asked(arguments, None if arguments.ray is None else "cpu")
         if drawing.large is not None and (drawing.large.method == "joint" or drawing.large.levels):
             raise ValueError(
                 "--large joint, --levels: pictures on disk are restored by mask-shift, in one level"
@@ -112,7 +97,7 @@ def _target(item: Input, out: Path) -> Path:
 
 
 def _restore(
-    item: Input, options: dict[str, str], arguments: argparse.Namespace, drawing: Drawing
+    item: Input, options: dict[str, str], arguments: argparse.Namespace, drawing: Asked
 ) -> str:
     """Restore one picture; what to print."""
     memory = _bytes("--memory", arguments.memory or DEFAULT_MEMORY)
@@ -148,28 +133,12 @@ def _restore(
             f"{target}: is there and is no result of `ddrm-fast restore`; expected another --out"
         )
     check_writable(f"{target}.json")
-    sigma_from = "estimated" if wanted else "given"
+    noise = {"sigma_y": level, "sigma_y_from": "estimated" if wanted else "given"}
 
     def write_record(report: Report) -> None:
-        write_json(
-            f"{target}.json",
-            {
-                "format": results.FORMAT,
-                "parameters": parameters,
-                "sigma_y": level,
-                "sigma_y_from": sigma_from,
-                "drawn_by": report.sampler,
-                "lost": list(report.lost),
-                "windows": report.windows,
-                "waves": report.waves,
-                "resumed_at_wave": report.resumed,
-                "megapixels": report.megapixels,
-                "seconds": report.seconds,
-                "peak_bytes": report.peak_bytes,
-                **results.provenance(drawing.device),
-                "files": [target.name],
-            },
-        )
+        head = {"format": results.FORMAT, "parameters": parameters, **noise}
+        tail = {**results.provenance(drawing.device), "files": [target.name]}
+        write_json(f"{target}.json", {**head, **_done(report), **tail})
 
     start = time.perf_counter()
     channels = 3 if TASKS[arguments.task].grey else picture.channels
@@ -199,7 +168,26 @@ def _restore(
         finished=write_record,
         progress=False if drawing.quiet else None,
     )
-    seconds = time.perf_counter() - start
+    return _said(item, target, report, noise, time.perf_counter() - start)
+
+
+def _done(report: Report) -> dict:
+    """What a record keeps of a run."""
+    return {
+        "drawn_by": report.sampler,
+        "lost": list(report.lost),
+        "windows": report.windows,
+        "waves": report.waves,
+        "resumed_at_wave": report.resumed,
+        "megapixels": report.megapixels,
+        "seconds": report.seconds,
+        "peak_bytes": report.peak_bytes,
+    }
+
+
+def _said(item: Input, target: Path, report: Report, noise: dict, seconds: float) -> str:
+    """The line that a finished picture is announced with."""
+    level, sigma_from = noise.values()
     resumed = f", resumed at wave {report.resumed} of {report.waves}" if report.resumed else ""
     lost = f", {len(report.lost)} blocks were missing" if report.lost else ""
     return (

@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..io.files import OutputError, check_writable, read_bytes
 from ..registry.values import noise_level, number, seed, sides, whole
 
 __all__ = ["noise_level", "number", "seed", "settings", "sides", "threads", "whole", "writable"]
@@ -20,6 +19,8 @@ def threads(option: str, text: str | int) -> int:
 
 def settings(option: str, path: str | None) -> dict[str, Any] | None:
     """The object in a JSON file; None without a file."""
+    from ..io.files import read_bytes
+
     if path is None:
         return None
     try:
@@ -37,6 +38,8 @@ def settings(option: str, path: str | None) -> dict[str, Any] | None:
 
 def writable(option: str, path: str | Path) -> None:
     """Raises OutputError where a file could not be written, before any work is done for it."""
+    from ..io.files import OutputError, check_writable
+
     try:
         check_writable(path)
     except OutputError as error:

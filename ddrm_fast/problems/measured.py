@@ -22,6 +22,7 @@ from .degradation import Degradation, check_options, degradation
 from .edges import continue_blurred
 from .measurements import operator_of, shown
 from .noise import NoiseEstimate, judge_noise, noise_floor
+from .problem import Problem
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,16 @@ class Measured:
         y = continue_blurred(self.y[0], self.operator, self.margin, self.sigma_y)[None]
         return replace(self, y=y.contiguous(), margin=0)
 
+    @property
+    def problem(self) -> Problem:
+        """What :func:`ddrm_fast.draw` takes, y continued where it has to be.
+
+        Raises:
+            ValueError: The operator measures nothing, or y is not finite.
+        """
+        ready = self.continued()
+        return Problem.of(ready.y, ready.operator, ready.sigma_y)
+
 
 def has_measurement(path: Path) -> bool:
     """Whether a file is a measurement, or has one of the same name beside it."""
@@ -91,8 +102,8 @@ def read_measured(
 ) -> Measured:
     """Read a measurement file, or a picture and take it for a measurement.
 
-    >>> found = read_measured("small.png", "sr", {"factor": 4}).continued()
-    >>> restore(found.y, found.operator, found.sigma_y)
+    >>> problem = read_measured("small.png", "sr", {"factor": 4}).problem
+    >>> draw(problem, Drawing(load_prior()))
 
     Args:
         path:

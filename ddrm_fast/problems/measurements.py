@@ -1,7 +1,7 @@
 """Measurements that are stored: made from clean pictures, and read back with their operator.
 
 >>> stored = read_measurement("degraded/photo.npz")
->>> restore(stored.y[None], operator_of(stored), stored.sigma_y)
+>>> problem = Problem.of(stored.y[None], operator_of(stored), stored.sigma_y)
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The measures of a command that need a trained network: those that are here, and why others are not."""
+"""The measures of an evaluation that need a trained network: those that are here, and why others are not."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..evaluation import perceptual
-from ..evaluation.perceptual import Features, Unavailable
 from ..io import read_picture
+from . import perceptual
+from .perceptual import Features, Unavailable
 
 
 @dataclass

@@ -1,10 +1,9 @@
-"""`ddrm-fast bench --large`: megapixels per second and memory of large pictures, and where time goes."""
+"""Megapixels per second and memory of large pictures, and where time goes."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -17,10 +16,9 @@ from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from .. import operators, workers
-from ..io import write_atomically, write_json
+from ..io import write_atomically
 from ..io.blocks import write_blocks
 from ..large import InMemory, Memory, mask_shift, waves, windowed, windows_for
 from ..large.clock import Clock
@@ -33,7 +31,6 @@ from ..priors import Prior, load_prior
 from ..problems import Problem
 from ..restoration import degrade, restore
 from ..samplers import DDRM, Drawing
-from .errors import FAILURES, one_line
 
 METHODS = ("whole", "tiles", "mask-shift", "on disk")
 TASKS = ("denoising", "inpainting", "super-resolution x4", "colorization")
@@ -327,26 +324,3 @@ def plot(path: Path, rows: Sequence[dict]) -> bool:
     pyplot.close(figure)
     write_atomically(path, buffer.getvalue())
     return True
-
-
-def bench(
-    chosen: Sequence[Case], facts: dict, out: Path | None, name: str = "large", quiet: bool = False
-) -> list[dict]:
-    """Measure cases, print the table, and write NAME.json, NAME.md and NAME.png into ``out``.
-
-    A case that cannot run is said and left out. Results so far are written after each case.
-    """
-    rows: list[dict] = []
-    for case in tqdm(chosen, unit="case", disable=True if quiet else None):
-        try:
-            rows.append(measure(case))
-        except FAILURES as error:
-            tqdm.write(f"left out: {case}: {one_line(error)}", file=sys.stderr)
-            continue
-        if out is not None:
-            write_json(out / f"{name}.json", {"machine": facts, "table": rows})
-            write_atomically(out / f"{name}.md", f"{table(rows)}\n".encode())
-    print(table(rows))
-    if out is not None and rows and not plot(out / f"{name}.png", rows):
-        print("no plot: matplotlib is not installed")
-    return rows

@@ -1,4 +1,4 @@
-"""The tables of `evaluate`: a row for each case, means over its pictures."""
+"""The tables of an evaluation: a row for each case, means over its pictures."""
 
 from __future__ import annotations
 

@@ -1,23 +1,24 @@
-"""What `evaluate` asks: degradations of clean pictures with noise, and the figures of one of them."""
+"""What an evaluation asks: degradations of clean pictures with noise, and the figures of one of them."""
 
 from __future__ import annotations
 
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from .. import restoration
-from ..evaluation import metrics, perceptual
 from ..operators import Operator
 from ..problems import Problem, degradation, pad, padded_size
 from ..registry import TASKS
-from .sampling import Drawing
+from . import metrics, perceptual
 
 Lpips = Callable[[Tensor, Tensor], float]
+Restore = Callable[[Problem, int], restoration.Restoration]
+Draw = Callable[[Problem, int], tuple[restoration.Restoration, str]]
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,21 @@ METHODS = ("input", "bicubic", "pinv", "sample", "mean")
 
 
 def evaluate(
-    case: Case, x: Tensor, drawing: Drawing, lpips: Lpips | None = None
+    case: Case,
+    x: Tensor,
+    draw: Draw,
+    best: Restore | None = None,
+    seed: int = 0,
+    lpips: Lpips | None = None,
 ) -> tuple[dict, dict[str, Tensor]]:
     """One case on one clean picture.
 
     Args:
+        case: What happens to it.
         x: Clean picture (C, H, W) in [0, 1].
+        draw: ``(problem, channels) -> (Restoration, the sampler in words)``.
+        best: ``(problem, channels) -> Restoration``, the best estimate, if that is another one.
+        seed: Of masks, coefficients and noise.
         lpips: See :func:`ddrm_fast.evaluation.perceptual.load_lpips`.
 
     Returns:
@@ -53,20 +63,19 @@ def evaluate(
     size = tuple(x.shape[1:])
     padded = padded_size(case.task, case.options, size)
     shape = (x.shape[0], *padded)
-    made = degradation(case.task, shape, case.options, seed=drawing.seed, crop=size)
+    made = degradation(case.task, shape, case.options, seed=seed, crop=size)
     operator = made.operator()
-    y = restoration.degrade(pad(x, padded)[None], operator, case.sigma, drawing.seed)
-    drawn, _ = drawing.planned(Problem.of(y, operator, case.sigma))
+    y = restoration.degrade(pad(x, padded)[None], operator, case.sigma, seed)
+    problem = Problem.of(y, operator, case.sigma)
     start = time.perf_counter()
-    result = drawn.restore(y, operator, case.sigma, x.shape[0])
+    result, sampler = draw(problem, x.shape[0])
     seconds = time.perf_counter() - start
     found = _baselines(y, operator, shape) | {"sample": result.samples[0], "mean": result.mean}
-    if drawing.sampler is None:
-        best, _ = replace(drawing, samples=None).planned(Problem.of(y, operator, case.sigma))
-        found["estimate"] = best.restore(y, operator, case.sigma, x.shape[0]).mean
+    if best is not None:
+        found["estimate"] = best(problem, x.shape[0]).mean
     estimates = {method: _cut(estimate, size) for method, estimate in found.items()}
     figures: dict = {"sigma": case.sigma, "seconds": round(seconds, 2)}
-    figures["drawn by"] = repr(drawn.sampler)
+    figures["drawn by"] = sampler
     for method, estimate in estimates.items():
         figures[method] = _figures(estimate, x, lpips)
     # over all samples, where one sample alone would be luck

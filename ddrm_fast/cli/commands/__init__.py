@@ -1,0 +1,1 @@
+"""What may be said to each command: its options and its help. Nothing here imports PyTorch."""

@@ -1,0 +1,39 @@
+"""What to say of a picture that is large and restored whole: the memory that it takes, and the other ways."""
+
+from __future__ import annotations
+
+import torch
+
+from ..io.files import in_words
+from ..operators.base import Shape
+from ..priors import Prior
+from ..priors.networks.denoiser import Denoiser
+
+#: side of a window that is proposed
+WINDOW = 256
+#: pixels from which on a picture that runs whole gets a hint
+LARGE = 4_000_000
+#: bytes a pixel of a network that goes over a picture stage by stage, of the loop around it, and of each
+#: further sample (docs/any-size.md); from how many in all on there is a hint
+STAGED, LOOP, SAMPLE, MUCH = {"float32": 150, "bfloat16": 80}, 40, 12, 2**31
+
+
+def hint(image_shape: Shape, prior: Prior, samples: int, device: str = "cpu") -> str | None:
+    """What to say of a picture that is restored whole, or None."""
+    pixels = image_shape[1] * image_shape[2]
+    said = f"{pixels / 1e6:.1f} megapixels are restored at once"
+    if isinstance(prior.module, Denoiser) and torch.device(device).type == "cpu":
+        network = STAGED.get(prior.precision_on(device), STAGED["float32"])
+        taken = pixels * (network + LOOP + SAMPLE * (samples - 1))
+        if taken < MUCH:
+            return None
+        return (
+            f"{said}, the quickest way, which takes some {in_words(taken)}; where they are not there, "
+            "--window 1024 goes window by window, --large joint --window 2048 shows the network tiles"
+        )
+    if pixels <= LARGE:
+        return None
+    return (
+        f"{said}; --window {WINDOW} goes window by window, --large joint --window 1024 shows the network "
+        "tiles: less memory"
+    )
