@@ -31,7 +31,6 @@ from ddrm_fast.large.seams import border_ratio
 from ddrm_fast.operators import Operator
 from ddrm_fast.operators.cuts import Cuts
 from ddrm_fast.priors import Prior
-from ddrm_fast.registry import TASKS as USUAL
 from ddrm_fast.samplers import Sampler
 
 WAYS = ("whole", "mask-shift", "mask-shift, published", "joint", "plain blend")
@@ -85,7 +84,7 @@ def task_of(name: str, size: int) -> tuple[str, Operator, float, Sampler]:
         "sr": ("super-resolution x4", operators.SuperResolution(4), 0.02),
         "missing": ("70 % missing", operators.Inpainting(~missing), 0.02),
     }[name]
-    usual = USUAL["inpaint" if name == "missing" else name].usual
+    usual = {"steps": 50, "eta": 1.0} if name == "missing" else {}
     return title, operator, sigma_y, ddrm_fast.DDRM(**usual)
 
 

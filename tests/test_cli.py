@@ -194,7 +194,7 @@ def test_the_nearest_is_offered(capsys):
     line = fails(capsys, "restore", "a.png", "--task", "noise", "--sampler", "ddmr", status=2)
     assert "did you mean ddrm" in line
     line = fails(capsys, "restore", "a.png", "--task", "noise", "--sampler", "ddim", status=2)
-    assert "ddim draws from the prior; expected one of ddrm" in line
+    assert "ddim draws from the prior; expected one of hqs, ddrm" in line
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "tcsh", "powershell"])

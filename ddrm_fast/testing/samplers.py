@@ -212,5 +212,6 @@ def check_entry(name: str) -> SamplerEntry:
         default = own[parameter.name].default
         said = f"{name}: {parameter.name} is {default!r}, the registry says {parameter.default!r}"
         must(default == parameter.default or parameter.required, said)
-    must(entry.steps in (None, made.steps), f"{name}: {made.steps} steps, said {entry.steps}")
+    count = getattr(made.steps, "count", made.steps)
+    must(entry.steps in (None, count), f"{name}: {made.steps} steps, the registry says {entry.steps}")
     return entry
