@@ -213,5 +213,7 @@ def check_entry(name: str) -> SamplerEntry:
         said = f"{name}: {parameter.name} is {default!r}, the registry says {parameter.default!r}"
         must(default == parameter.default or parameter.required, said)
     count = getattr(made.steps, "count", made.steps)
-    must(entry.steps in (None, count), f"{name}: {made.steps} steps, the registry says {entry.steps}")
+    must(
+        entry.steps in (None, count), f"{name}: {made.steps} steps, the registry says {entry.steps}"
+    )
     return entry
