@@ -109,8 +109,9 @@ def test_a_prior_is_the_one_that_it_was(tmp_path):
     prior.precision = "float32"
     record = through_json(records.describe(Drawing(prior)))
     assert record["prior"]["name"] == str(copy) and len(record["prior"]["sha256"]) == 64
-    again = records.drawing_of(record).prior
-    assert again.source == prior.source and again.precision == "float32"
+    again = records.drawing_of(record)
+    assert again.prior.source == prior.source
+    assert again.in_precision().prior.precision == "float32"
     record["prior"]["sha256"] = "0" * 64
     with pytest.raises(ValueError, match="^prior: .* is another file than it was, expected one"):
         records.drawing_of(record)
@@ -145,6 +146,7 @@ def test_records_of_the_shell_draw_their_pictures():
     )
     problem = Problem.of(PICTURE[:1], Denoising(), 0.1)
     assert torch.equal(draw(problem, drawing).samples, draw(problem, meant).samples)
+    assert records.drawing_of(parameters | {"sampler": "None", "samples": None}).sampler is None
     with pytest.raises(ValueError, match=r"^classifier: the pictures were guided by c\.pt"):
         records.drawing_of(parameters | {"classifier": "c.pt"})
     with pytest.raises(ValueError, match=r"^record: got .__import__\('os'\)., expected such as"):

@@ -1,5 +1,7 @@
 """One loop over the whole picture, its network evaluated in tiles."""
 
+from copy import copy
+
 import pytest
 import torch
 from small_cases import FAST, GAUSSIAN, PIXELWISE, pictures, seeded
@@ -196,3 +198,21 @@ def test_wrong_tiles(keywords, message):
 def test_a_tile_without_room_for_the_halo_says_so():
     with pytest.raises(ValueError, match="tiles of 256 x 256 leave nothing .* than 384 "):
         windowed(load_prior(), 256)
+
+
+def test_a_copy_has_a_precision_of_its_own():
+    """As a drawing of another precision makes one; the network inside is asked in it."""
+    seen = []
+
+    def network(x_t, t):
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return 0.3 * x_t
+
+    prior = windowed(Prior(network), 16, 4)
+    other = copy(prior)
+    other.precision = "bfloat16"
+    x, t = pictures(1, 3, 24, 24), torch.zeros(1)
+    for each, half in ((other, True), (prior, False)):
+        seen.clear()
+        each.at(x, t)
+        assert seen and all(asked == half for asked in seen)

@@ -12,6 +12,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -268,6 +269,13 @@ class _Windowed(Prior):
             num_classes=prior.num_classes, precision=prior.precision, module=prior.module,
             fractional=prior.fractional, sigma_min=prior.sigma_min,
         )  # fmt: skip
+
+    def __copy__(self) -> Self:
+        """One whose network asks it for the precision, and not the first one."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other.network = other._tiled
+        return other
 
     def _inner(self) -> Prior:
         """The prior that sees the tiles, in the precision of this one."""

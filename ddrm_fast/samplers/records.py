@@ -94,7 +94,6 @@ def drawing_of(
     said = record["prior"]
     if prior is None:
         prior = _loaded(said["name"], said["config"], said["sha256"], said["source"], device)
-        prior.precision = said["precision"]
     return Drawing(
         prior,
         None if record["sampler"] is None else sampler_of(record["sampler"]),
@@ -102,6 +101,7 @@ def drawing_of(
         None if travel is None else Travel(**travel),
         None if labels is None else torch.tensor(labels),
         torch.tensor(seed) if isinstance(seed, list) else seed,
+        precision=said["precision"],
         **{name: record[name] for name in _PLAIN},
     )
 
@@ -246,7 +246,6 @@ def _of_earlier(
     if prior is None:
         name, config = parameters["prior"], parameters.get("prior_config")
         prior = _loaded(name, config, parameters["prior_sha256"], True, device)
-        prior.precision = parameters["precision"]
         if "null_label" in parameters:
             scale = parameters.get("guidance", 1.0)
             prior = classifier_free(prior, scale, parameters["null_label"])
@@ -255,12 +254,13 @@ def _of_earlier(
     travel, label = parameters.get("travel"), parameters.get("label")
     return Drawing(
         prior,
-        sampler_of(parameters["sampler"]),
+        None if parameters["sampler"] == "None" else sampler_of(parameters["sampler"]),
         edits,
         None if travel is None else Travel(**_called(travel)[1]),
         None if label is None else torch.tensor([label]),
         parameters["seed"],
         parameters["samples"],
+        precision=parameters["precision"],
     )
 
 
