@@ -29,9 +29,12 @@ def as_prior(config: DDPMConfig, network: nn.Module, name: str = "ddpm") -> Prio
     A network that predicts the posterior's mean is presented as one that predicts x0.
 
     Args:
-        config: What it was trained with.
-        network: The network.
-        name: For messages and records.
+        config:
+            What it was trained with.
+        network:
+            The network.
+        name:
+            For messages and records.
     """
     schedule = config.make_schedule()
     prediction = config.prediction
@@ -59,10 +62,14 @@ def save_ddpm(
     """Write a network in one indivisible replacement; equal weights give equal files.
 
     Args:
-        path: The file, .safetensors.
-        config: What it was trained with.
-        weights: Its weights by name.
-        training: Summary of the training, JSON values.
+        path:
+            The file, .safetensors.
+        config:
+            What it was trained with.
+        weights:
+            Its weights by name.
+        training:
+            Summary of the training, JSON values.
 
     Raises:
         OSError: The file cannot be written; an earlier one stays intact.
@@ -108,7 +115,8 @@ def load_ddpm(path: str | Path) -> tuple[DDPMConfig, nn.Module]:
     """Read what `ddrm-fast train-ddpm` wrote: the running mean of the weights.
 
     Args:
-        path: The .safetensors file.
+        path:
+            The .safetensors file.
 
     Returns:
         The configuration and the network, in evaluation mode, without gradients.

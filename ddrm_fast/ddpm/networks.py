@@ -27,13 +27,20 @@ def own_network(
     """Settings of the package's own U-Net: that of guided-diffusion, in any size.
 
     Args:
-        size: Side of the pictures, in pixels.
-        width: Channels of the first level, a multiple of 32.
-        mult: Channels of every level as multiples of that; each further level halves the side.
-        blocks: Residual blocks of a level.
-        attention: Sides, in pixels, of the levels that have attention.
-        head_width: Channels of an attention head.
-        dropout: Share of activations dropped in training, 0 or more, below 1.
+        size:
+            Side of the pictures, in pixels.
+        width:
+            Channels of the first level, a multiple of 32.
+        mult:
+            Channels of every level as multiples of that; each further level halves the side.
+        blocks:
+            Residual blocks of a level.
+        attention:
+            Sides, in pixels, of the levels that have attention.
+        head_width:
+            Channels of an attention head.
+        dropout:
+            Share of activations dropped in training, 0 or more, below 1.
 
     Raises:
         ValueError: A level of such a side does not exist.
@@ -155,8 +162,10 @@ def build_network(settings: Mapping[str, Any], seed: int | None = None) -> nn.Mo
     """A network with random weights.
 
     Args:
-        settings: From :func:`network_settings`.
-        seed: Of the weights; None: torch's state decides.
+        settings:
+            From :func:`network_settings`.
+        seed:
+            Of the weights; None: torch's state decides.
 
     Returns:
         ``(x_t, t[, labels]) -> output`` as a module.

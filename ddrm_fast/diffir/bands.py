@@ -57,9 +57,12 @@ def map_bytes(config: DiffIRConfig, height: int, width: int, plan: Plan) -> int:
     values unless they are recomputed, and what the second level is then (dim / 2 numbers a pixel).
 
     Args:
-        config: Of the network.
-        height, width: Of the padded input.
-        plan: How it is restored.
+        config:
+            Of the network.
+        height, width:
+            Of the padded input.
+        plan:
+            How it is restored.
     """
     fold = config.unshuffle
     pixels = (height // fold) * (width // fold)
@@ -72,8 +75,10 @@ class Bands:
     """A generator that works band by band.
 
     Args:
-        generator: The network; its weights are read, never changed.
-        plan: How.
+        generator:
+            The network; its weights are read, never changed.
+        plan:
+            How.
     """
 
     def __init__(self, generator: DIRformer, plan: Plan | None = None) -> None:
@@ -84,8 +89,10 @@ class Bands:
         """What ``generator(x, prior)`` gives.
 
         Args:
-            x: (B, C, H, W), sides multiples of ``config.multiple``.
-            prior: (B, 256).
+            x:
+                (B, C, H, W), sides multiples of ``config.multiple``.
+            prior:
+                (B, 256).
         """
         G, dim = self.network, self.network.config.dim
         folded = G.fold(x)
@@ -302,9 +309,12 @@ def encode(
     """What ``encoder(x, gt)`` gives, pooled over the whole picture band by band.
 
     Args:
-        encoder: Of a network.
-        x, gt: As the encoder takes them.
-        numbers: Numbers of the widest layer of a band.
+        encoder:
+            Of a network.
+        x, gt:
+            As the encoder takes them.
+        numbers:
+            Numbers of the widest layer of a band.
 
     Returns:
         (B, 4 n_feats).

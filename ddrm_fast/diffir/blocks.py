@@ -40,7 +40,8 @@ class LayerNorm(nn.Module):
         """Gain and offset (B or 1, C) of the normalised input, the modulation x k1 + k2 included.
 
         Args:
-            modulation: (k1 | k2), (B, 2 C), or None.
+            modulation:
+                (k1 | k2), (B, 2 C), or None.
         """
         gain, offset = self.body.weight[None], self.body.bias
         offset = None if offset is None else offset[None]
@@ -116,8 +117,10 @@ class TransformerBlock(nn.Module):
         """One block.
 
         Args:
-            x: (B, C, H, W).
-            prior: The prior vector z, (B, 256).
+            x:
+                (B, C, H, W).
+            prior:
+                The prior vector z, (B, 256).
         """
         x = x + self.attn(self.norm1(x, self.attn.kernel(prior)))
         return x + self.ffn(self.norm2(x, self.ffn.kernel(prior)))

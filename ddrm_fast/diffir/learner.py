@@ -34,10 +34,14 @@ class DiffIRFit(Fit):
     """A run of training. ``batch`` is that of the first part of ``progress``.
 
     Attributes:
-        network: What is trained; its stage says how.
-        progress: (first step, side of the input patches, pictures of a step), in order of steps.
-        vector_weight: Stage 2: weight of the difference of the vectors.
-        first: Stage 2: digest of stage 1's weights, filled in by the run.
+        network:
+            What is trained; its stage says how.
+        progress:
+            (first step, side of the input patches, pictures of a step), in order of steps.
+        vector_weight:
+            Stage 2: weight of the difference of the vectors.
+        first:
+            Stage 2: digest of stage 1's weights, filled in by the run.
     """
 
     network: DiffIRConfig

@@ -196,13 +196,20 @@ class Report:
     """What a run did.
 
     Attributes:
-        megapixels: Of the picture.
-        windows, waves, batch: How it was cut, and how many windows ran together.
-        resumed: Waves that an earlier run had finished.
-        seconds: "all", and by what took them; see :class:`Clock`. The rest of "all" is the steps.
-        peak_bytes: Largest resident memory of the process, of this run where the system tells.
-        lost: Blocks of the input that could not be read.
-        sampler: What it was restored by, with its steps.
+        megapixels:
+            Of the picture.
+        windows, waves, batch:
+            How it was cut, and how many windows ran together.
+        resumed:
+            Waves that an earlier run had finished.
+        seconds:
+            "all", and by what took them; see :class:`Clock`. The rest of "all" is the steps.
+        peak_bytes:
+            Largest resident memory of the process, of this run where the system tells.
+        lost:
+            Blocks of the input that could not be read.
+        sampler:
+            What it was restored by, with its steps.
     """
 
     megapixels: float

@@ -48,8 +48,11 @@ class ChannelKernels:
     """The operations on one module of kernels.
 
     Args:
-        module: ``ddrm_fast._C`` or ``ddrm_fast._cuda``, or one with the same functions.
-        place: What follows the arguments of a call on a tensor: the number of threads, or device and stream.
+        module:
+            ``ddrm_fast._C`` or ``ddrm_fast._cuda``, or one with the same functions.
+        place:
+            What follows the arguments of a call on a tensor: the number of threads, or device and
+            stream.
     """
 
     def __init__(self, module: ModuleType | Any, place: Place) -> None:

@@ -21,7 +21,8 @@ def weights_digest(weights: dict[str, Tensor]) -> str:
     """SHA-256 over the names, dtypes, shapes and bytes of a dictionary of tensors, as hex.
 
     Args:
-        weights: Tensors by name, on the CPU.
+        weights:
+            Tensors by name, on the CPU.
     """
     digest = hashlib.sha256()
     for name in sorted(weights):
@@ -37,9 +38,12 @@ def save_metadata(
     """Metadata of a weights file, as `load_denoiser` reads it.
 
     Args:
-        config: Shape of the network.
-        weights: The tensors as they are stored.
-        training: Summary of the training, plain JSON values.
+        config:
+            Shape of the network.
+        weights:
+            The tensors as they are stored.
+        training:
+            Summary of the training, plain JSON values.
     """
     return {
         "format": FORMAT,
@@ -70,10 +74,14 @@ def load_denoiser(
     """Read a denoiser from the safetensors file that `ddrm_fast.training.denoiser.export` writes.
 
     Args:
-        path: The weights file.
-        device: Where the network goes.
-        dtype: Type of the weights and of the arithmetic inside the network.
-        verify: Compare the stored SHA-256 with the tensors that were read.
+        path:
+            The weights file.
+        device:
+            Where the network goes.
+        dtype:
+            Type of the weights and of the arithmetic inside the network.
+        verify:
+            Compare the stored SHA-256 with the tensors that were read.
 
     Returns:
         The network, in evaluation mode, without gradients; `training_summary` (a dictionary) and

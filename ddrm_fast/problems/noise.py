@@ -32,8 +32,10 @@ class NoiseEstimate:
     """A noise level that was estimated.
 
     Attributes:
-        level: Standard deviation, for pictures in [0, 1].
-        doubt: Why it may be wrong, or None.
+        level:
+            Standard deviation, for pictures in [0, 1].
+        doubt:
+            Why it may be wrong, or None.
     """
 
     level: float
