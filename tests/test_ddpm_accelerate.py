@@ -35,7 +35,7 @@ def test_two_processes_train_as_one(tmp_path):
     assert files == ["checkpoint.pt", "ddpm.safetensors", "log.jsonl"]
     alone = run(tmp_path / "alone", WITHOUT_DROPOUT)
     together = checkpoints.read_checkpoint(tmp_path / "plain", Trainer.kind)["network"]
-    fresh = Trainer(WITHOUT_DROPOUT, alone.source, OneProcess("cpu")).network.state_dict()
+    fresh = Trainer(WITHOUT_DROPOUT, alone.data, OneProcess("cpu")).network.state_dict()
     # of all weights at once: where a gradient is zero but for rounding, Adam makes a step of rounding
     flat = [
         torch.cat([weights[name].flatten() for name in fresh])

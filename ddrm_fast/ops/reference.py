@@ -66,7 +66,8 @@ def _weights(row: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     c = c0 + c1 * inverse + c2 * s
     variance = d0 + d1 * (inverse * inverse) + d2 * (s * s)
     rational = row[..., rows.RATIONAL] != 0
-    if rational.any():
+    # (what is compiled cannot branch on a value)
+    if torch.compiler.is_compiling() or rational.any():
         b = torch.where(rational, b + branch(rows.B2) * (s * s), b)
         factor = 1.0 / (branch(rows.P) + branch(rows.Q) * (s * s))
         over = [rational & (branch(rows.OVER + i) != 0) for i in range(4)]
