@@ -17,7 +17,7 @@ from ..large.advice import hint
 from ..problems import Measured, Problem, has_measurement, read_measured
 from ..restoration import Restoration
 from ..samplers.plans import Plan
-from . import on_disk, results, specs
+from . import on_disk, restore_model, results, specs
 from .asked import Asked, read_asked, task_options, use_machine
 from .cluster import share_out
 from .folder import Stages, work_through
@@ -26,6 +26,8 @@ from .inputs import Input, find_inputs, options_for, output_folder, partner
 
 def run(arguments: argparse.Namespace) -> int:
     """Restore; returns the exit status."""
+    if arguments.model is not None:
+        return restore_model.run(arguments)
     options = task_options(arguments)
     if arguments.sigma not in (None, "auto"):
         specs.noise_level("--sigma", arguments.sigma)

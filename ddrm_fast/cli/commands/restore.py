@@ -45,6 +45,10 @@ examples:
 
     ddrm-fast restore BIG.zarr --task noise --out RESTORED.zarr --memory 1GiB
 
+  Through a DiffIR network, published or of `ddrm-fast train-diffir`, with no task to name:
+
+    ddrm-fast restore blurred/ --model Deblurring-DiffIRS2.pth --out sharp
+
   A measurement file of `ddrm-fast degrade`, which knows its task, and the clean picture to compare:
 
     ddrm-fast restore degraded/photo.npz --truth photo.jpg --samples 8
@@ -82,6 +86,10 @@ def add(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "inputs", nargs="+", metavar="INPUT", help="pictures, .npz files of `degrade`, or folders"
     )
+    parser.add_argument(
+        "--model", metavar="FILE",
+        help="a trained restorer (DiffIR), not a task and a prior; with --samples, --seed, --mask",
+    )  # fmt: skip
     parser.add_argument(
         "--out", default="restored", metavar="DIR",
         help="(restored); of one input also the name of the result, such as better.jpg",
