@@ -8,6 +8,7 @@
 #include <string>
 
 #include "binding_arguments.h"
+#include "channel_arguments.h"
 #include "launch.h"
 
 #ifndef DDRM_FAST_CUDA_MODULE
@@ -184,6 +185,26 @@ PYBIND11_MODULE(DDRM_FAST_CUDA_MODULE, m) {
               {pointer<const Row>(table), steps, row_batch, pointer<const int64_t>(step)}};
           if (!empty(a.extent)) predict_x0(a, place_of(device, stream));
         });
+
+  // of networks; arguments as channel_arguments.h reads them, never empty
+  m.def("channel_norm", [](const py::tuple& t, int device, Address stream) {
+    channel_norm(channel_norm_of(t), place_of(device, stream));
+  });
+  m.def("channel_norm_backward", [](const py::tuple& t, int device, Address stream) {
+    channel_norm_backward(channel_norm_backward_of(t), place_of(device, stream));
+  });
+  m.def("gated_depthwise", [](const py::tuple& t, int device, Address stream) {
+    gated_depthwise(gated_depthwise_of(t), place_of(device, stream));
+  });
+  m.def("gated_depthwise_backward", [](const py::tuple& t, int device, Address stream) {
+    gated_depthwise_backward(gated_depthwise_backward_of(t), place_of(device, stream));
+  });
+  m.def("depthwise_gram", [](const py::tuple& t, int device, Address stream) {
+    depthwise_gram(depthwise_gram_of(t), place_of(device, stream));
+  });
+  m.def("attention_fold", [](const py::tuple& t, int device, Address stream) {
+    attention_fold(attention_fold_of(t), place_of(device, stream));
+  });
 }
 
 }  // namespace ddrm_fast::cuda

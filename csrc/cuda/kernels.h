@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "ddrm_fast/arguments.h"
+#include "ddrm_fast/channels.h"
 #include "ddrm_fast/dct.h"
 #include "ddrm_fast/row.h"
 
@@ -58,5 +59,13 @@ void dct_unfold(float* to, const float* from, const DctExtent&, const Place&);
 void dct_twist(float* y, const float* spectrum, const DctTwiddles&, const DctExtent&, const Place&);
 void dct_untwist(float* spectrum, const float* y, const DctTwiddles&, const DctExtent&,
                  const Place&);
+
+// of networks
+void channel_norm(const ChannelNorm&, const Place&);
+void channel_norm_backward(const ChannelNormBackward&, const Place&);
+void gated_depthwise(const GatedDepthwise&, const Place&);
+void gated_depthwise_backward(const GatedDepthwiseBackward&, const Place&);
+void depthwise_gram(const DepthwiseGram&, const Place&);
+void attention_fold(const AttentionFold&, const Place&);
 
 }  // namespace ddrm_fast::cuda

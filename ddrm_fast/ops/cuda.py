@@ -5,6 +5,7 @@ from torch import Tensor
 
 import ddrm_fast._cuda as _cuda
 
+from .channels_calls import ChannelKernels
 from .cuda_calls import Kernels
 
 
@@ -29,3 +30,12 @@ fwht_step = _kernels.fwht_step
 predict_x0 = _kernels.predict_x0
 dct2 = _kernels.dct2
 idct2 = _kernels.idct2
+
+_channels = ChannelKernels(_cuda, _place)
+
+channel_norm = _channels.channel_norm
+channel_norm_backward = _channels.channel_norm_backward
+gated_depthwise = _channels.gated_depthwise
+gated_depthwise_backward = _channels.gated_depthwise_backward
+depthwise_gram = _channels.depthwise_gram
+attention_fold = _channels.attention_fold
