@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 from ...registry import SAMPLERS, TASKS, Choice, Parameter
@@ -141,18 +141,31 @@ def _sampler_name(known: Sequence[str], text: str) -> str:
 
 def add_parameters(group: argparse._ActionsContainer, samplers: Iterable[str]) -> None:
     """Add the parameters of samplers, each once; one whose name an option has already is left out."""
-    found = {p.name: p for name in samplers for p in SAMPLERS[name].parameters}
-    for parameter in found.values():
+    found: dict[str, dict[str, Parameter]] = {}
+    for name in samplers:
+        for parameter in SAMPLERS[name].parameters:
+            found.setdefault(parameter.name, {})[name] = parameter
+    for takers in found.values():
+        parameter = next(iter(takers.values()))
         choices = parameter.choices if isinstance(parameter, Choice) else None
         try:
             group.add_argument(
                 parameter.option, dest=f"sampler_{parameter.name}", choices=choices,
-                metavar=None if choices else parameter.metavar, help=parameter.described,
+                metavar=None if choices else parameter.metavar, help=_described(takers),
             )  # fmt: skip
         except argparse.ArgumentError:
             log.warning(
                 "%s: an option has this name, the sampler keeps its default", parameter.option
             )
+
+
+def _described(takers: Mapping[str, Parameter]) -> str:
+    """The help of a parameter with its default, or with that of each sampler where they differ."""
+    first, *others = takers.values()
+    if all(other.default == first.default for other in others):
+        return first.described
+    said = ", ".join(f"{name} {parameter.default}" for name, parameter in takers.items())
+    return f"{first.help.partition(': ')[2] or first.help} ({said})"
 
 
 def add_machine_options(group: argparse._ActionsContainer) -> None:
