@@ -2,7 +2,8 @@
 
 Names, constructor arguments, vector orders and return values are those of ``wyhuai/DDNM``
 (``functions/svd_operators.py`` and ``functions/svd_ddnm.py``). Pictures are in [-1, 1] and sigma_y in that
-unit. ``docs/fidelity.md`` lists what differs.
+unit. Noisy runs follow the paper unless :func:`published_noise` is called; ``docs/fidelity.md`` lists what
+differs.
 
 Wang, Yu, Zhang, "Zero-Shot Image Restoration Using Denoising Diffusion Null-Space Model", ICLR 2023.
 """
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from ..operators.base import Operator
 from ..samplers.weights import check_unit
-from . import degradations
+from . import degradations, published
 from .degradations.base import overridden, pad
 from .degradations.flat import FlatOperator
 from .degradations.separable import ZERO
@@ -31,6 +32,7 @@ from .loop import (
     check_state,
     sample,
 )
+from .published import published_noise
 from .schedule import alphas_cumprod, compute_alpha, get_schedule_jump, travel_pairs
 from .simplified import simplified_ddnm_plus, simplified_operators
 from .steps import FusedSteps, MixedSteps, PartSteps
@@ -53,6 +55,7 @@ __all__ = [
     "ddnm_diffusion",
     "ddnm_plus_diffusion",
     "get_schedule_jump",
+    "published_noise",
     "simplified_ddnm_plus",
     "simplified_operators",
 ]
@@ -68,8 +71,12 @@ class A_functions(degradations.Functions):
     own; ``Lambda`` and ``Lambda_noise`` follow.
     """
 
-    #: whether Lambda_noise applies V^T to its vectors; False: as published
-    aligned: bool = True
+    #: whether Lambda_noise applies V^T to its vectors; False: as published; None: as the switch says
+    aligned: bool | None = None
+
+    @property
+    def _is_aligned(self) -> bool:
+        return not published.in_use() if self.aligned is None else self.aligned
 
     def A(self, vec: Tensor) -> Tensor:
         """The degradation of images (B, ...): (B, m)."""
@@ -124,11 +131,13 @@ class A_functions(degradations.Functions):
     ) -> Tensor:
         """V diag(d1) V^T vec + V diag(d2) V^T epsilon (eq. 51); without V^T where ``aligned`` is False.
 
+        See :func:`published_noise` for all of them at once.
+
         Args:
             vec, epsilon:
                 White noise and the network's output, images (B, ...). The others: see :meth:`Lambda`.
         """
-        coefficients = self.Vt if self.aligned else self.arrange
+        coefficients = self.Vt if self._is_aligned else self.arrange
         z, e = coefficients(vec), coefficients(epsilon)
         s = self.spectrum(z.shape[1]).to(z)
         _, d1, d2 = split_noise(s, a, sigma_y, sigma_t, eta)
@@ -202,7 +211,7 @@ class WalshHadamardCS(degradations.WalshHadamardCS, A_functions):
         perm: Tensor,
         device: torch.device | str,
         *,
-        aligned: bool = True,
+        aligned: bool | None = None,
     ) -> None:
         super().__init__(channels, img_dim, ratio, perm, device)
         self.aligned = aligned
@@ -222,7 +231,7 @@ class SuperResolution(degradations.SuperResolution, A_functions):
         ratio: int,
         device: torch.device | str,
         *,
-        aligned: bool = True,
+        aligned: bool | None = None,
         basis: Tensor | None = None,
     ) -> None:
         super().__init__(channels, img_dim, ratio, device, basis=basis)
@@ -240,7 +249,7 @@ class Colorization(degradations.Colorization, A_functions):
         img_dim: int,
         device: torch.device | str,
         *,
-        aligned: bool = True,
+        aligned: bool | None = None,
         basis: Tensor | None = None,
     ) -> None:
         super().__init__(img_dim, device, basis=basis)
@@ -271,7 +280,7 @@ class Deblurring(degradations.Deblurring, A_functions):
         ZERO: float = ZERO,
         *,
         ordered: bool = False,
-        aligned: bool = True,
+        aligned: bool | None = None,
         basis: Sequence[Tensor] | None = None,
         order: Tensor | None = None,
     ) -> None:
@@ -420,4 +429,4 @@ def _has_row(A_funcs: A_functions, plus: bool) -> bool:
         return False
     if not plus:
         return True
-    return A_funcs.aligned and not overridden(A_funcs, "Lambda", "Lambda_noise", "spectrum")
+    return A_funcs._is_aligned and not overridden(A_funcs, "Lambda", "Lambda_noise", "spectrum")

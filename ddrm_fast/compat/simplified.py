@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from ..samplers.weights import check_unit
+from . import published
 from .degradations.base import whole
 from .loop import (
     GivenNoise,
@@ -142,7 +143,7 @@ def simplified_ddnm_plus(
     sigma_y: float,
     config: Any,
     *,
-    official: bool = False,
+    official: bool | None = None,
     noise: GivenNoise | None = None,
     keep: bool = False,
 ) -> tuple[list[Tensor], list[Tensor]]:
@@ -156,7 +157,8 @@ def simplified_ddnm_plus(
         y:
             A(picture), plus noise.
         official:
-            The published sigma_t and noise; see the module's first lines.
+            The published sigma_t and noise; see the module's first lines. None: as
+            :func:`ddrm_fast.compat.ddnm.published_noise` says.
 
     The other arguments and results are those of :func:`ddrm_fast.compat.ddnm.ddnm_plus_diffusion`.
     """
@@ -165,9 +167,10 @@ def simplified_ddnm_plus(
     abar = alphas_cumprod(b)
     pairs = travel_pairs(config, len(abar))
     y = check_batch("y", y, x)
+    as_published = published.in_use() if official is None else official
 
     def update(x0: Tensor, out: Tensor, z: Tensor, abar_next: float) -> Tensor:
-        scale, gamma = (_published if official else _paper)(abar_next, sigma_y)
+        scale, gamma = (_published if as_published else _paper)(abar_next, sigma_y)
         measured = A(x0)
         if measured.shape[1:] != y.shape[1:]:
             raise ValueError(f"y: expected A(x), {tuple(measured.shape)}, got {tuple(y.shape)}")
