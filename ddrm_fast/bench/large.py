@@ -148,7 +148,7 @@ def _trivial() -> Prior:
 def _warm(prior: Prior, case: Case) -> None:
     """The first call of a network makes its libraries plan."""
     x = torch.zeros(1, 3, case.window, case.window, device=case.device)
-    prior(x, torch.full((1,), 500.0, device=case.device))
+    prior(x, torch.full((1,), float(prior.schedule.T // 2), device=case.device))
 
 
 def _picture(side: int) -> Tensor:

@@ -138,7 +138,7 @@ def _large(arguments: argparse.Namespace) -> int:
 def _network(name: str, size: int) -> float:
     """Median time of three calls of a prior's network."""
     prior, clock = load_prior(name), Clock("cpu")
-    x, t = torch.randn(1, 3, size, size), torch.full((1,), 500.0)
+    x, t = torch.randn(1, 3, size, size), torch.full((1,), float(prior.schedule.T // 2))
     with torch.no_grad():
         return statistics.median(clock.time(lambda: prior(x, t)) for _ in range(3))
 

@@ -73,5 +73,5 @@ def cost_of_window(prior: Prior, shape: tuple[int, int, int]) -> int:
     labels = None if prior.num_classes is None else torch.zeros(1, dtype=torch.int64)
     give_back()  # memory that is reused would not be counted
     before = resident() if forget_peak() else peak()
-    prior(x, torch.full((1,), 500.0), labels)
+    prior(x, torch.full((1,), float(prior.schedule.T // 2)), labels)
     return 12 * x.nbytes + peak() - before
