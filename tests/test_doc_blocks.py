@@ -90,6 +90,7 @@ def checkpoints(monkeypatch, here):
             return x_t.mean((2, 3)) @ torch.ones(3, 1000)
 
     def prior(name, *_):
+        name = name if isinstance(name, str) else "pipeline"
         assert Path(name).suffix in (".pt", ".ckpt", "")
         return Prior(network, num_classes=1001 if name.endswith("256x256_diffusion.pt") else None)
 
@@ -98,7 +99,18 @@ def checkpoints(monkeypatch, here):
     unet = nn.Conv2d(3, 3, 1)
     unet.config, unet.dtype = SimpleNamespace(in_channels=3, out_channels=3), torch.float32
     operator = operators.SuperResolution(2)
+
+    def denoiser(x, sigma, labels=None):
+        return x
+
+    denoiser.img_channels, denoiser.label_dim = 3, 10
+    diffusion = SimpleNamespace(
+        model=unet, objective="pred_v", betas=torch.linspace(1e-4, 2e-2, 1000), channels=3
+    )
     return {
+        "pipeline": SimpleNamespace(unet=unet, scheduler=None), "net": denoiser, "denoiser": denoiser,
+        "trainer": SimpleNamespace(ema=SimpleNamespace(ema_model=diffusion)),
+        "config": {"model": {"sigma_min": 0.01}},
         "torch": torch, "my_unet": lambda x, t: 0.3 * x, "my_denoiser": lambda x, sigma: x,
         "unet": unet, "scheduler": SimpleNamespace(config={"beta_schedule": "linear"}),
         "y": torch.rand(1, 3, 4, 4), "operator": operator,
