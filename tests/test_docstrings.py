@@ -11,9 +11,8 @@ FILES = sorted(
     path
     for folder in ("ddrm_fast", "triton_kernels", "benchmarks", "examples")
     for path in (ROOT / folder).rglob("*.py")
-    # a link to what is read already; and what is being rewritten
-    if path.relative_to(ROOT).parts[1] not in ("triton_kernels", "cli")
-    and path.name != "denoiser.py"
+    # a link to what is read already
+    if path.relative_to(ROOT).parts[1] != "triton_kernels"
 )
 SECTIONS = ("Args", "Attributes", "Example", "Raises", "Returns", "Warns", "Yields")
 OTHERS = "Arguments|Parameters|Params|Return|Yield|Raise|Examples|Note|Notes|Keyword Args"

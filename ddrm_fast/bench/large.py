@@ -44,19 +44,31 @@ class Case:
     """One measurement.
 
     Attributes:
-        megapixels: Of the restored picture, which is square.
-        task: A name of ``TASKS``.
-        method: "whole" (one run, the network too), "tiles" (one run, the network in tiles), "mask-shift"
-            (window by window in memory) or "on disk" (the same from disk to disk).
-        window, stride: In pixels; of tiles, None for the stride is what the network's reach needs.
-        batch: Windows that run together.
-        waves: Independent windows together; False: one after the other.
-        workers: Processes with a share of the threads each (Ray); 1: this one.
-        steps: Of DDRM.
-        prior: What :func:`load_prior` takes, or "trivial", whose network does next to nothing.
-        threads: CPU threads of all workers together.
-        device: Where.
-        folder: For pictures on disk; None: that of the system for temporary files.
+        megapixels:
+            Of the restored picture, which is square.
+        task:
+            A name of ``TASKS``.
+        method:
+            "whole" (one run, the network too), "tiles" (one run, the network in tiles),
+            "mask-shift" (window by window in memory) or "on disk" (the same from disk to disk).
+        window, stride:
+            In pixels; of tiles, None for the stride is what the network's reach needs.
+        batch:
+            Windows that run together.
+        waves:
+            Independent windows together; False: one after the other.
+        workers:
+            Processes with a share of the threads each (Ray); 1: this one.
+        steps:
+            Of DDRM.
+        prior:
+            What :func:`load_prior` takes, or "trivial", whose network does next to nothing.
+        threads:
+            CPU threads of all workers together.
+        device:
+            Where.
+        folder:
+            For pictures on disk; None: that of the system for temporary files.
     """
 
     megapixels: float
@@ -271,8 +283,10 @@ def cases(sizes: Sequence[float], **settings) -> list[Case]:
     """Every method at every size; tasks, windows, batches and workers at the smallest.
 
     Args:
-        sizes: Megapixels.
-        settings: Of all cases: steps, prior, threads, device, folder.
+        sizes:
+            Megapixels.
+        settings:
+            Of all cases: steps, prior, threads, device, folder.
     """
     small = min(sizes)
     found = [

@@ -79,7 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        arguments: Words after the program's name; default: those of this process.
+        arguments:
+            Words after the program's name; default: those of this process.
 
     Returns:
         Exit status: 0 for success, 1 for a failure that is explained on standard error,

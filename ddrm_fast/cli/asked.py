@@ -98,12 +98,18 @@ class Asked:
     """How restored pictures are to be drawn.
 
     Attributes:
-        prior: The prior, and ``prior_name`` and ``prior_sha256``: where it comes from.
-        sampler, travel, samples, seed, end_on_measurement, clip_x0: See :func:`ddrm_fast.restore`.
-        quiet: No progress bar.
-        large: How large pictures are restored, or None.
-        device: Where the network is, and pictures are restored.
-        compiled: The network is, which may round in another way.
+        prior:
+            The prior, and ``prior_name`` and ``prior_sha256``: where it comes from.
+        sampler, travel, samples, seed, end_on_measurement, clip_x0:
+            See :func:`ddrm_fast.restore`.
+        quiet:
+            No progress bar.
+        large:
+            How large pictures are restored, or None.
+        device:
+            Where the network is, and pictures are restored.
+        compiled:
+            The network is, which may round in another way.
     """
 
     prior: Prior
@@ -192,7 +198,8 @@ def read_asked(arguments: argparse.Namespace, device: str | None = None) -> Aske
     """Check the options and read the prior.
 
     Args:
-        device: Where it goes, whatever the options say.
+        device:
+            Where it goes, whatever the options say.
 
     Raises:
         ValueError, OSError, ImportError: An option or the prior is not what it should be.

@@ -56,7 +56,8 @@ def share_out(
     """:func:`~ddrm_fast.cli.folder.work_through`, by several workers, printed as they finish.
 
     Args:
-        make: Called once in each worker.
+        make:
+            Called once in each worker.
     """
     with pool(arguments, partial(attempts, make)) as crew:
         with Tally(command, len(inputs), arguments.quiet) as tally:

@@ -21,10 +21,14 @@ class Large:
     """How a large picture is restored.
 
     Attributes:
-        method: A name of ``METHODS``.
-        window, stride: Pixels, or (rows, columns); None: 256 (joint: the whole picture) and the method's own.
-        levels: Smaller pictures that are restored first.
-        more: Margin, order, batch and factor where they were given; see :func:`restore_windows`.
+        method:
+            A name of ``METHODS``.
+        window, stride:
+            Pixels, or (rows, columns); None: 256 (joint: the whole picture) and the method's own.
+        levels:
+            Smaller pictures that are restored first.
+        more:
+            Margin, order, batch and factor where they were given; see :func:`restore_windows`.
     """
 
     method: str

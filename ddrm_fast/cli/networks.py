@@ -64,9 +64,12 @@ class Classes:
     """What the pictures are said to show.
 
     Attributes:
-        label: The class, or None.
-        guidance: A classifier's gradient, or None.
-        settings: What was asked for, for the record; empty where nothing was.
+        label:
+            The class, or None.
+        guidance:
+            A classifier's gradient, or None.
+        settings:
+            What was asked for, for the record; empty where nothing was.
     """
 
     label: int | None
@@ -86,7 +89,8 @@ def read_classes(
     """The class and its guidance; the prior is another one where it guides itself.
 
     Args:
-        any_class: Without a label, a prior with classes is asked for one after the other.
+        any_class:
+            Without a label, a prior with classes is asked for one after the other.
 
     Raises:
         ValueError, OSError: An option does not fit the others, the prior or the classifier.

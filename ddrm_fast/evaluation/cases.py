@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,22 +46,28 @@ def evaluate(
     best: Restore | None = None,
     seed: int = 0,
     lpips: Lpips | None = None,
-) -> tuple[dict, dict[str, Tensor]]:
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """One case on one clean picture.
 
     Args:
-        case: What happens to it.
-        x: Clean picture (C, H, W) in [0, 1].
-        draw: ``(problem, channels) -> (Restoration, the sampler in words)``.
-        best: ``(problem, channels) -> Restoration``, the best estimate, if that is another one.
-        seed: Of masks, coefficients and noise.
-        lpips: See :func:`ddrm_fast.evaluation.perceptual.load_lpips`.
+        case:
+            What happens to it.
+        x:
+            Clean picture (C, H, W) in [0, 1].
+        draw:
+            ``(problem, channels) -> (Restoration, the sampler in words)``.
+        best:
+            ``(problem, channels) -> Restoration``, the best estimate, if that is another one.
+        seed:
+            Of masks, coefficients and noise.
+        lpips:
+            See :func:`ddrm_fast.evaluation.perceptual.load_lpips`.
 
     Returns:
         Figures for the record, and the estimates (C, H, W) by method; "sample" is the first sample, its
         figures are means over all.
     """
-    size = tuple(x.shape[1:])
+    size = (x.shape[1], x.shape[2])
     padded = padded_size(case.task, case.options, size)
     shape = (x.shape[0], *padded)
     made = degradation(case.task, shape, case.options, seed=seed, crop=size)
@@ -70,11 +77,13 @@ def evaluate(
     start = time.perf_counter()
     result, sampler = draw(problem, x.shape[0])
     seconds = time.perf_counter() - start
+    if result.samples is None:
+        raise ValueError("draw: its samples are measured, and it kept none")
     found = _baselines(y, operator, shape) | {"sample": result.samples[0], "mean": result.mean}
     if best is not None:
         found["estimate"] = best(problem, x.shape[0]).mean
     estimates = {method: _cut(estimate, size) for method, estimate in found.items()}
-    figures: dict = {"sigma": case.sigma, "seconds": round(seconds, 2)}
+    figures: dict[str, Any] = {"sigma": case.sigma, "seconds": round(seconds, 2)}
     figures["drawn by"] = sampler
     for method, estimate in estimates.items():
         figures[method] = _figures(estimate, x, lpips)

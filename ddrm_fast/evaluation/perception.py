@@ -20,11 +20,15 @@ class Perception:
     """Measures that look through a network.
 
     Attributes:
-        lpips: See :func:`ddrm_fast.evaluation.perceptual.load_lpips`; None where it is not here.
-        inception: See :func:`ddrm_fast.evaluation.perceptual.load_inception`; None where it is not here
-            or was not asked for.
-        left_out: What is not measured and why, a line each.
-        quiet: No progress bar.
+        lpips:
+            See :func:`ddrm_fast.evaluation.perceptual.load_lpips`; None where it is not here.
+        inception:
+            See :func:`ddrm_fast.evaluation.perceptual.load_inception`; None where it is not here or
+            was not asked for.
+        left_out:
+            What is not measured and why, a line each.
+        quiet:
+            No progress bar.
     """
 
     lpips: Callable[[Tensor, Tensor], float] | None = None
@@ -43,10 +47,14 @@ class Perception:
         """FID, KID and Inception Score of a set; nothing where they cannot be had, and a line that says why.
 
         Args:
-            what: Name of the set, for that line.
-            clean: From a name to the clean picture (C, H, W) in [0, 1].
-            restored: From a name to the file of the restored picture.
-            seen: Features of clean pictures, kept for the next set.
+            what:
+                Name of the set, for that line.
+            clean:
+                From a name to the clean picture (C, H, W) in [0, 1].
+            restored:
+                From a name to the file of the restored picture.
+            seen:
+                Features of clean pictures, kept for the next set.
         """
         if self.inception is None or not names:
             return {}
@@ -74,8 +82,10 @@ def read_perception(
     """Load what is here.
 
     Args:
-        sets: Whether sets are compared, which needs Inception v3.
-        download: Fetch the weights that are not here.
+        sets:
+            Whether sets are compared, which needs Inception v3.
+        download:
+            Fetch the weights that are not here.
     """
     found = Perception(quiet=quiet)
     try:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Container
+from typing import Any
 
 from .cases import CASES, METHODS
 
 
-def row_of(case: str, results: dict, pictures: Container[str]) -> dict | None:
+def row_of(case: str, results: dict[str, Any], pictures: Container[str]) -> dict[str, Any] | None:
     """Means over the pictures of this run."""
     found = [figures for name, figures in results.items() if name in pictures]
     if not found:
         return None
-    row: dict = {"case": case, "pictures": len(found), "sigma": CASES[case].sigma}
+    row: dict[str, Any] = {"case": case, "pictures": len(found), "sigma": CASES[case].sigma}
     for method in (*METHODS, "estimate"):
         for kind in ("psnr", "ssim", "lpips"):
             values = [f[method][kind] for f in found if method in f and kind in f[method]]
@@ -26,7 +27,7 @@ def row_of(case: str, results: dict, pictures: Container[str]) -> dict | None:
     return row
 
 
-def table(rows: list[dict], samples: int) -> str:
+def table(rows: list[dict[str, Any]], samples: int) -> str:
     """The rows as text: PSNR of the baselines, of one sample, of the mean and of
     the best estimate; SSIM; residual. Below it, where
     they were measured, LPIPS and what compares sets."""
@@ -47,7 +48,7 @@ def table(rows: list[dict], samples: int) -> str:
     return "\n".join(lines)
 
 
-def _perceived(rows: list[dict], samples: int) -> list[str]:
+def _perceived(rows: list[dict[str, Any]], samples: int) -> list[str]:
     """The rows of the second table."""
     lines = [
         f"{'':13}{'LPIPS':^47}{'':3}{'of first samples':^39}",

@@ -28,9 +28,12 @@ class Variant(NamedTuple):
     """A backend on a device; the compiled one with one of its instruction sets.
 
     Attributes:
-        backend: Its name in the registry.
-        isa: Name of the instruction set, or None.
-        device: "cpu" or "cuda".
+        backend:
+            Its name in the registry.
+        isa:
+            Name of the instruction set, or None.
+        device:
+            "cpu" or "cuda".
     """
 
     backend: str
@@ -82,8 +85,10 @@ class Conformance(NamedTuple):
     """One case of the matrix.
 
     Attributes:
-        name: "operation, what is special".
-        run: Takes a device; raises AssertionError where the backend in use gives something else.
+        name:
+            "operation, what is special".
+        run:
+            Takes a device; raises AssertionError where the backend in use gives something else.
     """
 
     name: str

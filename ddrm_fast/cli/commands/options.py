@@ -195,7 +195,8 @@ def add_class_options(parser: argparse.ArgumentParser, label: str = "") -> None:
     """Add the class and its guidance.
 
     Args:
-        label: What --label is where it is not given, in brackets.
+        label:
+            What --label is where it is not given, in brackets.
     """
     group = parser.add_argument_group("classes, for priors that know them")
     group.add_argument("--label", metavar="N", help=f"class of what the pictures show{label}")

@@ -31,11 +31,15 @@ class DenoiserConfig:
     """Shape of a denoiser.
 
     Attributes:
-        channels: Width of each scale, finest first; each further scale halves the resolution.
-        blocks: Residual blocks of each scale on the way down, and again on the way up; one number
-            for all scales or one per scale.
-        embedding: Width of the noise-level embedding.
-        sigma_data: Standard deviation of the pictures in [-1, 1] that the preconditioning assumes.
+        channels:
+            Width of each scale, finest first; each further scale halves the resolution.
+        blocks:
+            Residual blocks of each scale on the way down, and again on the way up; one number for
+            all scales or one per scale.
+        embedding:
+            Width of the noise-level embedding.
+        sigma_data:
+            Standard deviation of the pictures in [-1, 1] that the preconditioning assumes.
     """
 
     channels: tuple[int, ...] = (48, 64, 128, 256)
@@ -119,8 +123,10 @@ class ResidualBlock(nn.Module):
         """The block at one noise level, which is part of the first convolution's weights then.
 
         Args:
-            embedding: (1, width).
-            dtype: Of what goes through.
+            embedding:
+                (1, width).
+            dtype:
+                Of what goes through.
         """
         scale, shift = self.modulation(embedding)[0].float().chunk(2)
         layout = torch.channels_last
@@ -283,16 +289,20 @@ class Denoiser(nn.Module):
     c_skip = sigma_data^2 / v, c_out = sigma sigma_data / sqrt(v), c_in = 1 / sqrt(v).
 
     Attributes:
-        config: Shape of the network.
-        training_summary: How the weights were trained; empty where they are fresh.
-        sha256: Digest of the weights file's tensors, hex; empty where they are fresh.
+        config:
+            Shape of the network.
+        training_summary:
+            How the weights were trained; empty where they are fresh.
+        sha256:
+            Digest of the weights file's tensors, hex; empty where they are fresh.
     """
 
     def __init__(self, config: DenoiserConfig | None = None) -> None:
         """Build a denoiser with fresh weights.
 
         Args:
-            config: Shape of the network; the default is the shipped one.
+            config:
+                Shape of the network; the default is the shipped one.
         """
         super().__init__()
         self.config = config or DenoiserConfig()
@@ -304,11 +314,14 @@ class Denoiser(nn.Module):
         """Denoise a batch of pictures.
 
         Args:
-            x: Noisy pictures, float tensor (B, 3, H, W): a picture in [-1, 1] plus sigma times
+            x:
+                Noisy pictures, float tensor (B, 3, H, W): a picture in [-1, 1] plus sigma times
                 white noise. H and W are free (1 or more).
-            sigma: Standard deviation of the noise in units of x, float tensor (B,), (1,) or (),
+            sigma:
+                Standard deviation of the noise in units of x, float tensor (B,), (1,) or (),
                 trained for 0.002 to 160.
-            gain: Float tensor (B,): x is multiplied by this first, which costs nothing here.
+            gain:
+                Float tensor (B,): x is multiplied by this first, which costs nothing here.
 
         Returns:
             The estimate of the clean pictures (the posterior mean), shape and dtype of x.
