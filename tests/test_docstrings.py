@@ -2,6 +2,7 @@
 
 import ast
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ def faults(text):
     for name, lines in sections(text):
         if name not in ("Args", "Attributes"):
             continue
-        for line, below in zip(lines, [*lines[1:], ""], strict=True):
+        for line, below in pairwise([*lines, ""]):
             indent = len(line) - len(line.lstrip())
             if indent == 4 and not ENTRY.fullmatch(line.strip()):
                 yield f"{name}: the name belongs on a line of its own: {line.strip()!r}"
