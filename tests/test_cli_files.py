@@ -250,7 +250,7 @@ def test_warnings_are_words(here, capsys, monkeypatch):
 
     def warned(*arguments, **keywords):
         warnings.warn("y: looks odd", stacklevel=1)
-        warnings.warn_explicit("of others", UserWarning, "/other/package.py", 3)
+        warnings.warn_explicit("of others", UserWarning, "/lib/site-packages/other/package.py", 3)
         return whole(*arguments, **keywords)
 
     monkeypatch.setattr(restoration, "restore", warned)

@@ -16,7 +16,7 @@ from .folder import Stages, work_through
 from .inputs import Input, find_inputs, options_for, output_folder
 
 #: float32 copies of a picture that degrading and writing it make
-COPIES = 6
+COPIES = 7
 
 
 def run(arguments: argparse.Namespace) -> int:

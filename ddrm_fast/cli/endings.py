@@ -44,7 +44,8 @@ def warnings_in_words(command: str) -> Iterator[None]:
 
     def say(message, category, filename, lineno, file=None, line=None) -> None:
         text = " ".join(str(message).split())
-        if Path(filename).is_relative_to(_PACKAGE):
+        own = Path(filename).is_relative_to(_PACKAGE)
+        if own or "site-packages" not in Path(filename).parts:  # ours, or on behalf of the program
             print(f"ddrm-fast {command}: {text}", file=sys.stderr)
         else:
             logging.getLogger(__name__).debug("%s:%s: %s", filename, lineno, text)

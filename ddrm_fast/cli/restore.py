@@ -161,11 +161,11 @@ def _draw(work: _Work) -> _Work:
     start = time.perf_counter()
     job, drawing = work.job.continued(), work.drawing
     advice = None
-    if drawing.large is None and not drawing.quiet:
+    if drawing.large is None:
         advice = hint(job.image_shape, drawing.prior, drawing.samples or 1, drawing.device)
     if work.plan is not None and not drawing.quiet:
         tqdm.write(f"{work.item.path}: {work.plan}", file=sys.stderr)
-    if advice is not None:
+    if advice is not None and not drawing.quiet:
         tqdm.write(f"ddrm-fast restore: {work.item.path}: {advice}", file=sys.stderr)
     result = drawing.restore(job.problem, job.image_shape[0])
     seconds = time.perf_counter() - start

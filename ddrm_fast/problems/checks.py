@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -51,11 +53,21 @@ def check_measures(operator: Forward, shape: Shape) -> None:
 
 
 def warn_bytes(y: Tensor, h_ones: Tensor) -> None:
-    """y far above what a white picture gives looks like 0..255."""
+    """y far above what a white picture gives looks like 0..255; so do whole numbers that are above it."""
     largest, white = (float(torch.stack(v.aminmax()).abs().max()) for v in (y, h_ones))
-    if largest > 16 * max(1.0, white):
+    usual = max(1.0, white)
+    if largest > 16 * usual or (largest > 2 * usual and bool((y == y.round()).all())):
         warnings.warn(
             f"y: reaches {largest:.4g}, where a white picture gives {white:.4g}; pictures are "
             "expected in [0, 1], this looks like 0..255",
-            stacklevel=4,
+            stacklevel=_level_of_caller(),
         )
+
+
+def _level_of_caller() -> int:
+    """The ``stacklevel`` with which a function that calls this one warns whoever uses the package."""
+    package, level = Path(__file__).parent.parent, 1
+    frame = sys._getframe(1)
+    while frame.f_back is not None and Path(frame.f_code.co_filename).is_relative_to(package):
+        frame, level = frame.f_back, level + 1
+    return level
