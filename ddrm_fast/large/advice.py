@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 
 from ..io.files import in_words
+from ..io.foreign import TooLarge
+from ..machine.available import available_bytes
 from ..operators.base import Shape
 from ..priors import Prior
 from ..priors.networks.denoiser import Denoiser
@@ -19,12 +21,23 @@ STAGED, LOOP, SAMPLE, MUCH = {"float32": 150, "bfloat16": 80}, 40, 12, 2**31
 
 
 def hint(image_shape: Shape, prior: Prior, samples: int, device: str = "cpu") -> str | None:
-    """What to say of a picture that is restored whole, or None."""
+    """What to say of a picture that is restored whole, or None.
+
+    Raises:
+        TooLarge: There is not enough memory for it.
+    """
     pixels = image_shape[1] * image_shape[2]
     said = f"{pixels / 1e6:.1f} megapixels are restored at once"
     if isinstance(prior.module, Denoiser) and torch.device(device).type == "cpu":
         network = STAGED.get(prior.precision_on(device), STAGED["float32"])
         taken = pixels * (network + LOOP + SAMPLE * (samples - 1))
+        free = available_bytes()
+        if free is not None and taken > free:
+            raise TooLarge(
+                f"{said}, which takes some {in_words(taken)} of memory, {in_words(free)} are free; "
+                "--window 1024 goes window by window, --large joint --window 2048 shows the network tiles, "
+                "and --memory works from disk to disk (.tif, .zarr)"
+            )
         if taken < MUCH:
             return None
         return (
