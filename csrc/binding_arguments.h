@@ -109,8 +109,8 @@ inline BlockFields block_of(Address x, const py::tuple& shape, Address c, Addres
 
 // (planes, height, width)
 inline DctExtent dct_extent_of(const py::tuple& t) {
-  if (t.size() != 3) throw std::invalid_argument("shape: expected planes, height and width");
-  return {integer_at(t, 0), integer_at(t, 1), integer_at(t, 2)};
+  if (t.size() != 4) throw std::invalid_argument("shape: expected planes, height, width, factor");
+  return {integer_at(t, 0), integer_at(t, 1), integer_at(t, 2), integer_at(t, 3)};
 }
 
 inline DctTwiddles twiddles_of(Address vertical, Address horizontal) {

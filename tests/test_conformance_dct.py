@@ -31,6 +31,34 @@ def test_idct2_matches(device, shape):
     check(device, dct.inverse, {"c": random_images(shape)}, _tolerance(shape))
 
 
+@pytest.mark.parametrize(
+    "factor, shape",
+    [
+        (2, (2, 3, 4, 6)),
+        (3, (1, 2, 9, 3)),
+        (4, (1, 1, 4, 4)),
+        (4, (2, 1, 24, 136)),
+        (5, (1, 1, 35, 10)),
+    ],
+)
+def test_dct2_matches_in_the_order_of_groups(device, factor, shape):
+    call = {"factor": factor}
+    check(device, dct.forward, {"x": random_images(shape), **call}, _tolerance(shape))
+    check(device, dct.inverse, {"c": random_images(shape), **call}, _tolerance(shape))
+
+
+def test_the_order_of_groups():
+    """The same coefficients, k, 2M - k, 2M + k, ... beside each other."""
+    x = torch.randn(1, 1, 12, 8, dtype=torch.float64)
+    plain, grouped = dct.forward(x)[0, 0], dct.forward(x, 4)[0, 0]
+    rows = [0, 3, 6, 9, 1, 5, 7, 11, 2, 4, 8, 10]
+    columns = [0, 2, 4, 6, 1, 3, 5, 7]
+    assert torch.equal(grouped, plain[rows][:, columns])
+    assert_close(dct.inverse(grouped[None, None], 4), x, 1e-14)
+    with pytest.raises(ValueError, match="^factor: expected a divisor of both sides"):
+        dct.forward(x, 5)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_dct2_matches_for_layouts(device, layout):
     x = layouts((2, 3, 6, 10))[layout]

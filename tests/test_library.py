@@ -101,7 +101,7 @@ def _samples():
             (image, out.half(), table, STEP),
         ],
         "dct2": [(torch.randn(2, 3, 4, 5, requires_grad=True),), (torch.randn(2, 3, 5, 4).mT,)],
-        "idct2": [(torch.randn(2, 3, 4, 5, requires_grad=True),), (torch.empty(0, 3, 4, 5),)],
+        "idct2": [(torch.randn(2, 3, 4, 6, requires_grad=True), 2), (torch.empty(0, 3, 4, 5),)],
         **_samples_of_networks(),
         "normal": [(keys, 3, 4, 5, 7, 1), (keys[:0], 3, 4, 5, 7, 1)],
     }

@@ -189,7 +189,9 @@ def cases() -> dict[str, tuple[str, tuple]]:
     for factor in (2, 4):
         call = _step(conformance.alias_call(factor, shape))
         found[f"alias {factor}"] = "alias_step", (half, *_arguments(call, *_ALIAS))
-    found["dct2"], found["idct2"] = ("dct2", (state, state)), ("dct2:idct2", (state, state))
+    found["dct2"], found["idct2"] = ("dct2", (state, state, 1)), ("dct2:idct2", (state, state, 1))
+    found["dct2 of groups"] = "dct2", (state, state, 4)
+    found["idct2 of groups"] = "dct2:idct2", (state, state, 4)
     found["fwht"] = "fwht", (torch.zeros(1, 1, 256, 256),) * 2
     for name, size, output in (
         ("fwht step in one pass", (2, 3, 32, 64), torch.zeros(2, 6, 32, 64).bfloat16()[:, :3]),
@@ -230,8 +232,8 @@ def smallest_cases() -> dict[str, tuple[str, tuple]]:
         "alias of one": ("alias_step", (half, *_arguments(alias, *_ALIAS))),
         "measure one": ("block_measure", (state, state, *given)),
         "lift one": ("block_lift", (state, state, *given)),
-        "dct2 of one": ("dct2", (state, state)),
-        "idct2 of one": ("dct2:idct2", (state, state)),
+        "dct2 of one": ("dct2", (state, state, 1)),
+        "idct2 of one": ("dct2:idct2", (state, state, 1)),
         "fwht of one": ("fwht", (state, state)),
         "fwht step of 32": ("fwht_step", (small, *_arguments(fwht, *_POINTWISE))),
     }

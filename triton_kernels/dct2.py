@@ -61,9 +61,32 @@ def _corners(height, width, ROWS: tl.constexpr, COLS: tl.constexpr):
 
 
 @triton.jit
+def _grouped(k, n, FACTOR: tl.constexpr):
+    """Place of coefficient k of n in the groups that alias: ``grouped`` of csrc/include/ddrm_fast/dct.h."""
+    if FACTOR == 1:
+        place = k
+    else:
+        small = n // FACTOR
+        block = k // small
+        inside = k - block * small
+        group = tl.where((block % 2 == 0) | (inside == 0), inside, small - inside)
+        place = group * FACTOR + block
+    return place
+
+
+@triton.jit
+def _places(start, k, l, mirror, height, width, FACTOR: tl.constexpr):
+    """Rows k and H - k as offsets, and columns l and W - l, where coefficients stand."""
+    near = (start + _grouped(k, height, FACTOR)) * width
+    below = (start + _grouped(mirror, height, FACTOR)) * width
+    return near, below, _grouped(l, width, FACTOR), _grouped(width - l, width, FACTOR)
+
+
+@triton.jit
 def dct_twist_kernel(
-    y, spectrum, vertical, horizontal, height, width, ROWS: tl.constexpr, COLS: tl.constexpr
-):
+    y, spectrum, vertical, horizontal, height, width,
+    ROWS: tl.constexpr, COLS: tl.constexpr, FACTOR: tl.constexpr,
+):  # fmt: skip
     """The four coefficients that V(k, l) and V(-k, l) make, for a tile of (k, l)."""
     start, k, l = _corners(height, width, ROWS, COLS)
     half = width // 2 + 1
@@ -81,17 +104,18 @@ def dct_twist_kernel(
     # H - k and W - l, where they exist and are not k and l themselves
     row = inside & (k != 0) & (2 * k != height)
     column = inside & (l != 0) & (2 * l != width)
-    at, other = (start + k) * width, (start + mirror) * width
-    tl.store(y + (at + l), 0.5 * (q_re + p_re), inside)
-    tl.store(y + (at + width - l), -0.5 * (q_im + p_im), column)
-    tl.store(y + (other + l), 0.5 * (q_im - p_im), row)
-    tl.store(y + (other + width - l), 0.5 * (q_re - p_re), row & column)
+    near, below, left, right = _places(start, k, l, mirror, height, width, FACTOR)
+    tl.store(y + (near + left), 0.5 * (q_re + p_re), inside)
+    tl.store(y + (near + right), -0.5 * (q_im + p_im), column)
+    tl.store(y + (below + left), 0.5 * (q_im - p_im), row)
+    tl.store(y + (below + right), 0.5 * (q_re - p_re), row & column)
 
 
 @triton.jit
 def dct_untwist_kernel(
-    spectrum, y, vertical, horizontal, height, width, ROWS: tl.constexpr, COLS: tl.constexpr
-):
+    spectrum, y, vertical, horizontal, height, width,
+    ROWS: tl.constexpr, COLS: tl.constexpr, FACTOR: tl.constexpr,
+):  # fmt: skip
     """V(k, l) and V(-k, l) of the four coefficients that they make; here t = exp(i pi k / 2N) / scale."""
     start, k, l = _corners(height, width, ROWS, COLS)
     half = width // 2 + 1
@@ -100,13 +124,13 @@ def dct_untwist_kernel(
     mirror = tl.where(k == 0, 0, height - k)
     k_re, k_im = load_pairs(vertical, k, rows)
     l_re, l_im = load_pairs(horizontal, l, columns)
-    at, other = (start + k) * width, (start + mirror) * width
+    near, below, left, right = _places(start, k, l, mirror, height, width, FACTOR)
     # where k = H - k or l = W - l a coefficient stands for both; where there is none it is 0
     row, column = inside & (k != 0), inside & (l != 0)
-    c1 = tl.load(y + (at + l), inside, 0.0)
-    c2 = tl.load(y + (at + width - l), column, 0.0)
-    c3 = tl.load(y + (other + l), row, 0.0)
-    c4 = tl.load(y + (other + width - l), row & column, 0.0)
+    c1 = tl.load(y + (near + left), inside, 0.0)
+    c2 = tl.load(y + (near + right), column, 0.0)
+    c3 = tl.load(y + (below + left), row, 0.0)
+    c4 = tl.load(y + (below + right), row & column, 0.0)
     t_re, t_im = _times(k_re, k_im, l_re, l_im)
     p_re, p_im = _times(t_re, t_im, c1 - c4, -(c2 + c3))
     t_re, t_im = _times(k_re, -k_im, l_re, l_im)
@@ -125,7 +149,7 @@ def _fold(to: Tensor, x: Tensor, fold: bool) -> None:
     )  # fmt: skip
 
 
-def _twisted(kernel, to: Tensor, source: Tensor, x: Tensor, factors) -> None:
+def _twisted(kernel, to: Tensor, source: Tensor, x: Tensor, factors, factor: int) -> None:
     height, width = x.shape[-2:]
     rows, columns = stream_tile(height // 2 + 1, width // 2 + 1, STREAM_TILE // 4)
     vertical, horizontal = (
@@ -135,22 +159,22 @@ def _twisted(kernel, to: Tensor, source: Tensor, x: Tensor, factors) -> None:
     launch(
         kernel, x.shape[0] * x.shape[1] * programs, x,
         to, source, vertical, horizontal, height, width,
-        num_warps=STREAM_WARPS, ROWS=rows, COLS=columns,
+        num_warps=STREAM_WARPS, ROWS=rows, COLS=columns, FACTOR=factor,
     )  # fmt: skip
 
 
-def dct2(y: Tensor, x: Tensor) -> None:
+def dct2(y: Tensor, x: Tensor, factor: int) -> None:
     """Arguments as in :func:`ddrm_fast.ops.dct.dct2`."""
     folded = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     _fold(folded, x, True)
     spectrum = torch.fft.rfft2(folded).contiguous()
-    _twisted(dct_twist_kernel, y, torch.view_as_real(spectrum), x, twiddle)
+    _twisted(dct_twist_kernel, y, torch.view_as_real(spectrum), x, twiddle, factor)
 
 
-def idct2(x: Tensor, y: Tensor) -> None:
+def idct2(x: Tensor, y: Tensor, factor: int) -> None:
     """Arguments as in :func:`ddrm_fast.ops.dct.idct2`."""
     height, width = y.shape[-2:]
     half = (*y.shape[:-1], width // 2 + 1)
     spectrum = torch.empty(half, dtype=torch.complex64, device=y.device)
-    _twisted(dct_untwist_kernel, torch.view_as_real(spectrum), y, y, inverse_twiddle)
+    _twisted(dct_untwist_kernel, torch.view_as_real(spectrum), y, y, inverse_twiddle, factor)
     _fold(x, torch.fft.irfft2(spectrum, s=(height, width)).contiguous(), False)

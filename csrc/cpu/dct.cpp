@@ -65,6 +65,31 @@ void untwist_row(float* __restrict v, float* __restrict mirror, const float* __r
   for (int64_t l = 1; l <= width / 2; ++l) at(l, near[width - l], below[width - l]);
 }
 
+// A row of coefficients into the order of groups of r, and back.
+void group_row(float* __restrict to, const float* __restrict from, int64_t width, int64_t r) {
+  const int64_t small = width / r;
+  for (int64_t block = 0; block < r; ++block, from += small) {
+    to[block] = from[0];
+    if (block % 2 == 0) {
+      for (int64_t g = 1; g < small; ++g) to[g * r + block] = from[g];
+    } else {
+      for (int64_t g = 1; g < small; ++g) to[g * r + block] = from[small - g];
+    }
+  }
+}
+
+void ungroup_row(float* __restrict to, const float* __restrict from, int64_t width, int64_t r) {
+  const int64_t small = width / r;
+  for (int64_t block = 0; block < r; ++block, to += small) {
+    to[0] = from[block];
+    if (block % 2 == 0) {
+      for (int64_t g = 1; g < small; ++g) to[g] = from[g * r + block];
+    } else {
+      for (int64_t g = 1; g < small; ++g) to[small - g] = from[g * r + block];
+    }
+  }
+}
+
 // Bands of rows k = 0 .. H / 2 of every plane: function(plane, k).
 template <class Function>
 void for_corners(const DctExtent& e, int threads, const Function& function) {
@@ -105,9 +130,15 @@ void dct_twist(float* y, const float* spectrum, const DctTwiddles& t, const DctE
     const int64_t other = k == 0 ? 0 : e.height - k;
     float* c = y + plane * e.height * e.width;
     const float* v = spectrum + 2 * plane * e.height * half;
+    float* near = c + grouped(k, e.height, e.factor) * e.width;
+    float* below = c + grouped(other, e.height, e.factor) * e.width;
+    float* scratch = e.factor == 1 ? nullptr : thread_scratch(2 * e.width);
     const auto row = other != k ? twist_row<true> : twist_row<false>;
-    row(c + k * e.width, c + other * e.width, v + 2 * k * half, v + 2 * other * half,
-        complex_at(t.vertical, k), t.horizontal, e.width);
+    row(scratch == nullptr ? near : scratch, scratch == nullptr ? below : scratch + e.width,
+        v + 2 * k * half, v + 2 * other * half, complex_at(t.vertical, k), t.horizontal, e.width);
+    if (scratch == nullptr) return;
+    group_row(near, scratch, e.width, e.factor);
+    if (other != k) group_row(below, scratch + e.width, e.width, e.factor);
   });
 }
 
@@ -118,9 +149,18 @@ void dct_untwist(float* spectrum, const float* y, const DctTwiddles& t, const Dc
     const int64_t other = k == 0 ? 0 : e.height - k;
     const float* c = y + plane * e.height * e.width;
     float* v = spectrum + 2 * plane * e.height * half;
+    const float* near = c + grouped(k, e.height, e.factor) * e.width;
+    const float* below = c + grouped(other, e.height, e.factor) * e.width;
+    if (e.factor != 1) {
+      float* scratch = thread_scratch(2 * e.width);
+      ungroup_row(scratch, near, e.width, e.factor);
+      ungroup_row(scratch + e.width, below, e.width, e.factor);
+      near = scratch;
+      below = scratch + e.width;
+    }
     const auto row = other != k ? untwist_row<true> : untwist_row<false>;
-    row(v + 2 * k * half, v + 2 * other * half, c + k * e.width, c + other * e.width,
-        k == 0 ? 0.0f : 1.0f, complex_at(t.vertical, k), t.horizontal, e.width);
+    row(v + 2 * k * half, v + 2 * other * half, near, below, k == 0 ? 0.0f : 1.0f,
+        complex_at(t.vertical, k), t.horizontal, e.width);
   });
 }
 

@@ -33,17 +33,20 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// Where the four coefficients of k and l are, and whether H - k and W - l exist and differ from k
-// and l.
+// Rows k and H - k and column l of the spectrum, where the four coefficients of k and l stand, and
+// whether H - k and W - l exist and differ from k and l.
 struct CornerIndex {
-  int64_t row, other, column, mirror_column;
+  int64_t row, other, column, near, below, left, right;
   bool has_other, has_mirror;
 
   __device__ __forceinline__ CornerIndex(const DctExtent& e, int64_t k, int64_t l)
       : row(k),
         other(k == 0 ? 0 : e.height - k),
         column(l),
-        mirror_column(e.width - l),
+        near(grouped(row, e.height, e.factor)),
+        below(grouped(other, e.height, e.factor)),
+        left(grouped(l, e.width, e.factor)),
+        right(l == 0 ? 0 : grouped(e.width - l, e.width, e.factor)),
         has_other(k != 0 && 2 * k != e.height),
         has_mirror(l != 0 && 2 * l != e.width) {}
 };
@@ -62,12 +65,12 @@ __global__ void __launch_bounds__(kThreads)
     const DctCorner c = twist(t_k, t_l,
                               {load_complex(v + 2 * (at.row * half + at.column)),
                                load_complex(v + 2 * (at.other * half + at.column))});
-    float* near = y + (plane * e.height + at.row) * e.width;
-    float* below = y + (plane * e.height + at.other) * e.width;
-    near[at.column] = c.near;
-    if (at.has_mirror) near[at.mirror_column] = c.across;
-    if (at.has_other) below[at.column] = c.below;
-    if (at.has_other && at.has_mirror) below[at.mirror_column] = c.opposite;
+    float* near = y + (plane * e.height + at.near) * e.width;
+    float* below = y + (plane * e.height + at.below) * e.width;
+    near[at.left] = c.near;
+    if (at.has_mirror) near[at.right] = c.across;
+    if (at.has_other) below[at.left] = c.below;
+    if (at.has_other && at.has_mirror) below[at.right] = c.opposite;
   }
 }
 
@@ -80,12 +83,12 @@ __global__ void __launch_bounds__(kThreads)
   const Complex t_k = load_complex(t.vertical + 2 * at.row);
   const Complex t_l = load_complex(t.horizontal + 2 * at.column);
   for (int64_t plane = blockIdx.y; plane < e.planes; plane += gridDim.y) {
-    const float* near = y + (plane * e.height + at.row) * e.width;
-    const float* below = y + (plane * e.height + at.other) * e.width;
-    DctCorner c{near[at.column], 0.0f, 0.0f, 0.0f};
-    if (at.column != 0) c.across = near[at.mirror_column];
-    if (at.row != 0) c.below = below[at.column];
-    if (at.row != 0 && at.column != 0) c.opposite = below[at.mirror_column];
+    const float* near = y + (plane * e.height + at.near) * e.width;
+    const float* below = y + (plane * e.height + at.below) * e.width;
+    DctCorner c{near[at.left], 0.0f, 0.0f, 0.0f};
+    if (at.column != 0) c.across = near[at.right];
+    if (at.row != 0) c.below = below[at.left];
+    if (at.row != 0 && at.column != 0) c.opposite = below[at.right];
     const DctPair pair = untwist(t_k, t_l, c);
     float* v = spectrum + 2 * plane * e.height * half;
     store_complex(v + 2 * (at.row * half + at.column), pair.v);

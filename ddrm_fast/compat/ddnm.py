@@ -149,7 +149,7 @@ class A_functions(degradations.Functions):
 
     def _plus_operator(self) -> Operator | None:
         """The operator whose steps are those of DDNM+."""
-        return self.fast()
+        return self.stepping()
 
 
 class GeneralA(degradations.General, A_functions):
@@ -408,7 +408,7 @@ def _run(x, model, b, eta, A_funcs, y, sigma_y, plus, cls_fn, config, noise, kee
 
     steps = parts = PartSteps(update, abar, pairs, x.device)
     if _has_row(A_funcs, plus):
-        operator = A_funcs._plus_operator() if plus else A_funcs.fast()
+        operator = A_funcs._plus_operator() if plus else A_funcs.stepping()
         if operator is None:
             operator = FlatOperator(A_funcs, tuple(x.shape[1:]), 0.0)
             u = operator.prepare(y)

@@ -184,7 +184,7 @@ def efficient_generalized_steps(
     pairs = _pairs(seq, len(abar))
     y_0 = check_batch("y_0", y_0, x)
     shape = tuple(x.shape[1:])
-    operator = H_funcs.fast() if isinstance(H_funcs, H_functions) else None
+    operator = H_funcs.stepping() if isinstance(H_funcs, H_functions) else None
     if operator is None:
         operator = FlatOperator(H_funcs, shape, TINY)
         u, start = operator.prepare(y_0), operator.V(x.flatten(1))

@@ -4,8 +4,6 @@ A transform maps (B, C, H, W) to the coefficients that a kernel works on. All ar
 adjoint is the inverse; all but the half spectrum of the FFT are differentiable in both directions.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -67,21 +65,18 @@ class GroupedCosine:
         self.factor = factor
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.regroup(dct.forward(x))
+        return dct.forward(x, self.factor)
 
     def inverse(self, c: Tensor) -> Tensor:
-        return dct.inverse(self._select(c, dct.alias_places))
+        return dct.inverse(c, self.factor)
 
     def regroup(self, c: Tensor) -> Tensor:
-        """Coefficients (..., H, W) from their own order into that of groups."""
-        return self._select(c, dct.alias_order)
+        """Numbers (..., H, W), one for each coefficient, from their own order into that of groups."""
+        return dct.select(c, dct.alias_order, self.factor)
 
-    def _select(self, c: Tensor, order: Callable[[int, int, torch.device], Tensor]) -> Tensor:
-        if self.factor == 1 or not c.numel():
-            return c
-        for dim in (-2, -1):
-            c = c.index_select(dim, order(c.shape[dim], self.factor, c.device))
-        return c
+    def regroup_axis(self, c: Tensor) -> Tensor:
+        """The same of one axis, [N]."""
+        return c.index_select(0, dct.alias_order(len(c), self.factor, c.device))
 
 
 class WalshHadamard:

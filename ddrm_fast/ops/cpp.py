@@ -148,14 +148,14 @@ def fwht(y: Tensor, x: Tensor) -> None:
     _C.fwht(y.data_ptr(), x.data_ptr(), x.numel() // length, length, torch.get_num_threads())
 
 
-def dct2(y: Tensor, x: Tensor) -> None:
+def dct2(y: Tensor, x: Tensor, factor: int) -> None:
     """Orthonormal DCT-II of each plane: two passes around one real FFT of the same size."""
-    dct_passes.dct2(_C, y, x, torch.get_num_threads())
+    dct_passes.dct2(_C, y, x, factor, torch.get_num_threads())
 
 
-def idct2(x: Tensor, y: Tensor) -> None:
+def idct2(x: Tensor, y: Tensor, factor: int) -> None:
     """Inverse and adjoint of :func:`dct2`."""
-    dct_passes.idct2(_C, x, y, torch.get_num_threads())
+    dct_passes.idct2(_C, x, y, factor, torch.get_num_threads())
 
 
 def predict_x0(x0: Tensor, x_t: Tensor, out: Tensor, table: Tensor, step: Tensor) -> None:

@@ -192,13 +192,13 @@ class Kernels:
         scratch = torch.empty_like(x_next) if passes > 1 else None
         self._module.fwht_step(fields, address(scratch), *self._place(x_next))
 
-    def dct2(self, y: Tensor, x: Tensor) -> None:
+    def dct2(self, y: Tensor, x: Tensor, factor: int) -> None:
         """Orthonormal DCT-II of each plane: two passes around one real FFT of the same size."""
-        dct_passes.dct2(self._module, y, x, *self._place(x))
+        dct_passes.dct2(self._module, y, x, factor, *self._place(x))
 
-    def idct2(self, x: Tensor, y: Tensor) -> None:
+    def idct2(self, x: Tensor, y: Tensor, factor: int) -> None:
         """Inverse and adjoint of :meth:`dct2`."""
-        dct_passes.idct2(self._module, x, y, *self._place(y))
+        dct_passes.idct2(self._module, x, y, factor, *self._place(y))
 
     def predict_x0(self, x0: Tensor, x_t: Tensor, out: Tensor, table: Tensor, step: Tensor) -> None:
         """The (clipped) clean-image prediction of a step, (B, C, H, W)."""

@@ -5,7 +5,9 @@ Through one real FFT of the same size (Makhoul, "A fast cosine transform in one 
 the plain PyTorch of this file, whose FFT is that of ``torch.fft`` as well.
 """
 
+from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -90,33 +92,52 @@ def _every_second(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     return (x[..., ::2], x[..., 1::2]) if dim == -1 else (x[..., ::2, :], x[..., 1::2, :])
 
 
-def dct2(y: Tensor, x: Tensor) -> None:
-    """Fill ``y`` with the coefficients of ``x``, both (B, C, H, W): one axis after the other."""
-    y.copy_(_dct(_dct(x, -2), -1))
+def select(c: Tensor, order: Callable[[int, int, torch.device], Tensor], factor: int) -> Tensor:
+    """Coefficients (..., H, W) in another order along both axes: :func:`alias_order` or its inverse."""
+    if factor == 1 or not c.numel():
+        return c
+    for dim in (-2, -1):
+        c = c.index_select(dim, order(c.shape[dim], factor, c.device))
+    return c
 
 
-def idct2(x: Tensor, y: Tensor) -> None:
+def dct2(y: Tensor, x: Tensor, factor: int) -> None:
+    """Fill ``y`` with the coefficients of ``x``, both (B, C, H, W): one axis after the other.
+
+    With a factor r > 1, which divides both sides, along both axes in the order of the groups that alias
+    under decimation by r: :func:`alias_places`.
+    """
+    y.copy_(select(_dct(_dct(x, -2), -1), alias_order, factor))
+
+
+def idct2(x: Tensor, y: Tensor, factor: int) -> None:
     """Fill ``x`` with the image of the coefficients ``y``: inverse and adjoint of :func:`dct2`."""
-    x.copy_(_idct(_idct(y, -1), -2))
+    x.copy_(_idct(_idct(select(y, alias_places, factor), -1), -2))
 
 
 _PLAIN = {"dct2": dct2, "idct2": idct2}
 
 
 def _register(name: str, adjoint: str) -> None:
-    def implementation(x: Tensor) -> Tensor:
+    def implementation(x: Tensor, factor: int = 1) -> Tensor:
         y = library._like(x)
         if x.numel():
             backend = dispatch.choose(x.device.type, x.dtype)
-            getattr(backend, name, _PLAIN[name])(y, library._dense(x))
+            getattr(backend, name, _PLAIN[name])(y, library._dense(x), factor)
         return y
 
-    library._define(name, "Tensor x", implementation, library._like)
+    def keep_factor(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
+        ctx.factor = inputs[1]
+
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return getattr(torch.ops.ddrm_fast, adjoint)(grad, ctx.factor), None
+
+    def fake(x: Tensor, factor: int = 1) -> Tensor:
+        return library._like(x)
+
+    library._define(name, "Tensor x, int factor=1", implementation, fake)
     torch.library.register_autograd(
-        f"ddrm_fast::{name}",
-        lambda ctx, grad: getattr(torch.ops.ddrm_fast, adjoint)(grad),
-        setup_context=lambda ctx, inputs, output: None,
-        lib=library._library,
+        f"ddrm_fast::{name}", backward, setup_context=keep_factor, lib=library._library
     )
 
 
@@ -124,11 +145,23 @@ _register("dct2", "idct2")
 _register("idct2", "dct2")
 
 
-def forward(x: Tensor) -> Tensor:
-    """Orthonormal DCT-II of each plane of (B, C, H, W); :func:`inverse` is inverse and adjoint."""
-    return torch.ops.ddrm_fast.dct2(x)
+def forward(x: Tensor, factor: int = 1) -> Tensor:
+    """Orthonormal DCT-II of each plane of (B, C, H, W); :func:`inverse` is inverse and adjoint.
+
+    With a factor > 1 in the order of groups: see :func:`dct2`.
+    """
+    _check_factor(x, factor)
+    return torch.ops.ddrm_fast.dct2(x, factor)
 
 
-def inverse(c: Tensor) -> Tensor:
+def inverse(c: Tensor, factor: int = 1) -> Tensor:
     """The image with these coefficients."""
-    return torch.ops.ddrm_fast.idct2(c)
+    _check_factor(c, factor)
+    return torch.ops.ddrm_fast.idct2(c, factor)
+
+
+def _check_factor(x: Tensor, factor: int) -> None:
+    if factor < 1 or x.shape[-2] % factor or x.shape[-1] % factor:
+        raise ValueError(
+            f"factor: expected a divisor of both sides of {tuple(x.shape)}, got {factor}"
+        )

@@ -8,17 +8,19 @@ from torch import Tensor
 from .dct import inverse_twiddle, twiddle
 
 
-def dct2(module: ModuleType, y: Tensor, x: Tensor, *place: int) -> None:
+def dct2(module: ModuleType, y: Tensor, x: Tensor, factor: int, *place: int) -> None:
     """Fill ``y`` with the orthonormal DCT-II of each plane of ``x``.
 
     Args:
         module:
             With ``dct_fold`` and ``dct_twist``.
+        factor:
+            Order of the coefficients: see :func:`ddrm_fast.ops.dct.dct2`.
         place:
             Their last arguments: a number of threads, or a device and a stream.
     """
     height, width = x.shape[-2:]
-    planes = x.numel() // (height * width), height, width
+    planes = x.numel() // (height * width), height, width, factor
     folded = torch.empty_like(x)
     module.dct_fold(folded.data_ptr(), x.data_ptr(), planes, *place)
     spectrum = torch.fft.rfft2(folded).contiguous()
@@ -26,10 +28,10 @@ def dct2(module: ModuleType, y: Tensor, x: Tensor, *place: int) -> None:
     module.dct_twist(y.data_ptr(), spectrum.data_ptr(), *factors, planes, *place)
 
 
-def idct2(module: ModuleType, x: Tensor, y: Tensor, *place: int) -> None:
+def idct2(module: ModuleType, x: Tensor, y: Tensor, factor: int, *place: int) -> None:
     """Inverse and adjoint of :func:`dct2`."""
     height, width = y.shape[-2:]
-    planes = y.numel() // (height * width), height, width
+    planes = y.numel() // (height * width), height, width, factor
     spectrum = y.new_empty((*y.shape[:-1], width // 2 + 1), dtype=torch.complex64)
     factors = [inverse_twiddle(n, y.dtype, y.device).data_ptr() for n in (height, width)]
     module.dct_untwist(spectrum.data_ptr(), y.data_ptr(), *factors, planes, *place)

@@ -15,9 +15,10 @@
 
 namespace ddrm_fast {
 
-// Planes of height x width real numbers; half spectra have width / 2 + 1 columns.
+// Planes of height x width real numbers; half spectra have width / 2 + 1 columns. With a factor r >
+// 1 coefficients stand in the order of the groups that alias under decimation by r.
 struct DctExtent {
-  int64_t planes, height, width;
+  int64_t planes, height, width, factor;
 };
 
 // Complex factors t of both axes, as pairs, for 0 to half the side; for the way back their inverses
@@ -38,6 +39,15 @@ DDRM_HD Complex conjugated(Complex a) { return {a.re, -a.im}; }
 
 // Place of sample i of n in the order even ones forwards, odd ones backwards: 0 2 4 ... 5 3 1.
 DDRM_HD int64_t folded(int64_t i, int64_t n) { return i % 2 == 0 ? i / 2 : n - (i + 1) / 2; }
+
+// Place of coefficient k of n in groups of r: with M = n / r, k = 2 a M +- g is member 2 a or 2 a -
+// 1 of group g, and an odd multiple of M belongs to group 0.
+DDRM_HD int64_t grouped(int64_t k, int64_t n, int64_t factor) {
+  if (factor == 1) return k;
+  const int64_t small = n / factor, block = k / small, place = k - block * small;
+  const int64_t group = block % 2 == 0 || place == 0 ? place : small - place;
+  return group * factor + block;
+}
 
 // Coefficients (k, l), (k, W - l), (H - k, l), (H - k, W - l).
 struct DctCorner {

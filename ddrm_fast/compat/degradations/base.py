@@ -62,6 +62,10 @@ class Functions:
         """The operator that stands for V, Vt, U and Ut; None for a class of the caller's own."""
         return None if overridden(self, *BASIS) else self.operator
 
+    def stepping(self) -> Operator | None:
+        """The operator whose steps a run takes: the same, unless a class has quicker ones."""
+        return self.fast()
+
     def to_operator(self, y: Tensor, name: str = "vec") -> Tensor:
         """A measurement (B, ...) in the layout of :attr:`operator`; for classes that have one."""
         _missing(self, "to_operator")

@@ -8,9 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...operators.base import Measurement, Shape
+from ...operators.base import Measurement, Operator, Shape
+from ...operators.cosine_decimate import CosineDecimation, alias_factors, has_cosine_basis
 from ...operators.separable import Separable
 from ...operators.spectral import TransformOperator
+from ...ops.groups import spread_groups
 from .base import Functions, dividing, flat, pad, whole
 
 ZERO = 3e-2
@@ -116,6 +118,45 @@ class Kronecker(Separable):
         )
 
 
+class CosineSteps(CosineDecimation):
+    """Steps of a decimation whose kernel has a cosine basis, with the published singular values.
+
+    A step depends on the measured directions, their singular values and the null space, not on the basis
+    in which they are written; LAPACK's V and U would cost two products with square matrices a transform.
+
+    Args:
+        kernel:
+            1-D, of both axes.
+        zero:
+            What stands for s = 0 in a step's weights; see :mod:`ddrm_fast.compat.weights`.
+    """
+
+    def __init__(self, kernel: Tensor, factor: int, zero: float) -> None:
+        kernel = kernel.double()
+        super().__init__(kernel[:, None] * kernel, factor, rcond=0.0)
+        self.taps, self.zero = kernel, zero
+
+    def axis(self, length: int) -> Tensor:
+        """Singular values along one axis, in the order of the cosine basis; float64 [length / factor]."""
+        offset = torch.arange(len(self.taps), dtype=torch.float64) - (len(self.taps) - 1) / 2
+        k = torch.arange(length, dtype=torch.float64)
+        spectrum = torch.cos(torch.pi / length * k[:, None] * offset) @ self.taps
+        profile = self._basis.regroup_axis(alias_factors(length, self.factor) * spectrum)
+        return profile.view(-1, self.factor).norm(dim=1)
+
+    def prepare(self, y: Tensor) -> Measurement:
+        shape = self.image_shape(y)
+        sides = [self.axis(n) for n in shape[1:]]
+        raw = sides[0][:, None] * sides[1]
+        rows, columns = (torch.where(s < ZERO, 0.0, s) for s in sides)
+        s = rows[:, None] * columns
+        s = torch.where(s > 0, s, self.zero)
+        # the direction of a group is its mask / (s r^2)
+        spread = spread_groups((s / raw)[None, None], self.factor, 1)
+        mask = self.groups(shape).mask * spread
+        return Measurement(shape, self.Ut(y).contiguous(), s[None, None].to(y), mask=mask.to(y))
+
+
 class _Separable(Functions):
     """Vectors are (coefficient, channel) with the channel fastest."""
 
@@ -160,9 +201,23 @@ class SRConv(_Separable):
         s = torch.where(raw.s < ZERO, 0.0, raw.s)
         self._s = (s[:, None] * s[None]).flatten()
         self.operator = Kronecker(raw, raw, self._s.view(1, m, m), self.zero)
+        self._steps = self._cosine_steps(_taps("kernel", kernel), stride)
         place = torch.arange(img_dim**2).view(img_dim, img_dim)
         top = place[:m]
         self._order = torch.cat((top[:, :m].flatten(), top[:, m:].flatten(), place[m:].flatten()))
+
+    def _cosine_steps(self, kernel: Tensor, stride: int) -> CosineSteps | None:
+        """Steps in the cosine basis, where the taps in use have one and every direction is measured."""
+        taps = kernel[: 2 * (kernel.numel() // 2)]
+        if not has_cosine_basis(taps[:, None] * taps, stride):
+            return None
+        steps = CosineSteps(taps, stride, self.zero)
+        s = steps.axis(self.img_dim)
+        return steps if float(s.min()) > 1e-4 * float(s.max()) else None
+
+    def stepping(self) -> Operator | None:
+        usual = self.fast()
+        return usual if usual is None or self._steps is None else self._steps
 
     def singulars(self) -> Tensor:
         return self._s.repeat_interleave(self.channels).to(self.device)
