@@ -7,7 +7,7 @@ adjoint is the inverse; all but the half spectrum of the FFT are differentiable 
 import torch
 from torch import Tensor
 
-from ..ops import dct, fwht
+from ..ops import dct, fft, fwht
 
 
 class Fourier:
@@ -20,13 +20,13 @@ class Fourier:
     def forward(x: Tensor) -> Tensor:
         if not x.numel():
             return x.new_zeros((*x.shape[:-1], x.shape[-1] // 2 + 1), dtype=_complex(x.dtype))
-        return torch.fft.rfft2(x, norm="ortho")
+        return fft.rfft2(x, norm="ortho")
 
     @staticmethod
     def inverse(c: Tensor, width: int, out: Tensor | None = None) -> Tensor:
         if not c.numel():
             return c.real.new_zeros((*c.shape[:-1], width))
-        return torch.fft.irfft2(c, s=(c.shape[-2], width), norm="ortho", out=out)
+        return fft.irfft2(c, width, norm="ortho", out=out)
 
     @staticmethod
     def full(x: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ operation ``torch.ops.ddrm_fast.<name>``, which runs on the backend that :mod:`.
 
 from .channels import attention_fold, channel_norm, depthwise_gram, gated_depthwise
 from .dispatch import BackendError, backends, register_backend, use_backend
+from .fft import fft_library, use_fft
 from .functions import (
     alias_step,
     block_lift,
@@ -33,6 +34,7 @@ __all__ = [
     "block_step",
     "channel_norm",
     "depthwise_gram",
+    "fft_library",
     "fwht",
     "fwht_step",
     "gated_depthwise",
@@ -44,4 +46,5 @@ __all__ = [
     "register_backend",
     "spectral_step",
     "use_backend",
+    "use_fft",
 ]

@@ -5,6 +5,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from . import fft
 from .dct import inverse_twiddle, twiddle
 
 
@@ -23,7 +24,7 @@ def dct2(module: ModuleType, y: Tensor, x: Tensor, factor: int, *place: int) -> 
     planes = x.numel() // (height * width), height, width, factor
     folded = torch.empty_like(x)
     module.dct_fold(folded.data_ptr(), x.data_ptr(), planes, *place)
-    spectrum = torch.fft.rfft2(folded).contiguous()
+    spectrum = fft.rfft2(folded).contiguous()
     factors = [twiddle(n, x.dtype, x.device).data_ptr() for n in (height, width)]
     module.dct_twist(y.data_ptr(), spectrum.data_ptr(), *factors, planes, *place)
 
@@ -35,5 +36,5 @@ def idct2(module: ModuleType, x: Tensor, y: Tensor, factor: int, *place: int) ->
     spectrum = y.new_empty((*y.shape[:-1], width // 2 + 1), dtype=torch.complex64)
     factors = [inverse_twiddle(n, y.dtype, y.device).data_ptr() for n in (height, width)]
     module.dct_untwist(spectrum.data_ptr(), y.data_ptr(), *factors, planes, *place)
-    folded = torch.fft.irfft2(spectrum, s=(height, width)).contiguous()
+    folded = fft.irfft2(spectrum, width).contiguous()
     module.dct_unfold(x.data_ptr(), folded.data_ptr(), planes, *place)
