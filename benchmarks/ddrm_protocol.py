@@ -38,7 +38,13 @@ from ddrm_fast.evaluation.perception import Perception, read_perception
 from ddrm_fast.io import Picture, read_picture, write_atomically, write_json, write_picture
 from ddrm_fast.io.files import digest, read_bytes
 from ddrm_fast.operators import Operator
-from ddrm_fast.priors import DenoiserPrior, Prior, classifier_guidance, load_classifier
+from ddrm_fast.priors import (
+    DenoiserPrior,
+    Prior,
+    classifier_guidance,
+    load_classifier,
+    without_labels,
+)
 from ddrm_fast.priors.load import DEFAULT
 from ddrm_fast.training.files import refuse_differences
 
@@ -423,6 +429,8 @@ def run(words: list[str] | None = None) -> int:
     if arguments.classifier is not None:
         classifier = load_classifier(arguments.classifier, wanted["classifier_config"])
         guidance = classifier_guidance(classifier.to(device))
+        if prior.num_classes is None:  # the labels are the classifier's
+            prior = without_labels(prior)
     classes = guidance is not None or prior.num_classes is not None
     if classes and any(item.label is None for item in items):
         raise ValueError(f"--list: {prior.name} wants a class for every picture: name label")
