@@ -5,6 +5,7 @@ Coll and Morel, 2005; scikit-image's implementation) is told the true noise leve
 every noise level, the filter strength h that is best on average over the pictures.
 
     python benchmarks/denoise_quality.py weights.safetensors pictures/ --json quality.json
+    python benchmarks/denoise_quality.py weights.safetensors --skimage --middle 256 --no-nlm
 """
 
 from __future__ import annotations
@@ -27,16 +28,27 @@ STRENGTHS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.95, 1.1, 1.3, 1.6, 2.0)
 SKIMAGE = ("astronaut", "chelsea", "coffee", "rocket")
 
 
-def load_pictures(folder: Path | None, pattern: str, skimage: bool) -> dict[str, np.ndarray]:
-    """Pictures by name, float32 (H, W, 3) in [0, 1]."""
+def load_pictures(
+    folder: Path | None, patterns: str, skimage: bool, side: int | None = None
+) -> dict[str, np.ndarray]:
+    """Pictures by name, float32 (H, W, 3) in [0, 1]; with a side only the square in their middle."""
     pictures = {}
-    for path in sorted(folder.glob(pattern)) if folder else []:
+    paths = (
+        [path for pattern in patterns.split(",") for path in folder.glob(pattern)] if folder else []
+    )
+    for path in sorted(paths):
         with Image.open(path) as image:
             pictures[path.stem] = np.asarray(image.convert("RGB"), np.float32) / 255
     if skimage:
         for name in SKIMAGE:
             pictures[f"skimage {name}"] = np.float32(getattr(data, name)()) / 255
-    return pictures
+    return pictures if side is None else {name: middle(x, side) for name, x in pictures.items()}
+
+
+def middle(picture: np.ndarray, side: int) -> np.ndarray:
+    """The square in the middle of a picture, or what of it there is."""
+    top, left = (max(0, (length - side) // 2) for length in picture.shape[:2])
+    return picture[top : top + side, left : left + side]
 
 
 def psnr(estimate: np.ndarray, clean: np.ndarray) -> float:
@@ -125,15 +137,22 @@ def main() -> None:
     )
     parser.add_argument("weights", help="file that the training exported")
     parser.add_argument("folder", nargs="?", type=Path, help="folder of clean pictures")
-    parser.add_argument("--pattern", default="*.png", help="which files (*.png)")
+    parser.add_argument(
+        "--pattern", default="*.png", help="which files, such as *.jpg,*.webp (*.png)"
+    )
     parser.add_argument("--skimage", action="store_true", help="add scikit-image's photographs")
+    parser.add_argument(
+        "--middle", type=int, metavar="SIDE", help="measure on the square in the middle (all of it)"
+    )
     parser.add_argument("--no-nlm", action="store_true", help="leave non-local means out")
     parser.add_argument("--threads", type=int, help="CPU threads (all)")
     parser.add_argument("--json", type=Path, help="where to store the results")
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    pictures = load_pictures(arguments.folder, arguments.pattern, arguments.skimage)
+    pictures = load_pictures(
+        arguments.folder, arguments.pattern, arguments.skimage, arguments.middle
+    )
     if not pictures:
         parser.error("no pictures: give a folder or --skimage")
     model = load_denoiser(arguments.weights)

@@ -110,7 +110,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     )  # fmt: skip
     what.add_argument(
         "--channels", metavar="C,C,...",
-        help="width of each scale (48,64,128,256); with --start-from no narrower than its weights are",
+        help="width of each scale (64,96,192,256); with --start-from no narrower than its weights are",
     )  # fmt: skip
     what.add_argument("--blocks", metavar="N,N,...", help="residual blocks of each scale (2)")
     training.add_fit(
@@ -232,7 +232,7 @@ def configure(base: TrainingConfig, arguments: argparse.Namespace, device: str) 
 
 
 def _network(base: TrainingConfig, arguments: argparse.Namespace) -> dict[str, Any]:
-    channels = _numbers("--channels", arguments.channels, int, "48,64,128,256")
+    channels = _numbers("--channels", arguments.channels, int, "64,96,192,256")
     blocks = _numbers("--blocks", arguments.blocks, int, "2 or 3,2,2,2")
     if channels is None and blocks is None:
         return {}

@@ -42,7 +42,7 @@ class DenoiserConfig:
             Standard deviation of the pictures in [-1, 1] that the preconditioning assumes.
     """
 
-    channels: tuple[int, ...] = (48, 64, 128, 256)
+    channels: tuple[int, ...] = (64, 96, 192, 256)
     blocks: int | tuple[int, ...] = 2
     embedding: int = 128
     sigma_data: float = 0.5
