@@ -16,8 +16,13 @@ namespace {
         ISA::depthwise_gram, ISA::attention_fold                                                  \
   }
 
+// Every 64-bit ARM processor has NEON: the portable kernels would be the same there.
 const Kernels kTables[] = {
+#if defined(__aarch64__)
+    DDRM_KERNEL_TABLE(neon),
+#else
     DDRM_KERNEL_TABLE(portable),
+#endif
 #if defined(__x86_64__)
     DDRM_KERNEL_TABLE(avx2),
     DDRM_KERNEL_TABLE(avx512),
@@ -34,7 +39,7 @@ bool supported(const char* name) {
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
   }
 #endif
-  return std::strcmp(name, "portable") == 0;
+  return std::strcmp(name, kTables[0].name) == 0;
 }
 
 std::atomic<const Kernels*> current{nullptr};

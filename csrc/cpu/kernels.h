@@ -91,6 +91,7 @@ struct Kernels {
 DDRM_DECLARE_KERNELS(portable)
 DDRM_DECLARE_KERNELS(avx2)
 DDRM_DECLARE_KERNELS(avx512)
+DDRM_DECLARE_KERNELS(neon)
 #undef DDRM_DECLARE_KERNELS
 
 // The kernels in use: those of the last set_isa, else the best that this processor runs.

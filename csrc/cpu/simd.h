@@ -1,8 +1,8 @@
 // Sixteen float lanes on every instruction set.
 //
-// A value is one, two or four native vectors (AVX-512, AVX2, 128 bits), so that the same source and
-// the same order of operations give the same bits everywhere. Included once for each instruction
-// set, inside a namespace of its own.
+// A value is one, two or four native vectors (AVX-512, AVX2, 128 bits: SSE2, NEON), so that the
+// same source and the same order of operations give the same bits everywhere. Included once for
+// each instruction set, inside a namespace of its own.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +10,8 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #include "ddrm_fast/shapes.h"
@@ -138,6 +140,9 @@ DDRM_INLINE u64x8 multiply_low(u64x8 a, u64x8 b) {
     r.part[i] = (NativeQ)_mm256_mul_epu32((__m256i)a.part[i], (__m256i)b.part[i]);
 #elif defined(__x86_64__)
     r.part[i] = (NativeQ)_mm_mul_epu32((__m128i)a.part[i], (__m128i)b.part[i]);
+#elif defined(__aarch64__)
+    r.part[i] =
+        (NativeQ)vmull_u32(vmovn_u64((uint64x2_t)a.part[i]), vmovn_u64((uint64x2_t)b.part[i]));
 #else
     r.part[i] = (a.part[i] & 0xFFFFFFFFu) * (b.part[i] & 0xFFFFFFFFu);
 #endif
@@ -211,6 +216,8 @@ DDRM_INLINE f32x16 square_root(f32x16 a) {
     a.part[i] = (NativeF)_mm256_sqrt_ps((__m256)a.part[i]);
 #elif defined(__x86_64__)
     a.part[i] = (NativeF)_mm_sqrt_ps((__m128)a.part[i]);
+#elif defined(__aarch64__)
+    a.part[i] = (NativeF)vsqrtq_f32((float32x4_t)a.part[i]);
 #else
     for (int j = 0; j < 4; ++j) a.part[i][j] = __builtin_sqrtf(a.part[i][j]);
 #endif
@@ -227,6 +234,9 @@ DDRM_INLINE f32x16 greater_of(f32x16 a, f32x16 b) {
     a.part[i] = (NativeF)_mm256_max_ps((__m256)a.part[i], (__m256)b.part[i]);
 #elif defined(__x86_64__)
     a.part[i] = (NativeF)_mm_max_ps((__m128)a.part[i], (__m128)b.part[i]);
+#elif defined(__aarch64__)
+    const float32x4_t x = (float32x4_t)a.part[i], y = (float32x4_t)b.part[i];
+    a.part[i] = (NativeF)vbslq_f32(vcgtq_f32(x, y), x, y);
 #else
     for (int j = 0; j < 4; ++j)
       a.part[i][j] = a.part[i][j] > b.part[i][j] ? a.part[i][j] : b.part[i][j];
@@ -243,6 +253,9 @@ DDRM_INLINE f32x16 lesser_of(f32x16 a, f32x16 b) {
     a.part[i] = (NativeF)_mm256_min_ps((__m256)a.part[i], (__m256)b.part[i]);
 #elif defined(__x86_64__)
     a.part[i] = (NativeF)_mm_min_ps((__m128)a.part[i], (__m128)b.part[i]);
+#elif defined(__aarch64__)
+    const float32x4_t x = (float32x4_t)a.part[i], y = (float32x4_t)b.part[i];
+    a.part[i] = (NativeF)vbslq_f32(vcltq_f32(x, y), x, y);
 #else
     for (int j = 0; j < 4; ++j)
       a.part[i][j] = a.part[i][j] < b.part[i][j] ? a.part[i][j] : b.part[i][j];
@@ -367,6 +380,8 @@ DDRM_INLINE u32x16 load_u16(const uint16_t* p) {
 #elif defined(__AVX2__)
   r.part[0] = (NativeU)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p));
   r.part[1] = (NativeU)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p + 1));
+#elif defined(__aarch64__)
+  for (int i = 0; i < kParts; ++i) r.part[i] = (NativeU)vmovl_u16(vld1_u16(p + 4 * i));
 #else
   uint32_t wide[kLanes];
   for (int i = 0; i < kLanes; ++i) wide[i] = p[i];
@@ -388,6 +403,12 @@ DDRM_INLINE f32x16 load_float16(const uint16_t* p) {
   f32x16 r;
   r.part[0] = (NativeF)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p));
   r.part[1] = (NativeF)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p + 1));
+  return r;
+#elif defined(__aarch64__)
+  f32x16 r;
+  for (int i = 0; i < kParts; ++i) {
+    r.part[i] = (NativeF)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 4 * i)));
+  }
   return r;
 #else
   // The exponent is rebased by a product with 2^112, which also makes subnormals right; infinities
