@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -100,11 +99,12 @@ def _timed(call) -> tuple[float, float]:
 
 
 @torch.no_grad()
-def times(side: int, repeats: int) -> dict[str, dict[str, float]]:
+def times(side: int, repeats: int, names: list[str] | None) -> dict[str, dict[str, float]]:
     """Medians of wall and processor seconds, one run of each way after the other."""
     network = _network()
     x, prior = torch.rand(1, 3, side, side), torch.randn(1, 256)
     ways, found = _ways(network), {}
+    ways = {name: way for name, way in ways.items() if names is None or name in ("plain", *names)}
     results = {name: way(x, prior) for name, way in ways.items()}
     runs: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for _ in range(repeats):
@@ -128,9 +128,16 @@ def peak(side: int, name: str) -> None:
     way = _ways(network)[name]
     prior = torch.randn(1, 256)
     way(torch.rand(1, 3, 16, 16), prior)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # the highest mark starts anew (Linux)
+    before = _memory("VmRSS")
     way(torch.rand(1, 3, side, side), prior)
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+    print(_memory("VmHWM") - before)
+
+
+def _memory(name: str) -> int:
+    """A line of this process's status, in bytes."""
+    text = Path("/proc/self/status").read_text()
+    return next(int(x.split()[1]) for x in text.splitlines() if x.startswith(name)) * 1024
 
 
 def _peak_of(side: int, name: str) -> int:
@@ -143,6 +150,7 @@ def main() -> None:
     parser.add_argument("--sides", type=int, nargs="+", default=[256, 512])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--ways", nargs="+", help="some of: plain, fused, bands, ...")
     parser.add_argument("--output", type=Path)
     parser.add_argument("--peak", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -152,7 +160,7 @@ def main() -> None:
         return
     report = {"torch": torch.__version__, "threads": options.threads, "sides": {}}
     for side in options.sides:
-        found = times(side, options.repeats)
+        found = times(side, options.repeats, options.ways)
         for name, row in found.items():
             row["peak_bytes"] = _peak_of(side, name)
             print(
