@@ -27,7 +27,7 @@ def test_number_of_steps(steps):
         ([100, 100], "expected descending"),
         ([100.5, 50.0], "expected a whole number, or a list of them"),
         (20.0, "expected a whole number, or a list of them"),
-        ("20", "expected a whole number, or a list of them"),
+        ("quick", "expected COUNT, karras:COUNT:START:END"),
     ],
 )
 def test_lists_of_steps(steps, reason):

@@ -111,7 +111,7 @@ def test_every_task_has_an_example():
     ("wrong", "law"),
     [
         ({"Ht": lambda self, y: 2 * O.Gain.Ht(self, y)}, "adjoint"),
-        ({"singulars": lambda self, shape: 1.1 * O.Gain.singulars(self, shape)}, "singular_values"),
+        ({"H": lambda self, x: 1.1 * O.Gain.H(self, x)}, "singular_values"),
         ({"V": lambda self, c: c + 0.1}, "basis"),
         ({"H_pinv": lambda self, y: 0 * y}, "pseudo_inverse"),
         ({"project": lambda self, x0, *a: x0}, "projection"),

@@ -92,7 +92,7 @@ def test_an_unknown_name_is_answered_with_the_nearest():
             continue
         with pytest.raises(ValueError, match=rf"^sampler: got '{text}', did you mean .*{nearest}"):
             registry.SAMPLERS.find(text)
-    with pytest.raises(ValueError, match="^sampler: got 'zzz', expected one of ddrm"):
+    with pytest.raises(ValueError, match="^sampler: got 'zzz', expected one of hqs, ddrm"):
         registry.SAMPLERS.find("zzz")
 
 

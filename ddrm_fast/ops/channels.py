@@ -20,9 +20,20 @@ _registered = torch.ops.ddrm_fast
 
 
 def _kernel(name: str, x: Tensor):
-    """Half precision is a matter of memory: arithmetic is float32. A backend may lack an operation."""
+    """Half precision is a matter of memory: arithmetic is float32.
+
+    Raises:
+        BackendError: the backend that was asked for lacks the operation; the one that was chosen by itself
+            gives way to the reference.
+    """
     backend = dispatch.choose(x.device.type, torch.float32 if x.dtype in _HALF else x.dtype)
-    return getattr(backend, name, None) or getattr(channels_reference, name)
+    kernel = getattr(backend, name, None)
+    if kernel is None and dispatch.requested() not in (None, "reference"):
+        raise dispatch.BackendError(
+            f"backend {dispatch.requested()!r} was asked for, but it has no {name}; reference, cpp and cuda "
+            "have"
+        )
+    return kernel or getattr(channels_reference, name)
 
 
 def _weights(x: Tensor | None, like: Tensor) -> Tensor | None:

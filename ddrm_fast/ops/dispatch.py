@@ -131,6 +131,11 @@ def _available(name: str) -> Backend:
     return backend
 
 
+def requested() -> str | None:
+    """The backend that was asked for by name, or None."""
+    return _requested or os.environ.get(ENVIRONMENT) or None
+
+
 def choose(device_type: str, dtype: torch.dtype) -> ModuleType:
     """The backend module that runs an operation on this device type and dtype."""
     # what is kept belongs to a request: a thread that asks for another one meanwhile gets its own
