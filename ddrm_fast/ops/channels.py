@@ -8,6 +8,9 @@ section 3, with the modulation of Xia et al., "DiffIR", ICCV 2023.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -19,7 +22,7 @@ _HALF = (torch.float16, torch.bfloat16)
 _registered = torch.ops.ddrm_fast
 
 
-def _kernel(name: str, x: Tensor):
+def _kernel(name: str, x: Tensor) -> Callable[..., Any]:
     """Half precision is a matter of memory: arithmetic is float32.
 
     Raises:
@@ -43,7 +46,9 @@ def _weights(x: Tensor | None, like: Tensor) -> Tensor | None:
     return x.detach().to(torch.float32 if like.dtype in _HALF else like.dtype).contiguous()
 
 
-def _define(name: str, schema: str, implementation, fake) -> None:
+def _define(
+    name: str, schema: str, implementation: Callable[..., Any], fake: Callable[..., Any]
+) -> None:
     _library.define(f"{name}{schema}")
     _library.impl(name, implementation, "CompositeExplicitAutograd")
     torch.library.register_fake(f"ddrm_fast::{name}", fake, lib=_library)
@@ -60,19 +65,23 @@ def _sum_type(x: Tensor) -> torch.dtype:
 # normalisation over the channels of a pixel
 
 
-def _norm_out(y: Tensor, x: Tensor, gain: Tensor, offset, centred: bool, eps: float) -> None:
+def _norm_out(
+    y: Tensor, x: Tensor, gain: Tensor, offset: Tensor | None, centred: bool, eps: float
+) -> None:
     if x.numel():
-        gain, offset = _weights(gain, x), _weights(offset, x)
-        _kernel("channel_norm", x)(y, plane_contiguous(x), gain, offset, centred, eps)
+        rows = _weights(gain, x), _weights(offset, x)
+        _kernel("channel_norm", x)(y, plane_contiguous(x), *rows, centred, eps)
 
 
-def _norm(x: Tensor, gain: Tensor, offset, centred: bool, eps: float) -> Tensor:
+def _norm(x: Tensor, gain: Tensor, offset: Tensor | None, centred: bool, eps: float) -> Tensor:
     y = _new(x, *x.shape)
     _norm_out(y, x, gain, offset, centred, eps)
     return y
 
 
-def _norm_backward(x: Tensor, grad: Tensor, gain: Tensor, centred: bool, eps: float):
+def _norm_backward(
+    x: Tensor, grad: Tensor, gain: Tensor, centred: bool, eps: float
+) -> tuple[Tensor, ...]:
     dx = _new(x, *x.shape)
     if not x.numel():
         zero = torch.zeros(x.shape[:2], dtype=_sum_type(x), device=x.device)
@@ -96,13 +105,13 @@ _define(
 )
 
 
-def _save_norm(ctx, inputs, output) -> None:
+def _save_norm(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     x, gain, offset, ctx.centred, ctx.eps = inputs
     ctx.save_for_backward(x, gain)
     ctx.offset = None if offset is None else (offset.shape[0], offset.dtype)
 
 
-def _norm_gradient(ctx, grad):
+def _norm_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, gain = ctx.saved_tensors
     dx, for_gain, for_offset = _registered.channel_norm_backward(
         x, grad, gain, ctx.centred, ctx.eps
@@ -144,10 +153,9 @@ def channel_norm(
     """
     _check_picture("x", x)
     for name, rows in (("gain", gain), ("offset", offset)):
-        fits = rows is None or (
-            rows.dim() == 2 and rows.shape[0] in (1, x.shape[0]) and rows.shape[1] == x.shape[1]
-        )
-        if not fits:
+        if rows is None:
+            continue
+        if rows.dim() != 2 or rows.shape[0] not in (1, x.shape[0]) or rows.shape[1] != x.shape[1]:
             expected = f"({x.shape[0]} or 1, {x.shape[1]})"
             raise ValueError(f"{name}: expected {expected}, got {tuple(rows.shape)}")
     return _registered.channel_norm(x, gain, offset, centred, eps)
@@ -156,23 +164,27 @@ def channel_norm(
 # gelu of one half of a depthwise convolution times the other
 
 
-def _gated_out(y: Tensor, x: Tensor, weight: Tensor, bias, top: int, bottom: int) -> None:
+def _gated_out(
+    y: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, top: int, bottom: int
+) -> None:
     if y.numel():
-        weight, bias = _weights(weight, x), _weights(bias, x)
-        _kernel("gated_depthwise", x)(y, plane_contiguous(x), weight, bias, top, bottom)
+        stencil = _weights(weight, x), _weights(bias, x)
+        _kernel("gated_depthwise", x)(y, plane_contiguous(x), *stencil, top, bottom)
 
 
 def _gated_shape(x: Tensor) -> Tensor:
     return _new(x, x.shape[0], x.shape[1] // 2, *x.shape[2:])
 
 
-def _gated(x: Tensor, weight: Tensor, bias) -> Tensor:
+def _gated(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     y = _gated_shape(x)
     _gated_out(y, x, weight, bias, 1, 1)
     return y
 
 
-def _gated_backward(x: Tensor, grad: Tensor, weight: Tensor, bias):
+def _gated_backward(
+    x: Tensor, grad: Tensor, weight: Tensor, bias: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
     dx, channels = _new(x, *x.shape), x.shape[1]
     if not x.numel():
         zeros = torch.zeros(channels, 10, dtype=_sum_type(x), device=x.device)
@@ -204,11 +216,11 @@ _define(
 )
 
 
-def _save_gated(ctx, inputs, output) -> None:
+def _save_gated(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.save_for_backward(*inputs)
 
 
-def _gated_gradient(ctx, grad):
+def _gated_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, weight, bias = ctx.saved_tensors
     dx, for_weight, for_bias = _registered.gated_depthwise_backward(x, grad, weight, bias)
     return dx, for_weight.to(weight.dtype), None if bias is None else for_bias.to(bias.dtype)
@@ -244,17 +256,25 @@ def gated_depthwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Te
 # depthwise convolution of q, k, v with the products of channels
 
 
-def _gram_out(v: Tensor | None, x: Tensor, weight, bias, heads: int, top: int, bottom: int):
+def _gram_out(
+    v: Tensor | None,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    heads: int,
+    top: int,
+    bottom: int,
+) -> tuple[Tensor, ...]:
     channels, each = x.shape[1] // 3, x.shape[1] // 3 // heads
     if not x.numel():
         gram = torch.zeros(x.shape[0], heads, each, each, dtype=_sum_type(x), device=x.device)
         return gram, gram.new_zeros(x.shape[0], 2, channels)
-    weight, bias = _weights(weight, x), _weights(bias, x)
-    sums = _kernel("depthwise_gram", x)(v, plane_contiguous(x), weight, bias, heads, top, bottom)
+    stencil = _weights(weight, x), _weights(bias, x)
+    sums = _kernel("depthwise_gram", x)(v, plane_contiguous(x), *stencil, heads, top, bottom)
     return tuple(s.contiguous() for s in sums)
 
 
-def _gram(x: Tensor, weight: Tensor, bias, heads: int):
+def _gram(x: Tensor, weight: Tensor, bias: Tensor | None, heads: int) -> tuple[Tensor, ...]:
     v = _new(x, x.shape[0], x.shape[1] // 3, *x.shape[2:])
     return v, *_gram_out(v, x, weight, bias, heads, 1, 1)
 
@@ -286,12 +306,14 @@ _define(
 )
 
 
-def _save_gram(ctx, inputs, output) -> None:
+def _save_gram(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     x, weight, bias, ctx.heads = inputs
     ctx.save_for_backward(x, weight, bias)
 
 
-def _gram_gradient(ctx, for_v, for_gram, for_squares):
+def _gram_gradient(
+    ctx: Any, for_v: Tensor, for_gram: Tensor, for_squares: Tensor
+) -> tuple[Tensor | None, ...]:
     """q and k are convolved anew, so that only the input is kept."""
     x, weight, bias = ctx.saved_tensors
     kind = _sum_type(x)

@@ -29,7 +29,8 @@ def planes(x: Tensor | None) -> tuple[int, int, int, int]:
     """Address, type, batch and channel stride."""
     if x is None:
         return 0, 0, 0, 0
-    return x.data_ptr(), _OUTPUT_TYPES[x.dtype], *x.stride()[:2]
+    batch, channel = x.stride()[:2]
+    return x.data_ptr(), _OUTPUT_TYPES[x.dtype], batch, channel
 
 
 def _rows(x: Tensor | None) -> tuple[int, int]:
@@ -58,7 +59,15 @@ class ChannelKernels:
     def __init__(self, module: ModuleType | Any, place: Place) -> None:
         self._module, self._place = module, place
 
-    def channel_norm(self, y: Tensor, x: Tensor, gain, offset, centred: bool, eps: float) -> None:
+    def channel_norm(
+        self,
+        y: Tensor,
+        x: Tensor,
+        gain: Tensor,
+        offset: Tensor | None,
+        centred: bool,
+        eps: float,
+    ) -> None:
         """See :func:`.channels_reference.channel_norm`."""
         arguments = (*x.shape, *planes(x), *planes(y), *_rows(gain), *_rows(offset), centred, eps)
         self._module.channel_norm(arguments, *self._place(x))
@@ -79,7 +88,7 @@ class ChannelKernels:
         return sums[:, 0], sums[:, 1]
 
     def gated_depthwise(
-        self, y: Tensor, x: Tensor, weight: Tensor, bias, top: int, bottom: int
+        self, y: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, top: int, bottom: int
     ) -> None:
         """See :func:`.channels_reference.gated_depthwise`."""
         arguments = (
@@ -103,7 +112,14 @@ class ChannelKernels:
         return sums[:, :9].reshape(-1, 3, 3), sums[:, 9].contiguous()
 
     def depthwise_gram(
-        self, v: Tensor | None, x: Tensor, weight: Tensor, bias, heads: int, top: int, bottom: int
+        self,
+        v: Tensor | None,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        heads: int,
+        top: int,
+        bottom: int,
     ) -> tuple[Tensor, Tensor]:
         """See :func:`.channels_reference.depthwise_gram`."""
         batch, channels, height, width = x.shape
