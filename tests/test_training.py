@@ -297,7 +297,7 @@ def test_pictures_of_other_depths_and_channels_are_read_as_they_look(tmp_path):
         (["--magnify", "0.5"], "--magnify: got 0.5, expected at least 1"),
         (["--log-floor", "-1"], "--log-floor: got -1.0, expected 0 or more"),
         (["--batch", "0"], "--batch: got 0, expected at least 1"),
-        (["--checkpoint-minutes", "-1"], "--checkpoint-minutes: got -1.0"),
+        (["--checkpoint-minutes", "-1"], "--checkpoint-minutes: got '-1'"),
         (["--threads", "0"], "--threads: got 0"),
         (["--loaders", "-1"], "--loaders: got -1"),
         (["--device", "nowhere"], "--device: got 'nowhere'"),
