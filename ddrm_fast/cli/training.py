@@ -77,7 +77,6 @@ def add_run(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     )
     how.add_argument(
         "--checkpoint-minutes",
-        type=float,
         default=10.0,
         metavar="MIN",
         help="minutes between checkpoints (10)",
