@@ -25,11 +25,10 @@ def _row(
     abar_next: float,
     batch: int,
 ) -> Tensor:
-    row = torch.zeros(batch, rows.WIDTH, dtype=torch.float64)
+    columns: list[Number] = [0.0] * rows.WIDTH
 
     def put(index: int, values: Sequence[Number]) -> None:
-        for offset, value in enumerate(values):
-            row[:, index + offset] = value
+        columns[index : index + len(values)] = values
 
     put(rows.P_X, predict)
     put(rows.R_X, edit)
@@ -40,8 +39,20 @@ def _row(
     put(rows.NULL, [a, b, torch.as_tensor(variance, dtype=torch.float64).sqrt()])
     put(rows.LOW, weights.low.numbers())
     put(rows.HIGH, weights.high.numbers())
+    row = _filled(columns, batch)
     used = [branch + at for branch in (rows.LOW, rows.HIGH) for at in (rows.B2, *_OVER)]
     row[:, rows.RATIONAL] = (row[:, used] != 0).any(1).double()
+    return row
+
+
+def _filled(columns: Sequence[Number], batch: int) -> Tensor:
+    """The columns as float64 [batch, WIDTH]: numbers at once, what differs between images behind them."""
+    row = torch.tensor(
+        [0.0 if isinstance(value, Tensor) else value for value in columns], dtype=torch.float64
+    ).repeat(batch, 1)
+    for index, value in enumerate(columns):
+        if isinstance(value, Tensor):
+            row[:, index] = value
     return row
 
 
