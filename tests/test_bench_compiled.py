@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+from torch._dynamo import trace_rules
 
 from ddrm_fast import ops
 from ddrm_fast.bench import OPERATORS, TINY, Ceilings, StepInputs, flops, kernel_cases, roofline
@@ -13,8 +14,13 @@ from ddrm_fast.bench.table import Table
 
 @pytest.fixture
 def memory(monkeypatch):
-    """Memory as it comes: a compiler cannot trace what poisons it."""
+    """Memory as it comes: a compiler cannot trace what poisons it.
+
+    The compiler lists PyTorch's functions once; a test before this one may have had that done while memory
+    was poisoned, and then the real ones are missing.
+    """
     monkeypatch.undo()
+    trace_rules.get_torch_obj_rule_map.cache_clear()
 
 
 def _inputs(name, shape):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ddrm_fast import ops
-from ddrm_fast.ops import BackendError, cuda_available
+from ddrm_fast.ops import BackendError, cuda_available, rows
 
 # where a build with CUDA kernels was asked for, their absence is a failure, not a skip
 if os.environ.get("DDRM_FAST_CUDA", "").lower() != "on":
@@ -103,6 +103,8 @@ def test_the_backend_without_a_gpu_in_torch(extension, monkeypatch):
     """A GPU and a driver, but a PyTorch for the CPU: the message says which build is missing."""
 
     class Working:
+        ROW_WIDTH = rows.WIDTH
+
         @staticmethod
         def why_not():
             return ""

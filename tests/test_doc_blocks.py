@@ -15,7 +15,7 @@ from small_cases import PIXELWISE
 from torch import nn
 
 import ddrm_fast
-from ddrm_fast import Prior, operators
+from ddrm_fast import Prior, diffir, operators
 from ddrm_fast.io import Picture, write_picture
 from ddrm_fast.ops import dispatch
 from ddrm_fast.registry import EDITS, SAMPLERS, TASKS
@@ -152,10 +152,21 @@ def script(monkeypatch, here):
     }  # fmt: skip
 
 
+def deblurring(monkeypatch, here):
+    """A published checkpoint, and a batch to restore."""
+    config = diffir.DiffIRConfig(
+        "deblurring", dim=8, num_blocks=(1, 1, 1, 1), num_refinement_blocks=1, n_encoder_res=1
+    )
+    network = diffir.build(config).eval()
+    stand_in(monkeypatch, diffir, "load", lambda *_: network)
+    return {"y": torch.rand(2, 3, 20, 28)}
+
+
 #: page -> what its reader has
 NEEDS = {
     "README.md": photo,
     "docs/adding-a-prior.md": checkpoints,
+    "docs/diffir.md": deblurring,
     "docs/many-pictures.md": cluster,
     "docs/porting.md": script,
 }

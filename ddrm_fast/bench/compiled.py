@@ -40,15 +40,15 @@ class _Plain:
         reference.pointwise_step(x_next, None, x_t, coefficients, *arguments)
 
 
-def _forward(x: Tensor) -> Tensor:
+def _forward(x: Tensor, factor: int = 1) -> Tensor:
     y = torch.empty_like(x)
-    dct.dct2(y, x)
+    dct.dct2(y, x, factor)
     return y
 
 
-def _inverse(c: Tensor) -> Tensor:
+def _inverse(c: Tensor, factor: int = 1) -> Tensor:
     x = torch.empty_like(c)
-    dct.idct2(x, c)
+    dct.idct2(x, c, factor)
     return x
 
 
