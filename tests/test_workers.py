@@ -77,12 +77,12 @@ def pictures(where):
     return {path.name: path.read_bytes() for path in sorted(Path(where).glob("*.png"))}
 
 
-def worker_processes():
-    """Process ids of the actors of this machine."""
+def worker_processes(title=b"ray::_Worker"):
+    """Process ids of the actors of this machine; Ray adds what they do to their title, as ``.work``."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            if path.read_bytes().startswith(b"ray::_Worker"):
+            if path.read_bytes().startswith(title):
                 found.append(int(path.parent.name))
         except OSError:
             continue
@@ -170,7 +170,7 @@ def test_a_killed_worker_loses_and_repeats_nothing(here, capsys, caplog):
     """As a folder in one process: the same files; what was written before the kill is not touched."""
     folder(size=128)
     (Path("in") / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
-    line = ["restore", "in", *LINE, "--steps", "40", "--threads", "1"]
+    line = ["restore", "in", *LINE, "--steps", "200", "--threads", "1"]
     assert main([*line, "--out", "one", "--quiet"]) == 1
     capsys.readouterr()
     before = {}
@@ -178,10 +178,14 @@ def test_a_killed_worker_loses_and_repeats_nothing(here, capsys, caplog):
     def kill():
         finished, deadline = [], time.monotonic() + 120
         while not finished and time.monotonic() < deadline:
-            finished = list(Path("two").glob("*.json"))
-            time.sleep(0.01)
+            records = list(Path("two").glob("*.json"))
+            finished = [path for path in records if "unfinished" not in path.read_text()]
+            time.sleep(0.1)  # the worker that wrote it says so, and is at its next
+        at_work = []
+        while not at_work and time.monotonic() < deadline:  # the other may still be starting
+            at_work = worker_processes(b"ray::_Worker.work")
         before.update((path, path.stat().st_mtime_ns) for path in finished)
-        os.kill(worker_processes()[0], signal.SIGKILL)
+        os.kill(at_work[0], signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
     killer.start()
