@@ -16,11 +16,12 @@ from ddrm_fast.bench.table import Table
 def memory(monkeypatch):
     """Memory as it comes: a compiler cannot trace what poisons it.
 
-    The compiler lists PyTorch's functions once; a test before this one may have had that done while memory
-    was poisoned, and then the real ones are missing.
+    The compiler lists PyTorch's functions once, as they are then; here, and for what comes after, as they
+    really are.
     """
     monkeypatch.undo()
     trace_rules.get_torch_obj_rule_map.cache_clear()
+    trace_rules.get_torch_obj_rule_map()
 
 
 def _inputs(name, shape):
