@@ -10,7 +10,8 @@ Ninja; nvcc and a C++ compiler; no network, and no installation. Under eight min
 3. bench: figures of everything whose tests are green, with nothing else on the GPU;
 4. plots.
 
-A stage that fails or runs out of time is recorded, and the next one runs. Results lie in
+A stage that fails or runs out of time is recorded, and the next one runs. ``--stages`` takes some of them
+now and the others in a later call, which goes on from what lies in the results. They lie in
 ``benchmarks/results/`` and are written after every stage: ``gpu.json`` (stages and figures), ``gpu.md``,
 ``gpu.png``, ``gpu-roofline.png``, ``gpu.log``.
 """
@@ -52,6 +53,7 @@ PROGRAMS = ("cmake", "ninja", "nvcc", "c++")
 TOTAL = 465.0
 SECONDS = {"build": 150, "tests": 170, "bench": 200, "plot": 30}
 KEPT = {"build": 230, "tests": 130, "bench": 15, "plot": 0}
+STAGES = ("build", "tests", "bench")
 
 
 class Stages:
@@ -126,6 +128,12 @@ class Stages:
         with self._lock:
             self.record[name] = {"outcome": outcome, **more}
         self.write()
+
+    def go_on(self) -> None:
+        """Takes up what an earlier call left in ``gpu.json``."""
+        with contextlib.suppress(OSError, ValueError):
+            self.facts = json.loads((self.results / "gpu.json").read_text())
+            self.record = self.facts.pop("stages")
 
     def write(self, **facts) -> None:
         """Stores what is known so far."""
@@ -293,6 +301,13 @@ def commit() -> str:
         return ""
 
 
+def known_red(stages: Stages) -> set[str]:
+    """What the tests of an earlier call found wrong; everything, where there was none."""
+    found = stages.facts.get("tests", {})
+    everything = [f"{operation} {backend}" for operation in OPERATIONS for backend in BACKENDS]
+    return set(found.get("red", everything))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], epilog="example: python benchmarks/gpu.py"
@@ -307,16 +322,26 @@ def main() -> int:
         "processors, 1 to 10)",
     )
     parser.add_argument(
+        "--stages",
+        default=",".join(STAGES),
+        help=f"which of {', '.join(STAGES)} to run now (all); plots come with bench",
+    )
+    parser.add_argument(
         "--rehearse",
         action="store_true",
         help="without a GPU: every stage that can run without one, on tiny pictures",
     )
     options = parser.parse_args()
+    chosen = options.stages.split(",")
+    if unknown := set(chosen) - set(STAGES):
+        parser.error(f"--stages: got {unknown.pop()!r}, expected some of {', '.join(STAGES)}")
     options.results.mkdir(parents=True, exist_ok=True)
     # programs that came with this Python, and the toolkit's own place
     found = [str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/local/cuda/bin"]
     os.environ["PATH"] = os.pathsep.join(found)
     stages = Stages(options.results, options.seconds, options.seconds / TOTAL)
+    if "tests" not in chosen:
+        stages.go_on()
     stages.write(commit=commit())
     missing = lacking()
     if missing:
@@ -329,11 +354,15 @@ def main() -> int:
     if architecture is None:
         print("PyTorch sees no GPU here; `--rehearse` runs the script without one")
         return 1
-    built = build(stages, architecture)
+    built = build(stages, architecture) if "build" in chosen else SITE.is_dir()
     search = [str(SITE) if built else "", str(HERE), os.environ.get("PYTHONPATH", "")]
     environment = {"PYTHONPATH": os.pathsep.join(filter(None, search))}
-    red = tests(stages, environment, options.shares, options.rehearse)
-    bench(stages, environment, set() if options.rehearse else red, options.rehearse)
+    if "tests" in chosen:
+        red = tests(stages, environment, options.shares, options.rehearse)
+    else:
+        red = known_red(stages)
+    if "bench" in chosen:
+        bench(stages, environment, set() if options.rehearse else red, options.rehearse)
     good = all(stage["outcome"] == "passed" for stage in stages.record.values())
     print(f"results in {options.results}" + ("" if good else "; not every stage passed"))
     return 0 if good else 1

@@ -109,6 +109,11 @@ def add(commands: argparse._SubParsersAction) -> None:
         "as rough ones (0; 0.003 is a good value)",
     )  # fmt: skip
     what.add_argument(
+        "--crops-on", choices=("cpu", "device"),
+        help="where crops are cut: by processors, or where the network is, whose memory then holds all "
+        "pictures (cpu; a GPU learns faster than processors cut)",
+    )  # fmt: skip
+    what.add_argument(
         "--channels", metavar="C,C,...",
         help="width of each scale (64,96,192,256); with --start-from no narrower than its weights are",
     )  # fmt: skip
@@ -210,6 +215,7 @@ def configure(base: TrainingConfig, arguments: argparse.Namespace, device: str) 
         leaves_share=arguments.dead_leaves,
         leaves_count=arguments.leaves_count,
         log_floor=arguments.log_floor,
+        crops_on=arguments.crops_on,
     )
     if arguments.steps is not None and arguments.decay_steps is None and not arguments.resume:
         changes["decay_steps"] = arguments.steps * 3 // 8

@@ -24,6 +24,7 @@ from ..priors.weights import save_metadata
 from .checkpoints import check_numbers, read_checkpoint
 from .data.crops import CropConfig, CropSource
 from .data.dead_leaves import DeadLeavesConfig
+from .data.device_crops import DeviceCrops
 from .data.leaves import kept_leaves
 from .data.licences import Licences
 from .data.packs import load_folders
@@ -67,6 +68,9 @@ class TrainingConfig(Fit):
             Above 0 adds up log(error + log_floor), so that a crop counts by the share of its error
             that goes away. An error of a whole crop is nearly a function of the noisy crop alone,
             and weights that are one leave the minimum, the posterior mean, where it is.
+        crops_on:
+            Where crops and noise are drawn: "cpu", or "device": where the network is. The same
+            distribution, other numbers.
         start_from:
             SHA-256 of the weights that the run starts from; empty for random ones.
     """
@@ -83,6 +87,7 @@ class TrainingConfig(Fit):
     sigma_spread: float = 1.2
     sigma_uniform: float = 0.2
     log_floor: float = 0.0
+    crops_on: str = "cpu"
     start_from: str = ""
 
     def __post_init__(self) -> None:
@@ -96,6 +101,8 @@ class TrainingConfig(Fit):
                 )
         if not 0 <= self.log_floor < math.inf:
             raise ValueError(f"log_floor: got {self.log_floor}, expected 0 or more, not infinity")
+        if self.crops_on not in ("cpu", "device"):
+            raise ValueError(f"crops_on: got {self.crops_on!r}, expected 'cpu' or 'device'")
         for name in ("leaves_share", "sigma_uniform"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected 0 to 1")
@@ -155,19 +162,29 @@ def draw_batch(config: TrainingConfig, source: CropSource, step: int) -> Batch:
     """
     pixels = torch.from_numpy(source.batch(step, config.batch))
     clean = (pixels.float() / 127.5 - 1).permute(0, 3, 1, 2)
-    words = np.random.SeedSequence([config.seed, step, 1]).generate_state(1, np.uint64)
-    generator = torch.Generator().manual_seed(int(words[0] >> np.uint64(1)))
-    # Stratified: one level from each of B equal slices of the distribution.
-    slices = torch.arange(config.batch, dtype=torch.float64)
-    u = (slices + torch.rand(config.batch, generator=generator, dtype=torch.float64)) / len(slices)
+    generator = torch.Generator().manual_seed(_seed(config, step, 1))
+    sigma = _noise_levels(config, config.batch, generator)
+    noise = torch.randn(pixels.shape, generator=generator).permute(0, 3, 1, 2)
+    return Batch(clean, noise, sigma)
+
+
+def _seed(config: TrainingConfig, *place: int) -> int:
+    words = np.random.SeedSequence([config.seed, *place]).generate_state(1, np.uint64)
+    return int(words[0] >> np.uint64(1))
+
+
+def _noise_levels(config: TrainingConfig, count: int, generator: torch.Generator) -> Tensor:
+    """Noise levels (count,), stratified: one from each of so many equal slices of the distribution."""
+    device = generator.device
+    slices = torch.arange(count, dtype=torch.float64, device=device)
+    drawn = torch.rand(count, generator=generator, dtype=torch.float64, device=device)
+    u = (slices + drawn) / count
     share = config.sigma_uniform
     wide = torch.exp(math.log(SIGMA_MIN) + (u / max(share, 1e-9)) * math.log(SIGMA_MAX / SIGMA_MIN))
     quantile = ((u - share) / max(1 - share, 1e-9)).clamp(1e-6, 1 - 1e-6)
     normal = math.sqrt(2) * torch.erfinv(2 * quantile - 1)
     narrow = torch.exp(math.log(config.sigma_median) + config.sigma_spread * normal)
-    sigma = torch.where(u < share, wide, narrow).clamp(SIGMA_MIN, SIGMA_MAX).float()
-    noise = torch.randn(pixels.shape, generator=generator).permute(0, 3, 1, 2)
-    return Batch(clean, noise, sigma)
+    return torch.where(u < share, wide, narrow).clamp(SIGMA_MIN, SIGMA_MAX).float()
 
 
 @dataclass(frozen=True)
@@ -180,7 +197,9 @@ class Draws:
     count: int
 
     def __call__(self, step: int) -> Batch:
-        """The batch of a step."""
+        """The batch of a step; empty where it is drawn on the device."""
+        if self.config.crops_on == "device":
+            return Batch(*torch.zeros(3, 0))
         batch = draw_batch(self.config, self.crops, step)
         if self.count == 1:
             return batch
@@ -226,6 +245,9 @@ class Trainer(Learner[TrainingConfig, CropSource, Batch]):
         network.to(machine.device)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         super().__init__(config, source, network, machine)
+        self._drawn = None
+        if config.crops_on == "device":
+            self._drawn = DeviceCrops(source, self.device)
 
     def make_optimiser(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         """See :meth:`Learner.make_optimiser`."""
@@ -237,6 +259,18 @@ class Trainer(Learner[TrainingConfig, CropSource, Batch]):
     def source(self) -> Callable[[int], Batch]:
         """See :meth:`Learner.source`."""
         return Draws(self.fit, self.data, self.machine.rank, self.machine.count)
+
+    def place(self, batch: Batch, step: int) -> Batch:
+        """See :meth:`Learner.place`."""
+        if self._drawn is None:
+            return super().place(batch, step)
+        count = self.fit.batch // self.machine.count
+        generator = torch.Generator(self.device)
+        generator.manual_seed(_seed(self.fit, step, self.machine.rank, 4))
+        clean = self._drawn.batch(generator, count) / 127.5 - 1
+        sigma = _noise_levels(self.fit, count, generator)
+        noise = torch.randn(clean.shape, generator=generator, device=self.device)
+        return Batch(clean, noise, sigma)
 
     def errors(self, batch: Batch) -> Tensor:
         """Weighted squared error of each crop (B,): that of the raw network at unit variance.
