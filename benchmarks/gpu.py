@@ -89,6 +89,8 @@ class Stages:
             stage["outcome"] = self._outcome(name, command, allowed, environment)
         stage["seconds"] = round(time.monotonic() - start, 1)
         self.note(name, **stage)
+        if stage["outcome"].startswith("failed") and name in ("configure", "build"):
+            print(self.last_words(), flush=True)  # where the log does not come back, this does
         return stage["outcome"] == "passed"
 
     def _outcome(self, name, command, allowed, environment) -> str:
@@ -121,6 +123,12 @@ class Stages:
         if status is None:
             return f"stopped after {allowed:.0f} s"
         return "passed" if status == 0 else f"failed with status {status}"
+
+    def last_words(self, count: int = 4000) -> str:
+        """Lines of the log that speak of an error, and its end."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        errors = [line for line in lines if "error" in line.lower()]
+        return "\n".join([*errors[:20], *lines[-20:]])[-count:]
 
     def note(self, name: str, outcome: str, **more) -> None:
         seconds = f" ({more['seconds']} s)" if "seconds" in more else ""
@@ -251,7 +259,7 @@ def named_by(test: str) -> set[str]:
     words = name.replace("[", "-").replace("]", "-").replace("idct2", "dct2").split("-")
     named = [o for o in OPERATIONS if o in words or any(o in w for w in words[:1])]
     if "fwht_step" in named and "fwht" not in words:
-        named.remove("fwht")
+        named = [operation for operation in named if operation != "fwht"]
     part = file.removeprefix("test_conformance_").removesuffix(".py")
     operations = named or FILES.get(part, ())
     backends = [backend for backend in BACKENDS if backend in words]

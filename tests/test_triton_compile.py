@@ -41,6 +41,7 @@ def test_kernels_compile_to_machine_code(tmp_path):
     assert made == {(kernel, number) for kernel in kernels for number in ARCHITECTURES}
     for result in results:
         assert result["elf"] and result["cubin"] > 1000, result
+        assert not result["changed"], f"a second launch would be refused: {result}"
         assert result["fused"] == 0 and result["approximate"] == 0, result
         assert not result["stack"], f"registers spill: {result}"
 

@@ -108,6 +108,12 @@ def compile_one(name: str, launch_index: int, architecture: int) -> dict:
         "kernel": kernel.__name__,
         "architecture": architecture,
         "cubin": len(compiled.asm["cubin"]),
+        # Triton looks before every launch but the first, and refuses it
+        "changed": [
+            name
+            for (name, _), (value, module) in kernel.used_global_vals.items()
+            if module.get(name) != value
+        ],
         "elf": compiled.asm["cubin"][:4] == b"\x7fELF",
         "fused": ptx.count("fma.rn.f32"),
         "approximate": ptx.count(".approx") + ptx.count("div.full"),

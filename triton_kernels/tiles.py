@@ -3,7 +3,9 @@
 import triton
 import triton.language as tl
 
-_NAN = tl.constexpr(float("nan"))
+# the bits of a NaN: as a number it differs from itself, and Triton, which looks before every launch whether
+# a kernel's globals changed, would refuse the second one
+_NAN = tl.constexpr(0x7FC00000)
 
 
 @triton.jit
@@ -30,7 +32,7 @@ def row_of(table, step, table_rows, stride_step, stride_b, b):
     """
     index = tl.load(step)
     place = tl.where(index < table_rows, index, -1)
-    poison = tl.where(place >= 0, 0.0, _NAN)
+    poison = tl.where(place >= 0, 0, _NAN).to(tl.int32).to(tl.float32, bitcast=True)
     place = tl.where(place >= 0, place, 0)
     return table + (place * stride_step + b * stride_b), index.to(tl.uint32), poison
 

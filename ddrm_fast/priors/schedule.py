@@ -7,9 +7,13 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import index
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
+
+#: copies of schedules, by schedule and device; not in them, so that they are sent to workers without
+_ON_DEVICES: WeakKeyDictionary[Schedule, dict[torch.device, Tensor]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +156,7 @@ class Schedule:
             t:
                 Any shape, from -1 to T - 1.
         """
-        abar = torch.cat([torch.ones(1, dtype=torch.float64), self.alphas_cumprod]).to(t.device)
+        abar = self._on(t.device)
         place = t.double() + 1
         first = place.floor().long()
         below, above = abar[first], abar[(first + 1).clamp(max=self.T)]
@@ -161,6 +165,14 @@ class Schedule:
         sigma = torch.where(low == 0, high * share, low * (high / low) ** share)
         between = torch.where(above == 0, (1 - share) * below, 1 / (1 + sigma**2))
         return torch.where(share == 0, below, between)
+
+    def _on(self, device: torch.device) -> Tensor:
+        """abar from t = -1 on, on a device, copied there once: a graph being captured must not copy it."""
+        known = _ON_DEVICES.setdefault(self, {})
+        if device not in known:
+            clean = torch.ones(1, dtype=torch.float64)
+            known[device] = torch.cat([clean, self.alphas_cumprod]).to(device)
+        return known[device]
 
     def steps(
         self,
