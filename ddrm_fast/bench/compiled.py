@@ -8,6 +8,7 @@ well as it can: the strongest plain PyTorch to be compared with.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 from unittest import mock
 
 import torch
@@ -35,7 +36,7 @@ class _Plain:
         reference.fwht(y, x)
 
     @staticmethod
-    def fwht_step(x_next: Tensor, x_t: Tensor, out: Tensor, *arguments) -> None:
+    def fwht_step(x_next: Tensor, x_t: Tensor, out: Tensor, *arguments: Any) -> None:
         coefficients = _Plain.fwht(out.to(x_next.dtype))
         reference.pointwise_step(x_next, None, x_t, coefficients, *arguments)
 

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import torch
 
@@ -22,7 +23,7 @@ OPTIONAL = (
 )  # fmt: skip
 
 
-def gather() -> dict:
+def gather() -> dict[str, Any]:
     """The facts, by name."""
     asked = os.environ.get(ENVIRONMENT) or f"nothing ({ENVIRONMENT} is not set)"
     try:

@@ -93,7 +93,7 @@ def step(operator: Operator, shape: tuple[int, ...]) -> float:
         return shared + 2 * pixels * fwht(length)
     if isinstance(operator, BlockCS):
         # measured and unmeasured update, their difference, there, back and added
-        return 2 * shared + pixels * (2 + 4 * operator.keep)
+        return 2 * shared + pixels * (2 + 4 * (operator.keep or 0))
     half = batch * channels * height * (width // 2 + 1)
     if isinstance(operator, BlurDecimate):
         return half * alias(operator.factor**2) + 2 * pixels * fourier(length)

@@ -18,6 +18,9 @@ from .compiled import compiled
 from .steps import OPERATORS, rows, step_function
 from .timing import Run
 
+Shape = tuple[int, ...]
+Device = str | torch.device
+
 
 @dataclass
 class Case:
@@ -76,15 +79,18 @@ class Inputs:
     keys: Tensor
 
     @classmethod
-    def make(cls, shape: tuple[int, ...], device: str, dtype=torch.float32) -> "Inputs":
-        def randn(dtype):
+    def make(
+        cls, shape: tuple[int, ...], device: Device, dtype: torch.dtype = torch.float32
+    ) -> "Inputs":
+        def randn(dtype: torch.dtype) -> Tensor:
             return torch.empty(shape, device=device, dtype=dtype).normal_()
 
-        def field_of(spectral: bool):
-            return torch.fft.rfft2(randn(torch.float32), norm="ortho") if spectral else None
+        def field_of(spectral: bool) -> Tensor:
+            field = randn(torch.float32)
+            return torch.fft.rfft2(field, norm="ortho") if spectral else field
 
         spectral = dtype is torch.complex64
-        x_t, out, z = (field_of(spectral) if spectral else randn(torch.float32) for _ in range(3))
+        x_t, out, z = (field_of(spectral) for _ in range(3))
         out = out if spectral else out.to(dtype)
         table, step = rows().table.to(device), torch.full((1,), 10, device=device)
         keys = ops.noise_keys(shape[0], 1, device=device)
@@ -116,7 +122,7 @@ def _against(run: Run, compare: Collection[str]) -> dict[str, Run]:
     return others
 
 
-def _pointwise(shape, device, compare: Collection[str]) -> Iterator[Case]:
+def _pointwise(shape: Shape, device: Device, compare: Collection[str]) -> Iterator[Case]:
     height, width = shape[2:]
     mask = (torch.rand(1, 1, height, width, device=device) > 0.5).float()
     kinds = {
@@ -131,7 +137,7 @@ def _pointwise(shape, device, compare: Collection[str]) -> Iterator[Case]:
             i = Inputs.make(shape, device, dtype)
             u = torch.randn_like(i.x_t)
 
-            def eager(z, i=i, u=u, s=s):
+            def eager(z: Tensor, i: Inputs = i, u: Tensor = u, s: Tensor = s) -> None:
                 reference.pointwise_step(
                     i.x_next, None, i.x_t, i.out, u, s, i.table, i.step, i.keys, z
                 )
@@ -139,7 +145,9 @@ def _pointwise(shape, device, compare: Collection[str]) -> Iterator[Case]:
             for given in (True, False):
                 tag, noise = "noise given" if given else "noise inside", i.noise(given)
 
-                def run(i=i, u=u, s=s, noise=noise):
+                def run(
+                    i: Inputs = i, u: Tensor = u, s: Tensor = s, noise: Noise = noise
+                ) -> object:
                     return ops.pointwise_step(
                         i.x_t, i.out, u, s, i.table, i.step, noise, x_next=i.x_next
                     )
@@ -151,7 +159,7 @@ def _pointwise(shape, device, compare: Collection[str]) -> Iterator[Case]:
                 yield Case("pointwise_step", name, run, moved, count, others, "85 % of copy")
 
 
-def _blocks(shape, device, compare: Collection[str]) -> Iterator[Case]:
+def _blocks(shape: Shape, device: Device, compare: Collection[str]) -> Iterator[Case]:
     channels, height, width = shape[1:]
     weights = torch.tensor([0.3, 0.5, 0.2], device=device)
     mask = (torch.rand(1, 1, height, width, device=device) > 0.5).float()
@@ -173,12 +181,27 @@ def _blocks(shape, device, compare: Collection[str]) -> Iterator[Case]:
         s = torch.full((1, 1, 1, 1), norm / r, device=device)
         m = None if m is None else m[..., : size[2], : size[3]].contiguous()
 
-        def eager(z, i=i, u=u, s=s, w=w, m=m, r=r):
+        def eager(
+            z: Tensor,
+            i: Inputs = i,
+            u: Tensor = u,
+            s: Tensor = s,
+            w: Tensor | None = w,
+            m: Tensor | None = m,
+            r: int = r,
+        ) -> None:
             reference.block_step(
                 i.x_next, None, i.x_t, i.out, u, s, w, m, r, i.table, i.step, i.keys, z
             )
 
-        def run(i=i, u=u, s=s, w=w, m=m, r=r):
+        def run(
+            i: Inputs = i,
+            u: Tensor = u,
+            s: Tensor = s,
+            w: Tensor | None = w,
+            m: Tensor | None = m,
+            r: int = r,
+        ) -> object:
             return ops.block_step(
                 i.x_t, i.out, u, s, w, m, r, i.table, i.step, i.noise(False), x_next=i.x_next
             )
@@ -192,18 +215,26 @@ def _blocks(shape, device, compare: Collection[str]) -> Iterator[Case]:
         if m is None and r in (1, 4):
             x = i.x_t
 
-            def measure(x=x, s=s, w=w, r=r):
+            def measure(x: Tensor = x, s: Tensor = s, w: Tensor | None = w, r: int = r) -> object:
                 return ops.block_measure(x, s, w, None, r)
 
-            def lift(u=u, s=s, w=w, r=r):
+            def lift(u: Tensor = u, s: Tensor = s, w: Tensor | None = w, r: int = r) -> object:
                 return ops.block_lift(u, s, w, None, r, channels)
 
             c, spread = torch.empty_like(u), i.x_next
 
-            def eager_measure(c=c, x=x, s=s, w=w, r=r):
+            def eager_measure(
+                c: Tensor = c, x: Tensor = x, s: Tensor = s, w: Tensor | None = w, r: int = r
+            ) -> None:
                 reference.block_measure(c, x, s, w, None, r)
 
-            def eager_lift(spread=spread, u=u, s=s, w=w, r=r):
+            def eager_lift(
+                spread: Tensor = spread,
+                u: Tensor = u,
+                s: Tensor = s,
+                w: Tensor | None = w,
+                r: int = r,
+            ) -> None:
                 reference.block_lift(spread, u, s, w, None, r)
 
             for operation, call, plain, count in (
@@ -214,19 +245,19 @@ def _blocks(shape, device, compare: Collection[str]) -> Iterator[Case]:
                 yield Case(operation, kind, call, _size(x, u), count, others)
 
 
-def _spectra(shape, device, compare: Collection[str]) -> Iterator[Case]:
+def _spectra(shape: Shape, device: Device, compare: Collection[str]) -> Iterator[Case]:
     height, width = shape[2:]
     i = Inputs.make(shape, device, torch.complex64)
     u = torch.randn_like(i.x_t)
     s = torch.rand(1, 1, height, width // 2 + 1, device=device)
 
-    def eager(z):
+    def eager(z: Tensor) -> None:
         reference.spectral_step(i.x_next, i.x_t, i.out, u, s, i.table, i.step, i.keys, z, width)
 
     for given in (True, False):
         noise = i.noise(given)
 
-        def run(noise=noise):
+        def run(noise: Noise = noise) -> object:
             return ops.spectral_step(
                 i.x_t, i.out, u, s, i.table, i.step, noise, width, x_next=i.x_next
             )
@@ -241,27 +272,32 @@ def _spectra(shape, device, compare: Collection[str]) -> Iterator[Case]:
     blur = operators.BlurDecimate(operators.gaussian_kernel(2.0), r)
     y = blur.H(torch.rand(shape, device=device))
     measured = blur.prepare(y)
+    kernel = measured.kernel
+    if kernel is None:
+        raise AssertionError("a blur with decimation has a kernel")
 
-    def alias():
+    def alias() -> object:
         return ops.alias_step(
-            i.x_t, i.out, measured.u, measured.kernel, measured.s, i.table, i.step,
+            i.x_t, i.out, measured.u, kernel, measured.s, i.table, i.step,
             i.noise(False), r, width, x_next=i.x_next,
         )  # fmt: skip
 
-    def eager_alias(z):
+    def eager_alias(z: Tensor) -> None:
         reference.alias_step(
-            i.x_next, i.x_t, i.out, measured.u, measured.kernel, measured.s, i.table, i.step,
+            i.x_next, i.x_t, i.out, measured.u, kernel, measured.s, i.table, i.step,
             i.keys, z, r, width,
         )  # fmt: skip
 
-    moved = _size(i.x_t, i.out, measured.u, measured.kernel, measured.s, i.x_next)
+    moved = _size(i.x_t, i.out, measured.u, kernel, measured.s, i.x_next)
     count = i.x_t.numel() * flops.alias(r * r)
     others = _against_reference(eager_alias, i.z, False, compare)
     name = f"blur + decimation x{r}, noise inside"
     yield Case("alias_step", name, alias, moved, count, others, "85 % of copy")
 
 
-def _transforms(sizes: Sizes, shape, device, compare: Collection[str]) -> Iterator[Case]:
+def _transforms(
+    sizes: Sizes, shape: Shape, device: Device, compare: Collection[str]
+) -> Iterator[Case]:
     x = torch.empty(shape, device=device).normal_()
     y = torch.empty_like(x)
     name = f"{shape[2]} x {shape[3]}"
@@ -275,24 +311,24 @@ def _transforms(sizes: Sizes, shape, device, compare: Collection[str]) -> Iterat
     u = torch.randn_like(i.x_t)
     s = (torch.rand(1, 1, *shape[2:], device=device) > 0.75).float()
 
-    def fused():
+    def fused() -> object:
         return ops.fwht_step(i.x_t, i.out, u, s, i.table, i.step, i.noise(False), x_next=i.x_next)
 
-    def apart():
+    def apart() -> object:
         ops.fwht(i.out, out=y)
         return ops.pointwise_step(i.x_t, y, u, s, i.table, i.step, i.noise(False), x_next=i.x_next)
 
     moved = _size(i.x_t, i.out, u, s, i.x_next)
     count += x.numel() * flops.pointwise(shared_s=True)
 
-    def eager(z):
+    def eager(z: Tensor) -> None:
         reference.fwht(y, i.out)
         reference.pointwise_step(i.x_next, None, i.x_t, y, u, s, i.table, i.step, i.keys, z)
 
     others = {"two operations": apart, **_against_reference(eager, i.z, False, compare)}
     yield Case("fwht_step", f"{name}, noise inside", fused, moved, count, others)
 
-    def fourier():
+    def fourier() -> object:
         return torch.fft.irfft2(torch.fft.rfft2(x), s=shape[2:])
 
     others = {"rfft2 + irfft2": fourier}
@@ -306,16 +342,16 @@ def _transforms(sizes: Sizes, shape, device, compare: Collection[str]) -> Iterat
     )
     side = 2 ** (sizes.long_bits // 2)
     plane = torch.empty(1, 1, side, 2**sizes.long_bits // side, device=device).normal_()
-    target = torch.empty_like(plane)
-    moved, count = _size(plane, target), plane.numel() * flops.fwht(2**sizes.long_bits)
-    yield Case("fwht", f"2^{sizes.long_bits}", lambda: ops.fwht(plane, out=target), moved, count)
+    result = torch.empty_like(plane)
+    moved, count = _size(plane, result), plane.numel() * flops.fwht(2**sizes.long_bits)
+    yield Case("fwht", f"2^{sizes.long_bits}", lambda: ops.fwht(plane, out=result), moved, count)
 
 
-def _others(shape, device, compare: Collection[str]) -> Iterator[Case]:
+def _others(shape: Shape, device: Device, compare: Collection[str]) -> Iterator[Case]:
     i = Inputs.make(shape, device)
     channels, height, width = shape[1:]
 
-    def eager_x0():
+    def eager_x0() -> None:
         reference.predict_x0(i.x_next, i.x_t, i.out, i.table, i.step)
 
     yield Case(
@@ -328,7 +364,7 @@ def _others(shape, device, compare: Collection[str]) -> Iterator[Case]:
     )
     known = torch.ones(1, 1, height, width, dtype=torch.bool, device=device)
 
-    def eager_known(z):
+    def eager_known(z: Tensor) -> None:
         reference.known_step(
             i.x_next, i.x_t, i.out, i.z, known, i.table, i.step, i.keys, z
         )  # fmt: skip
@@ -373,11 +409,11 @@ def blur_case(sizes: Sizes, device: str) -> Case:
     run = step_function(OPERATORS["blur (FFT)"](sizes.side), shape, device)
     x = torch.empty(shape, device=device).normal_()
 
-    def transforms() -> Tensor:
+    def transforms() -> object:
         return torch.fft.irfft2(torch.fft.rfft2(x, norm="ortho"), s=shape[2:], norm="ortho")
 
     spectrum = 8 * sizes.batch * 3 * sizes.side * (sizes.side // 2 + 1)
-    others = {"rfft2 + irfft2": transforms}
+    others: dict[str, Run] = {"rfft2 + irfft2": transforms}
     count = flops.step(OPERATORS["blur (FFT)"](sizes.side), shape)
     return Case(
         "spectral_step", "whole FFT blur step", run, 4 * spectrum, count, others, "1.7 transforms"

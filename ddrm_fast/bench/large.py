@@ -13,6 +13,7 @@ from functools import partial
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -91,7 +92,7 @@ class Case:
         return max(self.window, 16 * round((1e6 * self.megapixels) ** 0.5 / 16))
 
 
-def measure(case: Case) -> dict:
+def measure(case: Case) -> dict[str, Any]:
     """Measure a case in a process of its own, so that its peak of memory is its own.
 
     Returns:
@@ -103,7 +104,7 @@ def measure(case: Case) -> dict:
         return process.submit(_measure, case).result()
 
 
-def _measure(case: Case) -> dict:
+def _measure(case: Case) -> dict[str, Any]:
     if torch.device(case.device).type == "cuda" and not torch.cuda.is_available():
         raise RuntimeError("there is no GPU")
     torch.set_num_threads(case.threads)
@@ -134,7 +135,7 @@ def _measure(case: Case) -> dict:
     }
 
 
-def _median_run(run: Callable[[], None], clock: Clock) -> tuple[float, float, dict[str, float]]:
+def _median_run(run: Callable[[], object], clock: Clock) -> tuple[float, float, dict[str, float]]:
     """Seconds, processor seconds and what took them, of the middle one of some runs."""
     runs: list[tuple[float, float, dict[str, float]]] = []
     while not runs or (len(runs) < _MOST and sum(seconds for seconds, *_ in runs) < _ENOUGH):
@@ -184,19 +185,19 @@ def _operator(task: str, side: int) -> Operator:
     return operators.SuperResolution(4)
 
 
-def _whole(*setup) -> Callable[[], None]:
+def _whole(*setup: Any) -> Callable[[], object]:
     case, prior, operator, y, clock, _ = setup
     prior = clock.prior(prior)
     return lambda: restore(y, operator, SIGMA, prior, DDRM(case.steps), keep_samples=False)
 
 
-def _tiles(*setup) -> Callable[[], None]:
+def _tiles(*setup: Any) -> Callable[[], object]:
     case, prior, *others = setup
     overlap = None if case.stride is None else case.window - case.stride
     return _whole(case, windowed(prior, case.window, overlap, batch=case.batch), *others)
 
 
-def _mask_shift(*setup) -> Callable[[], None]:
+def _mask_shift(*setup: Any) -> Callable[[], None]:
     case, prior, operator, y, clock, stack = setup
     shape = operator.image_shape(y)
     windows = windows_for(operator, shape, case.window, case.stride)
@@ -228,7 +229,7 @@ def _workers(case: Case, drawing: Drawing, stack: ExitStack) -> workers.Pool | N
     return pool
 
 
-def _on_disk(*setup) -> Callable[[], None]:
+def _on_disk(*setup: Any) -> Callable[[], None]:
     case, prior, operator, y, clock, stack = setup
     made = Degradation(lambda mask: operator, operator.grid, takes_mask=False)
     folder = Path(stack.enter_context(TemporaryDirectory(dir=case.folder)))
@@ -252,7 +253,7 @@ def _on_disk(*setup) -> Callable[[], None]:
 _RUN = {"whole": _whole, "tiles": _tiles, "mask-shift": _mask_shift, "on disk": _on_disk}
 
 
-def table(rows: Sequence[dict]) -> str:
+def table(rows: Sequence[dict[str, Any]]) -> str:
     """The measurements as people read them."""
     lines = [
         "| picture | task | method | window / stride | batch | workers | threads | steps, prior | MP/s | "
@@ -264,7 +265,7 @@ def table(rows: Sequence[dict]) -> str:
         disk = seconds["canvas"] + seconds["read"] + seconds["write"]
         alone = row["workers"] == 1
 
-        def share(value: float, seconds: dict = seconds, alone: bool = alone) -> str:
+        def share(value: float, seconds: dict[str, Any] = seconds, alone: bool = alone) -> str:
             return f"{100 * value / seconds['all']:.1f} %" if alone else ""
 
         stride = row["stride"] or "default"
@@ -279,7 +280,7 @@ def table(rows: Sequence[dict]) -> str:
     return "\n".join(lines)
 
 
-def cases(sizes: Sequence[float], **settings) -> list[Case]:
+def cases(sizes: Sequence[float], **settings: Any) -> list[Case]:
     """Every method at every size; tasks, windows, batches and workers at the smallest.
 
     Args:
@@ -302,7 +303,7 @@ def cases(sizes: Sequence[float], **settings) -> list[Case]:
     return list(dict.fromkeys(found))
 
 
-def plot(path: Path, rows: Sequence[dict]) -> bool:
+def plot(path: Path, rows: Sequence[dict[str, Any]]) -> bool:
     """Speed and memory over the size, for each method; False where matplotlib is not installed."""
     try:
         import matplotlib

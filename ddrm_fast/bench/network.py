@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -108,7 +109,7 @@ class NetworkProfile:
         ]
         return rows
 
-    def _in(self, precision: str, **options) -> Prior:
+    def _in(self, precision: str, **options: Any) -> Prior:
         faster = accelerated(self.exact, **options)
         faster.precision = precision
         return faster
@@ -160,18 +161,18 @@ class NetworkProfile:
         watched.network = network
         x, _, *labels = self._inputs(1)
         y = (0.5 + 0.1 * x).clamp(0, 1)
-        options = {"labels": labels[0]} if labels else {}
+        classes = labels[0] if labels else None
         watched.precision_on(self.device)
         seconds, shares = [], []
         for _ in range(3):
             spent.clear()
-            total = self.clock.time(lambda: restore(y, Denoising(), 0.1, watched, **options))
+            total = self.clock.time(lambda: restore(y, Denoising(), 0.1, watched, labels=classes))
             seconds.append(total)
             shares.append(sum(spent) / total)
         return statistics.median(seconds), statistics.median(shares)
 
 
-def report(profile: NetworkProfile, compiled: bool = False) -> tuple[str, dict]:
+def report(profile: NetworkProfile, compiled: bool = False) -> tuple[str, dict[str, Any]]:
     """All of it, as text to print and as a record."""
     prior, flops = profile.prior, profile.flops()
     variants, kinds = profile.variants(compiled=compiled), profile.kinds()

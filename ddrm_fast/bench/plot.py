@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 
-def bars(path: Path, table: list[dict], size: int) -> bool:
+def bars(path: Path, table: list[dict[str, Any]], size: int) -> bool:
     """Bars of the times; False where matplotlib is not installed or nothing was measured."""
     if not table:
         return False

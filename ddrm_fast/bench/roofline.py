@@ -10,6 +10,7 @@ import statistics
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -72,7 +73,7 @@ class Ceilings:
         return self.flops_per_second / self.bytes_per_second
 
 
-def points(rows: list[dict]) -> list[tuple[str, str, float, float]]:
+def points(rows: list[dict[str, Any]]) -> list[tuple[str, str, float, float]]:
     """Operation, backend, operations a byte and operations a second of every row that has figures."""
     return [
         (row["operation"], backend, row["flops"] / row["bytes"],
@@ -82,7 +83,7 @@ def points(rows: list[dict]) -> list[tuple[str, str, float, float]]:
     ]  # fmt: skip
 
 
-def draw(path: Path, rows: list[dict], ceilings: Ceilings, title: str) -> bool:
+def draw(path: Path, rows: list[dict[str, Any]], ceilings: Ceilings, title: str) -> bool:
     """Writes the plot; False where matplotlib is not installed or nothing was measured.
 
     Args:

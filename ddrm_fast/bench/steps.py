@@ -62,7 +62,11 @@ class StepInputs:
 
     @classmethod
     def make(
-        cls, operator: Operator, shape: tuple[int, ...], device: str = "cpu", dtype=torch.float32
+        cls,
+        operator: Operator,
+        shape: tuple[int, ...],
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
     ) -> StepInputs:
         """For pictures (B, C, H, W), one of them B times; the same numbers in every dtype."""
         generator = torch.Generator().manual_seed(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -39,8 +40,8 @@ class Table:
 
     device: str
     rounds: int
-    rows: list[dict] = field(default_factory=list)
-    skipped: list[dict] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    skipped: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.clock = Clock(self.device)
@@ -93,7 +94,9 @@ class Table:
     def _step(
         self, name: str, backends: Collection[str], shape: tuple[int, ...], compare: Collection[str]
     ) -> None:
-        row = {"operation": f"{name} step", "shape": list(shape), "dtype": "float32"}
+        row: dict[str, Any] = {
+            "operation": f"{name} step", "shape": list(shape), "dtype": "float32",
+        }  # fmt: skip
         row.update(backends={}, others={})
         inputs = StepInputs.make(OPERATORS[name](shape[-1]), shape, self.device)
         row["bytes"], row["flops"] = moved_bytes(inputs), flops.step(inputs.operator, shape)
@@ -114,7 +117,7 @@ class Table:
             self.rows.append(row)
             self._compare(row, step_comparisons(inputs, shape, compare))
 
-    def _compare(self, row: dict, others: dict[str, Run]) -> None:
+    def _compare(self, row: dict[str, Any], others: dict[str, Run]) -> None:
         """Times what a row is compared with; what cannot run is noted and the rest stays."""
         for other, run in others.items():
             try:
@@ -142,7 +145,7 @@ class Table:
         self, case: Case, shape: list[int], backends: Collection[str], copy: Run, copied: int
     ) -> None:
         halves = [name for name in ("float16", "bfloat16") if name in case.name]
-        row = {"operation": f"{case.operation}: {case.name}", "shape": shape}
+        row: dict[str, Any] = {"operation": f"{case.operation}: {case.name}", "shape": shape}
         row.update(dtype=halves[0] if halves else "float32", bytes=case.bytes)
         row.update(flops=case.flops, backends={}, others={})
         for backend in backends:
@@ -189,7 +192,7 @@ def _published(inputs: StepInputs, shape: tuple[int, ...]) -> Run:
     published = PublishedStep(
         inputs.operator,
         inputs.operator.H(inputs.x_t),
-        tuple(shape[1:]),
+        (shape[1], shape[2], shape[3]),
         SIGMA_Y,
         schedule.abar(t),
         schedule.abar(t_next),
@@ -197,7 +200,7 @@ def _published(inputs: StepInputs, shape: tuple[int, ...]) -> Run:
     return lambda: published(inputs.x_t, inputs.out)
 
 
-def markdown(rows: list[dict]) -> str:
+def markdown(rows: list[dict[str, Any]]) -> str:
     """The table as people read it; speed-ups are how many times longer the others take."""
     heads = ("operation", "shape", "dtype", "backend", "time", "GB/s", "of copy", "flop/byte")
     others = list(dict.fromkeys(other for row in rows for other in row["others"]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -46,7 +47,7 @@ def quantiles(times: list[float]) -> dict[str, float]:
 
 def against_copy(
     clock: Clock, run: Run, moved: int, copy: Run, copied: int, rounds: int, warmup: int = 3
-) -> dict:
+) -> dict[str, Any]:
     """A call and a copy, timed in turn.
 
     Args:

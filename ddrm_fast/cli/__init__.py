@@ -13,7 +13,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from typing import NoReturn
+from typing import NoReturn, cast
 
 from .. import __version__
 from ..registry import load_plugins
@@ -53,7 +53,7 @@ def _nearest(word: str, names: Iterable[str]) -> str:
     return f"did you mean {close[0]}? " if close else ""
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> _Parser:
     """The parser of the whole command line."""
     parser = _Parser(prog="ddrm-fast", description="Restoration of pictures with diffusion models.")
     parser.add_argument("--version", action="version", version=f"ddrm-fast {__version__}")
@@ -63,10 +63,10 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def command_of(parser: argparse.ArgumentParser, name: str) -> argparse.ArgumentParser:
+def command_of(parser: argparse.ArgumentParser, name: str) -> _Parser:
     """The parser of a command."""
     (commands,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
-    return commands.choices[name]
+    return cast("_Parser", commands.choices[name])
 
 
 def arguments_of(command: argparse.ArgumentParser) -> list[str]:

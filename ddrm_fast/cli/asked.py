@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,7 +20,7 @@ from ..registry import SAMPLERS, loaded
 from ..samplers import Drawing, Sampler, Steps, Travel, parse_steps
 from ..samplers.drawing import planned, usual_edits
 from ..samplers.plans import Plan, plan
-from . import networks, specs
+from . import networks, results, specs
 from .commands.options import parameters
 from .large import Large, read_large
 from .networks import Classes
@@ -54,7 +55,7 @@ def use_machine(arguments: argparse.Namespace) -> ops.use_backend:
 
 def _sampler(arguments: argparse.Namespace) -> Sampler | None:
     """The sampler that was asked for; None: what suits the problem."""
-    settings: dict = {}
+    settings: dict[str, Any] = {}
     if arguments.steps is not None:
         settings["steps"] = _steps(arguments.steps)
     if arguments.sampler is None and not settings and not given_parameters(arguments):
@@ -147,7 +148,7 @@ class Asked:
         asked = replace(self, samples=None)
         return lambda problem, channels: asked.drawn(problem, channels)[0]
 
-    def settings(self) -> dict:
+    def settings(self) -> dict[str, Any]:
         """Everything that the pictures depend on, as JSON values."""
         travel = {} if self.travel is None else {"travel": repr(self.travel)}
         return {
@@ -178,7 +179,9 @@ class Asked:
             )  # fmt: skip
         else:
             found = restoration.draw(problem, self.drawing(channels, problem), progress=progress)
-        return restoration.Restoration(found.samples.cpu(), found.mean.cpu(), found.std.cpu())
+        return restoration.Restoration(
+            results.drawn(found).cpu(), found.mean.cpu(), found.std.cpu()
+        )
 
     def drawing(self, channels: int, problem: Problem) -> Drawing:
         """How the pictures of a problem are drawn in one run, the network in tiles if asked for."""

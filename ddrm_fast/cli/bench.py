@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -145,16 +146,16 @@ def _network(name: str, size: int) -> float:
 
 def bench_large(
     chosen: Sequence[large.Case],
-    facts: dict,
+    facts: dict[str, Any],
     out: Path | None,
     name: str = "large",
     quiet: bool = False,
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     """Measure cases, print the table, and write NAME.json, NAME.md and NAME.png into ``out``.
 
     A case that cannot run is said and left out. Results so far are written after each case.
     """
-    rows: list[dict] = []
+    rows: list[dict[str, Any]] = []
     for case in tqdm(chosen, unit="case", disable=True if quiet else None):
         try:
             rows.append(large.measure(case))

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from . import specs
 from .networks import device_of, read_prior
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..ddpm import Reverse
 
 FORMAT = "ddrm_fast.bound/1"
 
@@ -38,16 +45,16 @@ def run(arguments: argparse.Namespace) -> int:
         disable=True if arguments.quiet else None,
     ) as bar:
 
-        def watched(steps):
+        def watched(steps: Iterable[int]) -> Iterator[int]:
             for step in steps:
                 yield step
                 bar.update()
 
         for start in starts:
             indices = list(range(start, min(start + size_of_batch, len(pictures))))
-            labels = (
-                None if classes is None else torch.from_numpy(pictures.labels[indices]).to(device)
-            )
+            labels = None
+            if classes is not None and pictures.labels is not None:
+                labels = torch.from_numpy(pictures.labels[indices]).to(device)
             parts.append(
                 bound(
                     network, reverse, pictures.tensor(indices).to(device), labels, clip=arguments.clip,
@@ -82,7 +89,9 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _read(arguments: argparse.Namespace, device: str):
+def _read(
+    arguments: argparse.Namespace, device: str
+) -> tuple[Callable[..., Tensor], Reverse, int, int, int | None]:
     """Network, its meaning, side and channels of its pictures, classes."""
     from ..ddpm import Process, Reverse
     from ..ddpm.files import is_ddpm, load_ddpm
@@ -107,10 +116,10 @@ def _read(arguments: argparse.Namespace, device: str):
         raise ValueError(f"--size: got none, and {prior.name} does not tell it")
     reverse = Reverse(Process(prior.schedule), prior.prediction, arguments.variance or "small")
     classes = prior.num_classes
-    network = prior.network
-    if reverse.variance != "learned":  # channels of variances that are not used
 
-        def network(x_t, t, labels=None):
-            return prior(x_t, t, labels)[:, : x_t.shape[1]]
+    def first_half(x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+        return prior(x_t, t, labels)[:, : x_t.shape[1]]
 
-    return network, reverse, side, prior.channels or 3, classes
+    # channels of variances that are not used
+    read = prior.network if reverse.variance == "learned" else first_half
+    return read, reverse, side, prior.channels or 3, classes

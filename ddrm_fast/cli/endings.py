@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 _PACKAGE = Path(__file__).parent.parent
 
@@ -42,7 +43,14 @@ def tidy_end() -> Iterator[None]:
 def warnings_in_words(command: str) -> Iterator[None]:
     """Warnings of this package in one line each; those of others are for its developers."""
 
-    def say(message, category, filename, lineno, file=None, line=None) -> None:
+    def say(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
         text = " ".join(str(message).split())
         own = Path(filename).is_relative_to(_PACKAGE)
         if own or "site-packages" not in Path(filename).parts:  # ours, or on behalf of the program

@@ -39,7 +39,7 @@ def printable(text: str) -> str:
 def with_options(text: str) -> str:
     """``eta_b: got 2`` as ``--eta-b: got 2``, ``give sigma`` as ``give --sigma``, for options there are."""
 
-    def option(found: re.Match) -> str:
+    def option(found: re.Match[str]) -> str:
         before, name = found[1], found[2]
         return f"{before}--{name.replace('_', '-')}" if name in _OPTIONS else found[0]
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
                 picture = read_picture(item.path)
                 known = record["results"].setdefault(name, {})
                 sample = kept and _sample_file(kept, name, item.name)
-                made = {"sha256": picture.sha256, "sampler": repr(drawing.sampler)}
+                made: dict[str, Any] = {"sha256": picture.sha256, "sampler": repr(drawing.sampler)}
                 if _finished(known.get(item.name), made, perception, sample):
                     continue
                 x = centre(picture.pixels, crop)
@@ -90,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
     record["ddrm_fast"], record["torch"] = ddrm_fast.__version__, torch.__version__
     write_json(out, record)
     if record["table"]:
-        print(table(record["table"], drawing.samples))
+        print(table(record["table"], drawing.samples or 1))
         for line in perception.left_out:
             print(f"left out: {line}")
     elif not failed:
@@ -121,7 +123,9 @@ def _sample_file(kept: Path, case: str, name: str) -> Path:
     return kept / case / f"{name}.png"
 
 
-def _finished(known: dict | None, made: dict, perception: Perception, sample: Path | None) -> bool:
+def _finished(
+    known: dict[str, Any] | None, made: dict[str, Any], perception: Perception, sample: Path | None
+) -> bool:
     """Whether an earlier run made all that this one would, of the same picture in the same way."""
     return (
         known is not None
@@ -136,7 +140,7 @@ def _is(path: Path, sha256: str | None) -> bool:
     return path.is_file() and digest(path.read_bytes()) == sha256
 
 
-def _panels(figures: dict, estimates: dict[str, Tensor], x: Tensor) -> list[Panel]:
+def _panels(figures: dict[str, Any], estimates: dict[str, Tensor], x: Tensor) -> list[Panel]:
     panels = []
     for method, estimate in estimates.items():
         if method == "pinv" and figures["pinv"] == figures.get("input"):
@@ -146,10 +150,10 @@ def _panels(figures: dict, estimates: dict[str, Tensor], x: Tensor) -> list[Pane
 
 
 def _compare_sets(
-    record: dict, done: dict[str, Input], crop: int, perception: Perception, kept: Path
+    record: dict[str, Any], done: dict[str, Input], crop: int, perception: Perception, kept: Path
 ) -> None:
     """Adds FID, KID and Inception Score to the rows of the table."""
-    seen: dict = {}
+    seen: dict[str, Any] = {}
 
     def clean(name: str) -> Tensor:
         return centre(read_picture(done[name].path).pixels, crop)
@@ -157,7 +161,7 @@ def _compare_sets(
     for row in record["table"]:
         names = sorted(name for name in record["results"][row["case"]] if name in done)
         row |= perception.compare(
-            row["case"], clean, lambda name, c=row["case"]: _sample_file(kept, c, name), names, seen
+            row["case"], clean, partial(_sample_file, kept, row["case"]), names, seen
         )
 
 
@@ -169,7 +173,7 @@ def _case_names(text: str | None) -> list[str]:
     return names
 
 
-def _open(path: Path, settings: dict) -> dict:
+def _open(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """The record of an earlier run with the same settings, or a new one."""
     fresh = {"format": FORMAT, "settings": settings, "results": {}}
     if path.is_dir():

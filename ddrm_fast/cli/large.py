@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 from ..large import restore_windows, windowed
 from ..priors import Prior
@@ -35,14 +37,14 @@ class Large:
     window: Sides | None
     stride: Sides | None
     levels: int
-    more: dict = field(default_factory=dict)
+    more: dict[str, Any] = field(default_factory=dict[str, Any])
 
-    def settings(self) -> dict:
+    def settings(self) -> dict[str, Any]:
         """What the pictures depend on, as JSON values."""
         own = {name: getattr(self, name) for name in ("method", "window", "stride", "levels")}
         return own | self.more
 
-    def cutting(self) -> dict:
+    def cutting(self) -> dict[str, Any]:
         """What says how windows are cut and run, as keywords of mask-shift restoration."""
         return {name: value for name, value in self.more.items() if name != "factor"}
 
@@ -76,14 +78,14 @@ class Large:
         """One run over the whole picture, whatever its network sees."""
         return self.method == "joint" and not self.levels
 
-    def restore(self, problem: Problem, prior: Prior, **keywords) -> Restoration:
+    def restore(self, problem: Problem, prior: Prior, **keywords: Any) -> Restoration:
         """Restored pictures, window by window or level by level; ``prior`` is that of :meth:`prior`."""
-        measured = (problem.y, problem.operator, problem.sigma_y)
+        restored = partial(restore_windows, problem.y, problem.operator, problem.sigma_y, prior)
         keywords |= {"levels": self.levels, "factor": self.more.get("factor", FACTOR)}
         if self.method == "joint":
-            return restore_windows(*measured, prior, window=None, **keywords)
-        return restore_windows(
-            *measured, prior, window=self.window or WINDOW, stride=self.stride,
+            return restored(window=None, **keywords)
+        return restored(
+            window=self.window or WINDOW, stride=self.stride,
             **self.cutting(), **keywords,
         )  # fmt: skip
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import specs
 
@@ -73,8 +73,8 @@ class Classes:
     """
 
     label: int | None
-    guidance: Callable | None
-    settings: dict
+    guidance: Callable[..., Any] | None
+    settings: dict[str, Any]
 
     def labels(self, batch: int) -> Tensor | None:
         """The class once per picture."""

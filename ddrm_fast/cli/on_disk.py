@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ..io import check_writable, write_json
 from ..io.blocks import ZARR, BlockPicture, is_block_picture
@@ -111,8 +112,8 @@ def _restore(
     wanted = arguments.sigma in (None, "auto")
     found = survey(picture, arguments.keep_going, wanted, known)
     floor = 0.0 if picture.dtype == "float32" else noise_floor(_BITS[picture.dtype])
-    level = found.noise if wanted else specs.noise_level("--sigma", arguments.sigma)
-    level = max(floor, level)
+    told = found.noise if wanted else specs.noise_level("--sigma", arguments.sigma)
+    level = floor if told is None else max(floor, told)
     window, stride = _windows(drawing.large, made, picture)
     parameters = {
         "input_sha256": found.sha256,
@@ -171,7 +172,7 @@ def _restore(
     return _said(item, target, report, noise, time.perf_counter() - start)
 
 
-def _done(report: Report) -> dict:
+def _done(report: Report) -> dict[str, Any]:
     """What a record keeps of a run."""
     return {
         "drawn_by": report.sampler,
@@ -185,7 +186,7 @@ def _done(report: Report) -> dict:
     }
 
 
-def _said(item: Input, target: Path, report: Report, noise: dict, seconds: float) -> str:
+def _said(item: Input, target: Path, report: Report, noise: dict[str, Any], seconds: float) -> str:
     """The line that a finished picture is announced with."""
     level, sigma_from = noise.values()
     resumed = f", resumed at wave {report.resumed} of {report.waves}" if report.resumed else ""
@@ -203,13 +204,13 @@ def _windows(
     if large is not None and large.window is not None:
         return large.window, large.stride
     most = max(made.factor, WINDOW - WINDOW % made.factor)
-    window = tuple(min(most, n * made.factor) for n in picture.size)
-    return window, None if large is None else large.stride
+    height, width = (min(most, n * made.factor) for n in picture.size)
+    return (height, width), None if large is None else large.stride
 
 
 def degradation_of(
     name: str, options: dict[str, str], picture: BlockPicture
-) -> tuple[Regions, dict]:
+) -> tuple[Regions, dict[str, Any]]:
     """What happened to a picture on disk, and what else defines it, for the record.
 
     Raises:

@@ -8,6 +8,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -80,8 +81,8 @@ class _Work:
     job: Measured
     drawing: Asked
     truth: Picture | None
-    parameters: dict
-    earlier: dict | None
+    parameters: dict[str, Any]
+    earlier: dict[str, Any] | None
     plan: Plan | None = None
     result: Restoration | None = None
     seconds: float = 0.0
@@ -175,8 +176,10 @@ def _draw(work: _Work) -> _Work:
 def _write(work: _Work, arrays: bool) -> str:
     """Write the files of one input; what to print."""
     target, job, result, truth = work.target, work.job, work.result, work.truth
+    if result is None:
+        raise ValueError(f"{work.item.path}: is not restored yet")
     found = results.measure(job, result, truth)
-    files = results.names(target, len(result.samples), arrays, work.kind, work.estimate)
+    files = results.names(target, len(results.drawn(result)), arrays, work.kind, work.estimate)
     results.begin(work.earlier, target, work.parameters, files)
     results.write(target, job, result, truth, found, arrays, work.kind, work.estimate)
     record = {

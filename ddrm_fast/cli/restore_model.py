@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -20,6 +21,11 @@ from .cluster import share_out
 from .folder import Stages, work_through
 from .inputs import Input, find_inputs, output_folder
 from .networks import device_of
+
+if TYPE_CHECKING:
+    from ..diffir.files import Network
+    from ..diffir.networks import DiffIRS2
+    from ..diffir.restore import Restored
 
 #: options of `restore` that say how a degradation is inverted, which a trained restorer knows itself
 _FOREIGN = ("task", "sigma", "truth", "arrays", "sampler", "steps", "prior", "window", "levels")
@@ -47,10 +53,10 @@ class _Work:
     item: Input
     target: Path
     picture: Picture
-    parameters: dict
-    earlier: dict | None
+    parameters: dict[str, Any]
+    earlier: dict[str, Any] | None
     mask: Tensor | None
-    result: object = None
+    result: Restored | None = None
     seconds: float = 0.0
 
 
@@ -68,11 +74,13 @@ def stages(arguments: argparse.Namespace) -> Stages:
     )
 
 
-def _unless_done(step: Callable[[_Work], object]) -> Callable[[object], object]:
+def _unless_done(step: Callable[[_Work], Any]) -> Callable[[Any], Any]:
     return lambda work: work if isinstance(work, str) else step(work)
 
 
-def _read(item: Input, arguments: argparse.Namespace, network, weights: str) -> _Work | str:
+def _read(
+    item: Input, arguments: argparse.Namespace, network: Network, weights: str
+) -> _Work | str:
     """What there is to do for a picture; what to print where it is done already."""
     from ..problems import arrays
 
@@ -82,8 +90,8 @@ def _read(item: Input, arguments: argparse.Namespace, network, weights: str) -> 
     if network.config.task == "inpainting":
         if arguments.mask is None:
             raise ValueError("--mask: got none, but the model is for inpainting")
-        size, seed = tuple(picture.pixels.shape[1:]), specs.seed("--seed", arguments.seed)
-        known = arrays.mask(arguments.mask, size, seed)
+        height, width = picture.pixels.shape[1:]
+        known = arrays.mask(arguments.mask, (height, width), specs.seed("--seed", arguments.seed))
         known = known if known.dim() == 2 else known.amin(dim=0)
         mask = 1 - known.float()[None, None]
     elif arguments.mask is not None:
@@ -99,14 +107,15 @@ def _read(item: Input, arguments: argparse.Namespace, network, weights: str) -> 
     return _Work(item, target, picture, parameters, earlier, mask)
 
 
-def _restore(work: _Work, arguments: argparse.Namespace, network, device: str) -> _Work:
+def _restore(work: _Work, arguments: argparse.Namespace, network: Network, device: str) -> _Work:
     from ..diffir import restore
 
     start = time.perf_counter()
     y = work.picture.pixels.float()[None].to(device)
     y = y.expand(-1, 3, -1, -1) if y.shape[1] == 1 else y
     work.result = restore(
-        network, y.contiguous(), mask=None if work.mask is None else work.mask.to(device),
+        cast("DiffIRS2", network),  # (it looks)
+        y.contiguous(), mask=None if work.mask is None else work.mask.to(device),
         num_samples=specs.whole("--samples", arguments.samples or "1"),
         seed=specs.seed("--seed", arguments.seed),
     )  # fmt: skip
@@ -117,6 +126,8 @@ def _restore(work: _Work, arguments: argparse.Namespace, network, device: str) -
 def _write(work: _Work, device: str) -> str:
     """Write the files of one picture; what to print."""
     target, result = work.target, work.result
+    if result is None:
+        raise ValueError(f"{work.item.path}: is not restored yet")
     shown = [("", result.mean[0])]
     if result.std is not None:
         shown = [(f"-{i + 1}", x) for i, x in enumerate(result.samples[0])]

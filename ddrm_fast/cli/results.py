@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 import ddrm_fast
 
@@ -34,7 +36,7 @@ from ..restoration import Restoration
 FORMAT = "ddrm_fast.restoration/1"
 
 
-def earlier(target: Path) -> dict | None:
+def earlier(target: Path) -> dict[str, Any] | None:
     """The record that an earlier run left beside ``target``, or None (also where it is damaged).
 
     Raises:
@@ -53,7 +55,7 @@ def earlier(target: Path) -> dict | None:
     )
 
 
-def finished(record: dict | None, target: Path, parameters: dict) -> bool:
+def finished(record: dict[str, Any] | None, target: Path, parameters: dict[str, Any]) -> bool:
     """Whether a record is of these parameters and all its files are there."""
     if (
         record is None
@@ -64,7 +66,9 @@ def finished(record: dict | None, target: Path, parameters: dict) -> bool:
     return all((target.parent / str(name)).exists() for name in record["files"])
 
 
-def begin(record: dict | None, target: Path, parameters: dict, files: list[str]) -> None:
+def begin(
+    record: dict[str, Any] | None, target: Path, parameters: dict[str, Any], files: list[str]
+) -> None:
     """Remove the files of an earlier run, and say first which ones there will be.
 
     The record that says so is of an unfinished run: one that is killed leaves nothing that a later run does
@@ -128,7 +132,7 @@ class Kind:
     named: bool = False
 
 
-def provenance(device: str = "cpu") -> dict:
+def provenance(device: str = "cpu") -> dict[str, Any]:
     """When and with what a result was made, for its record."""
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -142,12 +146,20 @@ def provenance(device: str = "cpu") -> dict:
     }
 
 
-def measure(job: Measured, result: Restoration, truth: Picture | None) -> dict:
+def drawn(result: Restoration | None) -> Tensor:
+    """The pictures of a run that keeps them, (num_samples, B, C, H, W)."""
+    if result is None or result.samples is None:
+        raise ValueError("result: got no pictures, expected those of a finished run")
+    return result.samples
+
+
+def measure(job: Measured, result: Restoration, truth: Picture | None) -> dict[str, Any]:
     """Residuals, and distances to the truth where it is known."""
     height, width = job.crop
-    found: dict = {
+    samples = drawn(result)
+    found: dict[str, Any] = {
         "residual": {
-            "samples": [round(metrics.residual(job.y, x, job.operator), 6) for x in result.samples],
+            "samples": [round(metrics.residual(job.y, x, job.operator), 6) for x in samples],
             "mean": round(metrics.residual(job.y, result.mean, job.operator), 6),
         }
     }
@@ -157,7 +169,7 @@ def measure(job: Measured, result: Restoration, truth: Picture | None) -> dict:
     if metrics.has_ssim() and min(job.crop) >= 11:
         kinds["ssim"] = metrics.ssim
     for name, of in kinds.items():
-        values = [of(x[0, :, :height, :width], truth.pixels) for x in result.samples]
+        values = [of(x[0, :, :height, :width], truth.pixels) for x in samples]
         mean = of(result.mean[0, :, :height, :width], truth.pixels)
         digits = 2 if name == "psnr" else 4
         found[name] = {
@@ -176,21 +188,21 @@ def write(
     job: Measured,
     result: Restoration,
     truth: Picture | None,
-    found: dict,
+    found: dict[str, Any],
     arrays: bool,
     kind: Kind,
     estimate: bool = False,
 ) -> None:
     """Write all files of :func:`names`. Adds the brightest uncertainty to ``found``."""
     height, width = job.crop
-    count = len(result.samples)
+    count = len(drawn(result))
     files = iter(names(target, count, arrays, kind, estimate))
     first = "best estimate" if estimate else f"sample 1 of {count}"
 
     def path() -> Path:
         return target.with_name(next(files))
 
-    samples = result.samples[:, 0, :, :height, :width]
+    samples = drawn(result)[:, 0, :, :height, :width]
     mean = result.mean[0, :, :height, :width]
     for x in samples:
         write_picture(path(), job.like.with_pixels(x), kind.quality)

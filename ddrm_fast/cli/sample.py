@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import specs
 from .networks import device_of, read_classes, read_prior
+
+if TYPE_CHECKING:
+    from ..priors import Prior
+    from ..samplers.weights import Sampler
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -34,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _read(arguments: argparse.Namespace, device: str):
+def _read(arguments: argparse.Namespace, device: str) -> tuple[Prior, Sampler, int]:
     """Prior, sampler and side of the pictures."""
     from ..ddpm.files import ddpm_config
     from ..ddpm.grid import usual_sampler

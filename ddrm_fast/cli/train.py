@@ -55,7 +55,7 @@ files in the output folder:
 """
 
 
-def add(commands: argparse._SubParsersAction) -> None:
+def add(commands: argparse._SubParsersAction[Any]) -> None:
     """Add the parser of this command."""
     parser = commands.add_parser(
         "train",

@@ -64,7 +64,7 @@ files in the output folder:
 """
 
 
-def add(commands: argparse._SubParsersAction) -> None:
+def add(commands: argparse._SubParsersAction[Any]) -> None:
     """Add the parser of this command."""
     parser = commands.add_parser(
         "train-ddpm",
@@ -225,7 +225,7 @@ def _network(
     if arguments.network is not None:
         if given:
             raise ValueError(f"--network: got it with --{next(iter(given))}, expected one of them")
-        return specs.settings("--network", arguments.network)
+        return specs.settings("--network", arguments.network) or {}
     for name in ("mult", "attention"):
         if name in given:
             given[name] = _numbers(f"--{name}", given[name])

@@ -43,7 +43,7 @@ SMALL = {
 }  # fmt: skip
 
 
-def add(commands: argparse._SubParsersAction) -> None:
+def add(commands: argparse._SubParsersAction[Any]) -> None:
     """Add the parser of this command."""
     parser = commands.add_parser(
         "train-diffir",
@@ -127,7 +127,7 @@ def _network(arguments: argparse.Namespace) -> DiffIRConfig:
         return preset(arguments.preset, 1)
     given: dict[str, Any] = dict(SMALL)
     if arguments.network is not None:
-        given = specs.settings("--network", arguments.network)
+        given = specs.settings("--network", arguments.network) or {}
     if arguments.variant == "inpainting":
         given.setdefault("inp_channels", 4)
     return DiffIRConfig(
@@ -177,7 +177,7 @@ def _numbers(option: str, text: str) -> float | tuple[float, float]:
         numbers = ()
     if len(numbers) not in (1, 2):
         raise ValueError(f"{option}: got {text!r}, expected a number, or two with a comma")
-    return numbers[0] if len(numbers) == 1 else numbers
+    return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
 
 
 def _data(arguments: argparse.Namespace, fit: DiffIRFit) -> PairSource:
@@ -194,7 +194,8 @@ def _data(arguments: argparse.Namespace, fit: DiffIRFit) -> PairSource:
             raise ValueError(
                 "--pairs: inpainting learns from clean pictures; use --degrade inpaint"
             )
-        return load_pairs(*arguments.pairs, network.scale, fit.seed)
+        inputs, targets = arguments.pairs
+        return load_pairs(inputs, targets, network.scale, fit.seed)
     if not arguments.folders:
         raise ValueError("FOLDER: got none, expected folders of clean pictures, or --pairs")
     how: dict[str, Any] = {"options": dict(_setting(text) for text in arguments.set)}

@@ -27,6 +27,7 @@ from .loop import (
     Model,
     Network,
     Randomness,
+    Steps,
     check_batch,
     check_level,
     check_state,
@@ -385,7 +386,20 @@ def ddnm_plus_diffusion(
 
 
 @torch.no_grad()
-def _run(x, model, b, eta, A_funcs, y, sigma_y, plus, cls_fn, config, noise, keep):
+def _run(
+    x: Tensor,
+    model: Model,
+    b: Tensor,
+    eta: float,
+    A_funcs: A_functions,
+    y: Tensor,
+    sigma_y: float,
+    plus: bool,
+    cls_fn: Model | None,
+    config: Any,
+    noise: GivenNoise | None,
+    keep: bool,
+) -> tuple[list[Tensor], list[Tensor]]:
     x = check_state(x)
     eta, sigma_y = check_unit("eta", float(eta)), check_level("sigma_y", sigma_y)
     abar = alphas_cumprod(b)
@@ -394,8 +408,8 @@ def _run(x, model, b, eta, A_funcs, y, sigma_y, plus, cls_fn, config, noise, kee
 
     def update(x0: Tensor, out: Tensor, z: Tensor, abar_next: float) -> Tensor:
         """One step by the methods of ``A_funcs``."""
-        abar_next = torch.tensor(abar_next, dtype=x.dtype, device=x.device)
-        a, sigma_t = abar_next.sqrt(), (1 - abar_next).sqrt()
+        level = torch.tensor(abar_next, dtype=x.dtype, device=x.device)
+        a, sigma_t = level.sqrt(), (1 - level).sqrt()
         flat = x0.flatten(1)
         change = A_funcs.A_pinv(A_funcs.A(flat) - y.flatten(1))
         if not plus:
@@ -406,7 +420,8 @@ def _run(x, model, b, eta, A_funcs, y, sigma_y, plus, cls_fn, config, noise, kee
         fresh = A_funcs.Lambda_noise(vec, a, sigma_y, sigma_t, eta, epsilon)
         return a * (x0 - change.reshape(x0.shape)) + fresh.reshape(x0.shape)
 
-    steps = parts = PartSteps(update, abar, pairs, x.device)
+    parts = PartSteps(update, abar, pairs, x.device)
+    steps: Steps = parts
     if _has_row(A_funcs, plus):
         operator = A_funcs._plus_operator() if plus else A_funcs.stepping()
         if operator is None:

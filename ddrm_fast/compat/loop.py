@@ -32,18 +32,18 @@ class Randomness:
 
     def step(self, k: int) -> Noise:
         """For a fused step."""
-        return Noise(self.keys, None if self.given is None else self._checked(k))
+        return Noise(self.keys, None if self.given is None else self._checked(self.given, k))
 
     def pixels(self, k: int) -> Tensor:
         """The same noise as pixels (of an operator that works on pixels)."""
         if self.given is not None:
-            return self._checked(k)
+            return self._checked(self.given, k)
         shape = self.like.shape[1:]
         z = ops.normal(self.keys, *shape, iteration=k + 1, stream=ops.Stream.SAMPLING)
         return z.to(self.like.dtype)
 
-    def _checked(self, k: int) -> Tensor:
-        z = self.given(k)
+    def _checked(self, given: GivenNoise, k: int) -> Tensor:
+        z = given(k)
         if not isinstance(z, Tensor) or z.shape != self.like.shape:
             got = tuple(z.shape) if isinstance(z, Tensor) else type(z).__name__
             raise ValueError(f"noise: expected {tuple(self.like.shape)} for step {k}, got {got}")
@@ -126,7 +126,9 @@ def sample(
     levels = abar.tolist()
     fresh = keep and x.device.type == "cpu"  # states that are kept are written in their place
     spare = [] if fresh else [torch.empty_like(x) for _ in range(2)]
-    x_t, x0, xs, clean_images = x, None, [x], []
+    x_t, xs = x, [x]
+    x0: Tensor | None = None
+    clean_images: list[Tensor] = []
     for k, (t, t_next) in enumerate(pairs):
         x_next = torch.empty_like(x) if fresh else spare[k % 2]
         if t_next < t:
@@ -134,14 +136,16 @@ def sample(
             upward_next = k + 1 < len(pairs) and pairs[k + 1][1] > pairs[k + 1][0]
             clean = keep or upward_next or k + 1 == len(pairs)
             x0 = steps.step(k, x_t, out, noise, x_next, clean)
-            if keep:
+            if keep and x0 is not None:
                 clean_images.append(x0.cpu())
-        else:
+        elif x0 is not None:
             steps.renoise(k, x0, noise, x_next)
         x_t = x_next
         if keep:
             xs.append(x_t.cpu())
-    return (xs, clean_images) if keep else ([x_t.cpu()], [x0.cpu()])
+    if not keep:
+        xs, clean_images = [x_t.cpu()], [] if x0 is None else [x0.cpu()]
+    return xs, clean_images
 
 
 def check_state(x: Tensor) -> Tensor:

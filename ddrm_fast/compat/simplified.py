@@ -90,7 +90,9 @@ def simplified_operators(
 
 
 def _pool(deg_scale: float) -> tuple[PictureMap, PictureMap]:
-    scale = whole("deg_scale", int(deg_scale) if deg_scale == int(deg_scale) else deg_scale)
+    if deg_scale != int(deg_scale):
+        raise ValueError(f"deg_scale: expected an integer >= 1, got {deg_scale!r}")
+    scale = whole("deg_scale", int(deg_scale))
 
     def pool(x: Tensor) -> Tensor:
         if x.shape[2] % scale or x.shape[3] % scale:

@@ -71,14 +71,18 @@ class FusedSteps(Travel):
         self.operator, self.u = operator, u
         level = torch.tensor([sigma], dtype=torch.float64)
         self.rows = build_rows(sampler, self.schedule, pairs, level).to(u.u.device)
-        self.ties = self._ties(sampler, sigma) if hasattr(sampler, "tie") else {}
+        tie = getattr(sampler, "tie", None)
+        self.ties = {} if tie is None else self._ties(tie, sigma)
 
-    def _ties(self, sampler: Sampler, sigma: float) -> dict[int, Tensor]:
+    def _ties(
+        self, tie: Callable[[float, float], tuple[float, float]], sigma: float
+    ) -> dict[int, Tensor]:
         """Steps with singular values exactly on the boundary of two branches, and which those are."""
         s = self.u.s
-        top, ties = float(s.max()) if s.numel() else 0.0, {}
+        top = float(s.max()) if s.numel() else 0.0
+        ties: dict[int, Tensor] = {}
         bounds = {
-            k: sampler.tie(self.schedule.abar(t_next), sigma)
+            k: tie(self.schedule.abar(t_next), sigma)
             for k, (t, t_next) in enumerate(self.pairs)
             if t_next < t
         }

@@ -39,10 +39,17 @@ class TwoSpectra(Kronecker):
         return Measurement(self.image_shape(y), (u * scale).contiguous(), weights_at)
 
     def _update(
-        self, x_t, out, u: Measurement, table: Tensor, step: Tensor, noise: Noise, x_next: Tensor
+        self,
+        x_t: Tensor | None,
+        out: Tensor | None,
+        u: Measurement,
+        table: Tensor,
+        step: Tensor,
+        noise: Noise,
+        x_next: Tensor,
     ) -> None:
         measurement = u.u
-        if x_t is not None:
+        if x_t is not None and out is not None:
             row = table.index_select(0, step)[0, 0]
             x0 = row[rows.P_X] * x_t + row[rows.P_OUT] * out
             measurement = torch.where(self._unmeasured, u.s * x0, measurement)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -112,7 +113,12 @@ class DDRMWeights:
         return Weights(null, low, high, threshold).scaled(math.sqrt(abar_next))
 
 
-def _ddim(abar_next: float, eta: float) -> dict[str, float]:
+class _Noise(TypedDict):
+    b0: float
+    d0: float
+
+
+def _ddim(abar_next: float, eta: float) -> _Noise:
     """Noise of a DDIM step: sigma_t (sqrt(1 - eta^2) eps + eta z)."""
     sigma_t = math.sqrt(1 - abar_next)
     return {"b0": sigma_t * math.sqrt(1 - eta**2), "d0": (sigma_t * eta) ** 2}

@@ -6,7 +6,7 @@ Ho et al. 2020, eq. 5: L_T + sum_t L_{t-1} + L_0, with the discretised Gaussian 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -140,7 +140,7 @@ def bound(
     clip: bool = True,
     seed: int = 0,
     first: int = 0,
-    progress: Callable[[Sequence[int]], Sequence[int]] = lambda steps: steps,
+    progress: Callable[[Sequence[int]], Iterable[int]] = lambda steps: steps,
 ) -> Bound:
     """The bound of pictures: one network call for every timestep.
 

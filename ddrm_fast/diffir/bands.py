@@ -11,13 +11,15 @@ With ``recompute`` v is convolved a second time instead of being kept: one featu
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .blocks import EPS, Attention, FeedForward, LayerNorm, TransformerBlock
+from .blocks import EPS, Attention, FeedForward, LayerNorm, Level, TransformerBlock
 from .config import DiffIRConfig
 from .encoder import CPEN
 from .generator import DIRformer
@@ -100,25 +102,25 @@ class Bands:
         self._convolve(G.patch_embed.proj, folded, level1)
         self._level(G.encoder_level1, level1, prior)
         level2, wide2 = self._joined(level1, 2 * dim, 2)
-        self._down(G.down1_2.body[0], level1, level2)
+        self._down(G.down1_2.conv, level1, level2)
         self._level(G.encoder_level2, level2, prior)
         level3, wide3 = self._joined(level2, 4 * dim, 2)
-        self._down(G.down2_3.body[0], level2, level3)
+        self._down(G.down2_3.conv, level2, level3)
         self._level(G.encoder_level3, level3, prior)
         latent = self._map(level3, 8 * dim, 2)
-        self._down(G.down3_4.body[0], level3, latent)
+        self._down(G.down3_4.conv, level3, latent)
         self._level(G.latent, latent, prior)
-        self._up(G.up4_3.body[0], latent, wide3[:, : 4 * dim])
+        self._up(G.up4_3.conv, latent, wide3[:, : 4 * dim])
         del latent, level3
         level3 = self._reduce(G.reduce_chan_level3, wide3)
         del wide3
         self._level(G.decoder_level3, level3, prior)
-        self._up(G.up3_2.body[0], level3, wide2[:, : 2 * dim])
+        self._up(G.up3_2.conv, level3, wide2[:, : 2 * dim])
         del level3, level2
         level2 = self._reduce(G.reduce_chan_level2, wide2)
         del wide2
         self._level(G.decoder_level2, level2, prior)
-        self._up(G.up2_1.body[0], level2, wide1[:, :dim])
+        self._up(G.up2_1.conv, level2, wide1[:, :dim])
         del level2, level1
         self._level(G.decoder_level1, wide1, prior)
         if G.refinement is not None:
@@ -137,7 +139,7 @@ class Bands:
         both = self._map(like, 2 * channels, down)
         return both[:, channels:], both
 
-    def _bands(self, height: int, channels: int, width: int):
+    def _bands(self, height: int, channels: int, width: int) -> Iterator[tuple[int, int]]:
         step = rows_of(self.plan, channels, width)
         for first in range(0, height, step):
             yield first, min(first + step, height)
@@ -194,9 +196,9 @@ class Bands:
 
     # blocks, in place
 
-    def _level(self, blocks: nn.Module, x: Tensor, prior: Tensor) -> None:
+    def _level(self, blocks: Level, x: Tensor, prior: Tensor) -> None:
         for block in blocks:
-            _Block(block, x, prior, self).run()
+            _Block(cast("TransformerBlock", block), x, prior, self).run()
 
 
 class _Block:
@@ -224,10 +226,12 @@ class _Block:
         del values
         self._feed_forward(self.block.ffn)
 
-    def _rows(self, channels: int):
+    def _rows(self, channels: int) -> Iterator[tuple[int, int]]:
         return self.bands._bands(self.x.shape[2], channels, self.x.shape[3])
 
-    def _normal(self, norm: LayerNorm, rows: Tensor, affine) -> Tensor:
+    def _normal(
+        self, norm: LayerNorm, rows: Tensor, affine: tuple[Tensor, Tensor | None]
+    ) -> Tensor:
         """Normalised rows, (B, C, n)."""
         y = torch.empty(rows.shape, dtype=self.bands.compute, device=rows.device)
         _registered.channel_norm_out(y, rows, *affine, norm.centred, EPS)
@@ -242,7 +246,8 @@ class _Block:
     def _products(self, attn: Attention, values: Tensor | None) -> Tensor:
         """The folded weights (B, C, C) of this block's attention; v of every band goes to ``values``."""
         batch, channels, height, width = self.x.shape
-        stencil, sums = attn.qkv_dwconv, None
+        stencil = attn.qkv_dwconv
+        sums: list[Tensor] = []
         for first, end in self._rows(3 * channels):
             low, high = max(first - 1, 0), min(end + 1, height)
             y = self._normal(self.block.norm1, self.x[:, :, low:high], self.attention)
@@ -251,7 +256,7 @@ class _Block:
                 None if values is None else values[:, :, first:end], qkv, stencil.weight,
                 stencil.bias, attn.heads, int(first == 0), int(end == height),
             )  # fmt: skip
-            sums = added if sums is None else [a + b for a, b in zip(sums, added, strict=True)]
+            sums = [a + b for a, b in zip(sums, added, strict=True)] if sums else list(added)
         return _registered.attention_fold(
             *sums, attn.temperature, attn.project_out.weight.flatten(1)
         ).to(self.bands.compute)
@@ -320,10 +325,11 @@ def encode(
         (B, 4 n_feats).
     """
     folded, radius = encoder.folded(x, gt), encoder.radius
-    dtype = encoder.mlp[0].weight.dtype
+    entry = cast("nn.Linear", encoder.mlp[0])
+    dtype = entry.weight.dtype
     height, width = folded.shape[2:]
-    step = max(2 * radius, numbers // (encoder.mlp[0].in_features * width))
-    total: Tensor | float = 0.0
+    step = max(2 * radius, numbers // (entry.in_features * width))
+    total = torch.zeros((), device=folded.device)
     for first in range(0, height, step):
         end = min(first + step, height)
         low, high = max(first - radius, 0), min(end + radius, height)

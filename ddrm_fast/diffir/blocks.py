@@ -6,6 +6,8 @@ Xia et al., "DiffIR", ICCV 2023, section 3.2; the two parts are those of Restorm
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +23,7 @@ class _Affine(nn.Module):
     def __init__(self, channels: int, with_bias: bool) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(channels))
+        self.bias: nn.Parameter | None
         self.bias = nn.Parameter(torch.zeros(channels)) if with_bias else None
 
 
@@ -43,8 +46,8 @@ class LayerNorm(nn.Module):
             modulation:
                 (k1 | k2), (B, 2 C), or None.
         """
-        gain, offset = self.body.weight[None], self.body.bias
-        offset = None if offset is None else offset[None]
+        gain = self.body.weight[None]
+        offset = None if self.body.bias is None else self.body.bias[None]
         if modulation is None:
             return gain, offset
         k1, k2 = modulation.chunk(2, dim=1)
@@ -129,7 +132,7 @@ class TransformerBlock(nn.Module):
 class Level(nn.Sequential):
     """Blocks of one resolution."""
 
-    def forward(self, x: Tensor, prior: Tensor) -> Tensor:
+    def forward(self, x: Tensor, prior: Tensor) -> Tensor:  # type: ignore[override]
         for block in self:
             x = block(x, prior)
         return x
@@ -155,6 +158,11 @@ class Downsample(nn.Module):
             nn.Conv2d(channels, channels // 2, 3, padding=1, bias=False), nn.PixelUnshuffle(2)
         )
 
+    @property
+    def conv(self) -> nn.Conv2d:
+        """The convolution, before pixels are folded."""
+        return cast("nn.Conv2d", self.body[0])
+
     def forward(self, x: Tensor) -> Tensor:
         return self.body(x)
 
@@ -167,6 +175,11 @@ class Upsample(nn.Module):
         self.body = nn.Sequential(
             nn.Conv2d(channels, 2 * channels, 3, padding=1, bias=False), nn.PixelShuffle(2)
         )
+
+    @property
+    def conv(self) -> nn.Conv2d:
+        """The convolution, before pixels are unfolded."""
+        return cast("nn.Conv2d", self.body[0])
 
     def forward(self, x: Tensor) -> Tensor:
         return self.body(x)

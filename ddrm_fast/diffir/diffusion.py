@@ -114,6 +114,12 @@ class VectorDiffusion(nn.Module):
     published files hold them twice.
     """
 
+    betas: Tensor
+    posterior_mean_coef1: Tensor
+    posterior_mean_coef2: Tensor
+    sqrt_alphas_cumprod: Tensor
+    sqrt_one_minus_alphas_cumprod: Tensor
+
     def __init__(
         self, denoise: Denoiser, condition: CPEN, timesteps: int, start: float, end: float,
         schedule: str = "linear",

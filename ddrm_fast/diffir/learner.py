@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ from ..training.loop import train as run
 from ..training.processes import OneProcess
 from .config import DiffIRConfig
 from .files import save, single_weights
-from .networks import DiffIRS1, build
+from .networks import DiffIRS1, DiffIRS2, build
 from .pairs import PairSource
 
 
@@ -173,7 +173,7 @@ class Trainer(Learner[DiffIRFit, PairSource, Batch]):
 
     def export(self, path: str | Path) -> None:
         """See :meth:`Learner.export`."""
-        weights = single_weights(self.mean)
+        weights = single_weights(cast("DiffIRS1 | DiffIRS2", self.mean))
         check_numbers(weights, f"at step {self.step}")
         save(path, self.fit.network, weights, {"step": self.step})
 

@@ -88,7 +88,8 @@ class Pairs:
         """
         rng = np.random.default_rng([self.seed, step, _DRAW])
         pairs = [self._pair(rng, patch) for _ in range(size)]
-        return tuple(_tensor(np.stack(side)) for side in zip(*pairs, strict=True))
+        inputs, targets = (_tensor(np.stack(side)) for side in zip(*pairs, strict=True))
+        return inputs, targets
 
     def _pair(self, rng: np.random.Generator, patch: int) -> tuple[np.ndarray, np.ndarray]:
         index = int(rng.integers(len(self)))
@@ -101,8 +102,8 @@ class Pairs:
         turns, flip, r = int(rng.integers(4)), bool(rng.integers(2)), self.scale
         small = self.inputs[index][top : top + patch, left : left + patch]
         large = self.targets[index][r * top : r * (top + patch), r * left : r * (left + patch)]
-        crops = (np.rot90(crop, turns) for crop in (small, large))
-        return tuple(crop[:, ::-1] if flip else crop for crop in crops)
+        small, large = (np.rot90(crop, turns) for crop in (small, large))
+        return (small[:, ::-1], large[:, ::-1]) if flip else (small, large)
 
 
 def load_pairs(inputs: str | Path, targets: str | Path, scale: int = 1, seed: int = 0) -> Pairs:
@@ -125,7 +126,7 @@ def load_pairs(inputs: str | Path, targets: str | Path, scale: int = 1, seed: in
     if alone:
         raise ValueError(f"pairs: {', '.join(alone[:3])} is in one of {inputs} and {targets} only")
     packs = [pack(read_picture(side[name], 2**30) for name in sorted(side)) for side in found]
-    return Pairs(*packs, scale, seed)
+    return Pairs(packs[0], packs[1], scale, seed)
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
@@ -205,7 +206,7 @@ class Degraded:
         y = y + sigmas.view(-1, 1, 1, 1) * noise
         if self.jpeg is not None:
             y = torch.stack([_jpeg(x, round(float(rng.uniform(*self.jpeg)))) for x in y])
-        if self.with_mask:
+        if self.with_mask and operator is not None:
             known = operator.H(torch.ones_like(truth))[:, :1]
             y = torch.cat([y * known, 1 - known], dim=1)
         return y, truth

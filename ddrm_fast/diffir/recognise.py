@@ -71,13 +71,14 @@ def config_of(weights: Weights, what: str) -> DiffIRConfig:
     super_resolution = any(name.startswith("G.tail.") for name in weights)
     first, out = facts.shape("G.patch_embed.proj.weight"), "G.tail.1.weight"
     out = out if super_resolution else "G.output.weight"
-    given: dict[str, object] = {"dim": first[0], "out_channels": facts.shape(out)[0]}
+    out_channels = facts.shape(out)[0]
+    given: dict[str, object] = {"dim": first[0], "out_channels": out_channels}
     if super_resolution:
         task = "super_resolution"
         given["scale"] = facts.one_of("scale", {3: 4, 12: 2, 48: 1}, first[1])
     else:
         seen = facts.shape(f"{encoder}.0.weight")[1]
-        extra = 16 * given["out_channels"] if stage == 1 else 0
+        extra = 16 * out_channels if stage == 1 else 0
         given["inp_channels"] = first[1]
         if seen != 16 * first[1] + extra:
             raise ValueError(

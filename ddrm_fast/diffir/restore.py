@@ -154,7 +154,8 @@ def restore(
         min(n, padded_size(tile, config.multiple)) if mode == "tiles" else n
         for n in padded.shape[2:]
     ]
-    return Restored(out, out.mean(dim=1), std, priors, map_bytes(config, *sides, plan))
+    size_of_maps = map_bytes(config, sides[0], sides[1], plan)
+    return Restored(out, out.mean(dim=1), std, priors, size_of_maps)
 
 
 def _starts(x: Tensor, num_samples: int, seed: int | Tensor, x_T: Tensor | None) -> Tensor:

@@ -13,15 +13,23 @@ import contextlib
 import importlib
 import zlib
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from .. import ops
 from ..ops import Noise, dct, dispatch
 from . import calls
-from .calls import check, check_in_place, check_step
+from .calls import Arguments, Shape, check, check_in_place, check_step
 from .tolerances import NORMAL, STEP, assert_close, must, transform
+
+Operation = Callable[..., Any]
+#: the arguments of a call
+Make = Callable[[], Arguments]
+#: what is run on a device
+Check = Callable[[str], Any]
 
 
 class Variant(NamedTuple):
@@ -146,30 +154,32 @@ def _seeded(name: str, run: Callable[[str], None]) -> Callable[[str], None]:
     return seeded
 
 
-def _step_case(operation: Callable, make: Callable[[], dict], wants_x0: bool = False) -> Callable:
+def _step_case(operation: Operation, make: Make, wants_x0: bool = False) -> Check:
     return lambda device: check_step(device, operation, make(), wants_x0=wants_x0)
 
 
-def _in_place(operation: Callable, make: Callable[[], dict]) -> Callable:
+def _in_place(operation: Operation, make: Make) -> Check:
     return lambda device: check_in_place(device, operation, make())
 
 
-def _plain(operation: Callable, make: Callable[[], dict], rel: float = STEP) -> Callable:
+def _plain(operation: Operation, make: Make, rel: float = STEP) -> Check:
     return lambda device: check(device, operation, make(), rel)
 
 
 _PATTERNS = ("BCHW", ".CHW", "B...", ".C..", "..H.", "...W", "....")
 
 
-def _of_samplers(operation: Callable, make: Callable[..., dict]) -> Iterator[tuple[str, Callable]]:
+def _of_samplers(
+    operation: Operation, make: Callable[..., Arguments]
+) -> Iterator[tuple[str, Check]]:
     """Rows of every sampler, first, middle and last, and the first state."""
     for sampler in calls.SAMPLERS:
         table = calls.sampler_table(sampler)
         for step in calls.places(table):
             label = f"row {int(step)} of {type(sampler).__name__} {sampler.steps}"
-            yield label, _step_case(operation, lambda t=table, k=step: make(table=t, step=k))
+            yield label, _step_case(operation, partial(make, table=table, step=step))
 
-        def start(table=table) -> dict:
+        def start(table: Tensor = table) -> Arguments:
             first = make(table=table, step=calls.STEP_0)
             state = torch.empty_like(first["x_t"])
             return {**first, "x_t": None, "out": None, "x_next": state}
@@ -178,13 +188,13 @@ def _of_samplers(operation: Callable, make: Callable[..., dict]) -> Iterator[tup
         yield label, _step_case(operation, start)
 
 
-def _pointwise() -> Iterator[tuple[str, Callable]]:
+def _pointwise() -> Iterator[tuple[str, Check]]:
     step, call = ops.pointwise_step, calls.pointwise_call
     for shape in calls.SHAPES:
-        yield f"pointwise_step, {shape}", _step_case(step, lambda s=shape: call(s), True)
+        yield f"pointwise_step, {shape}", _step_case(step, partial(call, shape), True)
     for pattern in _PATTERNS:
 
-        def broken(pattern=pattern) -> dict:
+        def broken(pattern: str = pattern) -> Arguments:
             s = torch.rand(calls.broadcastable((2, 3, 5, 37), pattern)) + 0.05
             return call((2, 3, 5, 37), s=torch.where(s > 0.4, s, 0.0))
 
@@ -192,12 +202,12 @@ def _pointwise() -> Iterator[tuple[str, Callable]]:
     for layout in calls.LAYOUTS:
         for dtype in calls.OUTPUTS:
 
-            def laid(layout=layout, dtype=dtype) -> dict:
+            def laid(layout: str = layout, dtype: torch.dtype = dtype) -> Arguments:
                 return call((2, 3, 5, 37), out=calls.layouts((2, 3, 5, 37), dtype)[layout])
 
             yield f"pointwise_step, output {layout} {dtype}", _step_case(step, laid, True)
 
-    def row_per_image() -> dict:
+    def row_per_image() -> Arguments:
         return call((3, 2, 4, 35), table=calls.random_table(3, clip=(-1.0, 1.0)))
 
     yield "pointwise_step, a row per image, clipped", _step_case(step, row_per_image, True)
@@ -207,7 +217,7 @@ def _pointwise() -> Iterator[tuple[str, Callable]]:
         yield f"pointwise_step, {label}", run
 
 
-def _block() -> Iterator[tuple[str, Callable]]:
+def _block() -> Iterator[tuple[str, Check]]:
     shapes = [(1, (2, 3, 5, 37)), (2, (3, 3, 6, 26)), (3, (1, 3, 9, 33)), (4, (1, 3, 8, 1100)),
               (7, (2, 3, 7, 7)), (16, (2, 3, 32, 48)), (2, (0, 3, 4, 4))]  # fmt: skip
     for factor, shape in shapes:
@@ -215,16 +225,27 @@ def _block() -> Iterator[tuple[str, Callable]]:
             for mask in calls.MASKS:
                 label = f"{factor} of {shape}, {'grey' if weighted else 'colours'}, mask {mask}"
 
-                def profile(factor=factor, shape=shape, weighted=weighted, mask=mask):
+                def profile(
+                    factor: int = factor,
+                    shape: Shape = shape,
+                    weighted: bool = weighted,
+                    mask: str = mask,
+                ) -> calls.Profile:
                     return calls.block_profile(shape, factor, weighted, mask)
 
-                def step(shape=shape, profile=profile) -> dict:
+                def step(
+                    shape: Shape = shape, profile: Callable[[], calls.Profile] = profile
+                ) -> Arguments:
                     return calls.block_call(shape, profile())
 
-                def pixels(shape=shape, profile=profile) -> dict:
+                def pixels(
+                    shape: Shape = shape, profile: Callable[[], calls.Profile] = profile
+                ) -> Arguments:
                     return {"x": calls.random_images(shape), **profile().arguments}
 
-                def lifted(shape=shape, profile=profile) -> dict:
+                def lifted(
+                    shape: Shape = shape, profile: Callable[[], calls.Profile] = profile
+                ) -> Arguments:
                     made = profile()
                     c = calls.random_images(made.grid)
                     return {"c": c, "channels": shape[1], **made.arguments}
@@ -233,7 +254,7 @@ def _block() -> Iterator[tuple[str, Callable]]:
                 yield f"block_measure, {label}", _plain(ops.block_measure, pixels)
                 yield f"block_lift, {label}", _plain(ops.block_lift, lifted)
 
-    def small(**changes) -> dict:
+    def small(**changes: Any) -> Arguments:
         shape = (2, 3, 8, 44)
         return calls.block_call(shape, calls.block_profile(shape, 4, True, "shared"), **changes)
 
@@ -242,10 +263,10 @@ def _block() -> Iterator[tuple[str, Callable]]:
         yield f"block_step, {label}", run
 
 
-def _spectral() -> Iterator[tuple[str, Callable]]:
+def _spectral() -> Iterator[tuple[str, Check]]:
     for size in ((1, 1), (1, 2), (2, 1), (7, 1), (4, 5), (5, 4), (9, 35), (2, 1029)):
         shape = (2, 3, *size)
-        case = _step_case(ops.spectral_step, lambda s=shape: calls.spectral_call(s))
+        case = _step_case(ops.spectral_step, partial(calls.spectral_call, shape))
         yield f"spectral_step, {shape}", case
     shape = (2, 3, 6, 35)
     yield (
@@ -256,10 +277,10 @@ def _spectral() -> Iterator[tuple[str, Callable]]:
         yield f"spectral_step, {label}", run
 
 
-def _alias() -> Iterator[tuple[str, Callable]]:
+def _alias() -> Iterator[tuple[str, Check]]:
     for factor, size in ((1, (5, 7)), (2, (2, 2)), (2, (6, 10)), (3, (9, 6)), (4, (12, 20))):
         shape = (2, 3, *size)
-        case = _step_case(ops.alias_step, lambda f=factor, s=shape: calls.alias_call(f, s))
+        case = _step_case(ops.alias_step, partial(calls.alias_call, factor, shape))
         yield f"alias_step, {factor} of {shape}", case
     case = _in_place(ops.alias_step, lambda: calls.alias_call(3, (2, 3, 12, 18)))
     yield "alias_step, in place", case
@@ -268,10 +289,10 @@ def _alias() -> Iterator[tuple[str, Callable]]:
         yield f"alias_step, {label}", run
 
 
-def _known() -> Iterator[tuple[str, Callable]]:
+def _known() -> Iterator[tuple[str, Check]]:
     for shape in calls.SHAPES:
 
-        def run(device: str, shape=shape) -> None:
+        def run(device: str, shape: Shape = shape) -> None:
             call = calls.known_call(shape)
             state = call["x_next"]
             noise = Noise(calls.some_keys(shape[0]), torch.randn_like(state))
@@ -285,27 +306,28 @@ def _known() -> Iterator[tuple[str, Callable]]:
         yield f"known_step, {shape}", run
 
 
-def _transforms() -> Iterator[tuple[str, Callable]]:
+def _images(name: str, shape: Shape) -> Arguments:
+    return {name: calls.random_images(shape)}
+
+
+def _transforms() -> Iterator[tuple[str, Check]]:
     for shape in ((1, 1, 1, 1), (2, 3, 1, 8), (1, 2, 16, 4), (2, 3, 32, 64), (1, 1, 4, 2048)):
         rel = transform(shape[2] * shape[3])
-        case = _plain(ops.fwht, lambda s=shape: {"x": calls.random_images(s)}, rel)
+        case = _plain(ops.fwht, partial(_images, "x", shape), rel)
         yield f"fwht, {shape}", case
-        step = _step_case(ops.fwht_step, lambda s=shape: calls.fwht_call(s), False)
+        step = _step_case(ops.fwht_step, partial(calls.fwht_call, shape), False)
         yield f"fwht_step, {shape}", step
     for shape in ((1, 1, 1, 1), (2, 3, 5, 7), (1, 2, 16, 24), (1, 1, 64, 36)):
         rel = transform(64 * shape[2] * shape[3])  # an FFT, and the twiddles of two axes
         for name, operation, key in (("dct2", dct.forward, "x"), ("idct2", dct.inverse, "c")):
-            make = {"shape": shape, "key": key}
-            case = _plain(
-                operation, lambda m=make: {m["key"]: calls.random_images(m["shape"])}, rel
-            )
+            case = _plain(operation, partial(_images, key, shape), rel)
             yield f"{name}, {shape}", case
 
 
-def _others() -> Iterator[tuple[str, Callable]]:
+def _others() -> Iterator[tuple[str, Check]]:
     for clip in (None, (-0.5, 0.5)):
 
-        def clean(clip=clip) -> dict:
+        def clean(clip: tuple[float, float] | None = clip) -> Arguments:
             x = calls.random_images((2, 3, 9, 37))
             table = calls.random_table(clip=clip)
             return {"x_t": x, "out": calls.random_images((2, 3, 9, 37)), "table": table,
@@ -314,7 +336,7 @@ def _others() -> Iterator[tuple[str, Callable]]:
         yield f"predict_x0, clip {clip}", _plain(ops.predict_x0, clean)
     for shape in ((1, 1, 1), (3, 5, 7), (2, 9, 130)):
 
-        def drawn(device: str, shape=shape) -> None:
+        def drawn(device: str, shape: Shape = shape) -> None:
             keys = calls.some_keys(2)
             channels, height, width = shape
             z = ops.normal(keys.to(device), channels, height, width)

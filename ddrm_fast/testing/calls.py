@@ -17,11 +17,16 @@ from ..operators import BlurDecimate, SuperResolution
 from ..ops import Noise, reference, rows
 from ..priors.schedule import Schedule, pairs
 from ..samplers import DDIM, DDNM, DDPM, DDRM, DDNMPlus
-from ..samplers.table import build_rows
+from ..samplers.table import Rows, build_rows
 from .tolerances import NORMAL, STEP, assert_close, must
 
+Shape = tuple[int, ...]
+Device = str | torch.device
+#: of an operation, by name
+Arguments = dict[str, Any]
 
-def registered_operations():
+
+def registered_operations() -> set[str]:
     """Names of the package's operations, as PyTorch knows them."""
     prefix = "ddrm_fast::"
     return {n.removeprefix(prefix) for n in torch._C._dispatch_get_all_op_names() if prefix in n}
@@ -30,24 +35,24 @@ def registered_operations():
 # Running a call and checking it
 
 
-def exact(x):
+def exact(x: Any) -> Any:
     """The same numbers in double precision (integers and the float32 row table stay)."""
     if not isinstance(x, torch.Tensor) or not (x.is_floating_point() or x.is_complex()):
         return x
     return x.cpu().to(torch.complex128 if x.is_complex() else torch.float64)
 
 
-def move(x, device):
+def move(x: Any, device: Device) -> Any:
     if isinstance(x, Noise):
         return Noise(x.keys.to(device), None if x.pixels is None else x.pixels.to(device))
     return x.to(device) if isinstance(x, torch.Tensor) else x
 
 
-def run_on(device, operation, arguments):
+def run_on(device: Device, operation: Callable[..., Any], arguments: Arguments) -> Any:
     return operation(**{name: move(x, device) for name, x in arguments.items()})
 
 
-def oracle(operation: Callable, arguments: dict[str, Any]) -> Tensor:
+def oracle(operation: Callable[..., Any], arguments: dict[str, Any]) -> Tensor:
     """The reference backend in double precision."""
     call = {}
     for name, x in arguments.items():
@@ -63,7 +68,9 @@ def oracle(operation: Callable, arguments: dict[str, Any]) -> Tensor:
         return operation(**call)
 
 
-def check(device, operation, arguments, rel=STEP):
+def check(
+    device: Device, operation: Callable[..., Any], arguments: Arguments, rel: float = STEP
+) -> Tensor:
     """Runs a call and compares it to the oracle; returns the result."""
     result = run_on(device, operation, arguments)
     assert_close(result, oracle(operation, arguments), rel)
@@ -73,25 +80,27 @@ def check(device, operation, arguments, rel=STEP):
 GUARD = 37  # odd: the buffer inside is misaligned for vector loads
 
 
-def guarded_buffer(like, device):
+def guarded_buffer(like: Tensor, device: Device) -> tuple[Tensor, Tensor]:
     """A buffer of NaN for a result, and the larger piece of memory that it lies in."""
     memory = torch.full((like.numel() + 2 * GUARD,), 7.0, dtype=like.dtype, device=device)
     inside = memory[GUARD : GUARD + like.numel()].fill_(float("nan")).view(like.shape)
     return memory, inside
 
 
-def guards_untouched(memory, n):
+def guards_untouched(memory: Tensor, n: int) -> None:
     whole = bool((memory[:GUARD] == 7).all() and (memory[GUARD + n :] == 7).all())
     must(whole, "it wrote outside its buffer")
 
 
-def _noise_weight(table, step, s):
+def _noise_weight(table: Tensor, step: Tensor, s: Tensor) -> float:
     """The largest weight that noise has in a row: what an error of the noise is multiplied by."""
     row = reference._row(table, step, torch.float64)
     return max(float(reference._weights(row, s.cpu().double())[3].max()), 0.0) if s.numel() else 0.0
 
 
-def check_step(device, operation, arguments, *, wants_x0=False):
+def check_step(
+    device: Device, operation: Callable[..., Any], arguments: Arguments, *, wants_x0: bool = False
+) -> None:
     """Runs a step with given and with drawn noise, into a buffer with guards on both sides."""
     state = arguments["x_t"]
     if state is None:
@@ -118,7 +127,7 @@ def check_step(device, operation, arguments, *, wants_x0=False):
             guards_untouched(guarded_x0, state.numel())
 
 
-def check_in_place(device, operation, arguments):
+def check_in_place(device: Device, operation: Callable[..., Any], arguments: Arguments) -> None:
     """A step whose state is its own buffer: the same tensor, the same bits as in fresh memory."""
     moved = {name: move(x, device) for name, x in arguments.items()}
     noise = move(Noise(some_keys(len(arguments["x_t"]))), device)
@@ -133,7 +142,7 @@ def check_in_place(device, operation, arguments):
 STEP_0 = torch.zeros(1, dtype=torch.int64)
 STEP_1 = torch.ones(1, dtype=torch.int64)
 SCHEDULE = Schedule.linear()
-SAMPLERS = [
+SAMPLERS: list[Any] = [
     DDRM(),
     DDRM(steps=5, eta=0.3, eta_b=0.6, eta_c=1.0),
     DDNM(steps=7),
@@ -143,20 +152,22 @@ SAMPLERS = [
 ]
 
 
-def some_keys(batch, origin=(3, 5)):
+def some_keys(batch: int, origin: tuple[int, int] = (3, 5)) -> Tensor:
     return ops.noise_keys(batch, 1234, origin=origin)
 
 
-def random_images(shape, extra_channels=0):
+def random_images(shape: Shape, extra_channels: int = 0) -> Tensor:
     batch, channels, height, width = shape
     return torch.randn(batch, channels + extra_channels, height, width)
 
 
-def random_spectra(shape):
+def random_spectra(shape: Shape) -> Tensor:
     return torch.fft.rfft2(torch.randn(shape), norm="ortho")
 
 
-def random_table(batch=1, steps=2, threshold=0.4, clip=None):
+def random_table(
+    batch: int = 1, steps: int = 2, threshold: float = 0.4, clip: tuple[float, float] | None = None
+) -> Tensor:
     """Rows of arbitrary numbers: every entry matters, also those that no sampler of ours uses.
 
     But for what a rational row alone has; it is arbitrary too, and may not be read.
@@ -174,7 +185,13 @@ def random_table(batch=1, steps=2, threshold=0.4, clip=None):
     return table
 
 
-def rational_table(batch=1, steps=2, threshold=0.4, clip=None, flags=None):
+def rational_table(
+    batch: int = 1,
+    steps: int = 2,
+    threshold: float = 0.4,
+    clip: tuple[float, float] | None = None,
+    flags: int | None = None,
+) -> Tensor:
     """Rows of arbitrary numbers with denominators; ``flags``: which weights stand over theirs, in both
     branches, or None for a choice of its own for each row and branch."""
     table = random_table(batch, steps, threshold, clip)
@@ -187,32 +204,37 @@ def rational_table(batch=1, steps=2, threshold=0.4, clip=None, flags=None):
     return table
 
 
-def sampler_rows(sampler, sigma_y=0.3, prediction="eps", clip=None):
+def sampler_rows(
+    sampler: Any,
+    sigma_y: float = 0.3,
+    prediction: str = "eps",
+    clip: tuple[float, float] | None = None,
+) -> Rows:
     """The rows of a whole run."""
     visited = SCHEDULE.steps(sampler.steps)
-    sigma_y = torch.as_tensor(sigma_y, dtype=torch.float64).reshape(-1)
-    return build_rows(sampler, SCHEDULE, pairs(visited), sigma_y, prediction, clip)
+    level = torch.as_tensor(sigma_y, dtype=torch.float64).reshape(-1)
+    return build_rows(sampler, SCHEDULE, pairs(visited), level, prediction, clip)
 
 
-def sampler_table(*arguments, **keywords):
+def sampler_table(*arguments: Any, **keywords: Any) -> Tensor:
     return sampler_rows(*arguments, **keywords).table
 
 
-def places(table):
+def places(table: Tensor) -> list[Tensor]:
     """Indices of the first, a middle and the last step of a run."""
     return [torch.tensor([index]) for index in (1, len(table) // 2, len(table) - 1)]
 
 
-def broadcastable(shape, pattern):
+def broadcastable(shape: Shape, pattern: str) -> list[int]:
     """``shape`` with 1 where the pattern has a dot."""
     return [1 if mark == "." else n for n, mark in zip(shape, pattern, strict=True)]
 
 
-def layouts(shape, dtype=torch.float32):
+def layouts(shape: Shape, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
     """Network outputs as networks and callers hand them over, by name."""
     batch, channels, height, width = shape
 
-    def randn(*size):
+    def randn(*size: int) -> Tensor:
         return torch.randn(size).to(dtype)
 
     return {
@@ -247,7 +269,9 @@ SHAPES = [
 # A call of every step, random and good; tests change one argument or more
 
 
-def _fields(make, shape, measured, threshold=0.4):
+def _fields(
+    make: Callable[[Shape], Tensor], shape: Shape, measured: Shape, threshold: float = 0.4
+) -> Arguments:
     """What every step is given: the state, the network's output, the measurement, a row."""
     return {
         "x_t": make(shape),
@@ -258,22 +282,22 @@ def _fields(make, shape, measured, threshold=0.4):
     }
 
 
-def _changed(arguments, changes):
+def _changed(arguments: Arguments, changes: Any) -> Arguments:
     must(set(changes) <= set(arguments), f"no such argument: {set(changes) - set(arguments)}")
     return {**arguments, **changes}
 
 
-def pointwise_call(shape, **changes):
+def pointwise_call(shape: Shape, **changes: Any) -> Arguments:
     s = torch.rand(shape) + 0.05
     return _changed({**_fields(random_images, shape, shape), "s": s}, changes)
 
 
-def fwht_call(shape, **changes):
+def fwht_call(shape: Shape, **changes: Any) -> Arguments:
     """Coefficients of the state; the network's output is in pixels."""
     return pointwise_call(shape, **changes)
 
 
-def known_call(shape, **changes):
+def known_call(shape: Shape, **changes: Any) -> Arguments:
     """Of the operation that fixes known pixels; ``x_next`` is changed in place."""
     names = ("x_t", "out", "image", "x_next")
     fields = {name: random_images(shape) for name in names}
@@ -281,7 +305,7 @@ def known_call(shape, **changes):
     return _changed({**fields, "mask": mask, "table": random_table(), "step": STEP_1}, changes)
 
 
-def known_step(x_next, **arguments):
+def known_step(x_next: Tensor, **arguments: Any) -> Tensor:
     """The operation in fresh memory, for tests that call it more than once."""
     return ops.known_step(x_next.clone(), **arguments)
 
@@ -297,15 +321,15 @@ class Profile:
     grid: tuple[int, ...]
 
     @property
-    def arguments(self):
+    def arguments(self) -> Arguments:
         return {"s": self.s, "weights": self.weights, "mask": self.mask, "factor": self.factor}
 
 
-def _masks(shape, factor):
+def _masks(shape: Shape, factor: int) -> dict[str, Tensor | None]:
     """Masks of every kind by name; those of 0 and 1 have blocks that are fully masked."""
     batch, channels, height, width = shape
 
-    def holes(*size):
+    def holes(*size: int) -> Tensor:
         mask = (torch.rand(size) > 0.4).double()
         mask[..., :factor, -factor:] = 0.0
         return mask
@@ -323,29 +347,29 @@ def _masks(shape, factor):
 MASKS = list(_masks((1, 1, 2, 2), 1))
 
 
-def block_profile(shape, factor, weighted, mask):
+def block_profile(shape: Shape, factor: int, weighted: bool, mask: str) -> Profile:
     batch, channels, height, width = shape
     weights = torch.rand(channels).double() + 0.2 if weighted else None
-    mask = _masks(shape, factor)[mask]
-    operator = SuperResolution(factor, weights, mask)
+    covered = _masks(shape, factor)[mask]
+    operator = SuperResolution(factor, weights, covered)
     s = operator.singulars((channels, height, width)).float()
     grid = (batch, 1 if weighted else channels, height // factor, width // factor)
-    as_float = [None if x is None else x.float() for x in (weights, mask)]
-    return Profile(s, *as_float, factor, grid)
+    as_float = [None if x is None else x.float() for x in (weights, covered)]
+    return Profile(s, as_float[0], as_float[1], factor, grid)
 
 
-def block_call(shape, profile, **changes):
+def block_call(shape: Shape, profile: Profile, **changes: Any) -> Arguments:
     fields = _fields(random_images, shape, profile.grid, threshold=0.2)
     return _changed({**fields, **profile.arguments}, changes)
 
 
-def spectral_call(shape, **changes):
+def spectral_call(shape: Shape, **changes: Any) -> Arguments:
     s = torch.rand(*shape[:3], shape[3] // 2 + 1) + 0.05
     fields = _fields(random_spectra, shape, shape)
     return _changed({**fields, "s": s, "width": shape[3]}, changes)
 
 
-def alias_call(factor, shape, taps=3, **changes):
+def alias_call(factor: int, shape: Shape, taps: int = 3, **changes: Any) -> Arguments:
     batch, channels, height, width = shape
     kernel = torch.rand(channels, min(taps, height), min(taps, width))
     operator = BlurDecimate(kernel, factor)

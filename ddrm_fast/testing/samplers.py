@@ -11,9 +11,9 @@ should be by the paper is for a test of your own to say.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -75,21 +75,23 @@ def weights(sampler: Sampler, sigma_y: float = 0.1) -> None:
 
 def shapes(sampler: Sampler, sigma_y: float = 0.1) -> None:
     """Finite pictures of the right shape; the same seed gives the same bits, whatever runs beside it."""
-    sampler = replace(sampler, steps=5)
+    sampler = _visiting(sampler, 5)
     for name, (make, shape) in OPERATORS.items():
         operator = make()
         y = degrade(torch.full((2, *shape), 0.5), operator, sigma_y, seed=3)
         whole = restore(y, operator, sigma_y, Isotropic(), sampler, num_samples=2, seed=4)
+        alone = restore(y[1:], operator, sigma_y, Isotropic(), sampler, num_samples=2, seed=5)
+        if whole.samples is None or alone.samples is None:
+            raise AssertionError(f"{name}: no samples")
         must(whole.samples.shape == (2, 2, *shape), f"{name}: samples {tuple(whole.samples.shape)}")
         must(bool(torch.isfinite(whole.samples).all()), f"{name}: NaN or infinite pixels")
-        alone = restore(y[1:], operator, sigma_y, Isotropic(), sampler, num_samples=2, seed=5)
         same = torch.equal(alone.samples[:, 0], whole.samples[:, 1])
         must(same, f"{name}: picture 1 differs when picture 0 is not there")
 
 
 def moments(sampler: Sampler, sigma_y: float = 0.25) -> None:
     """Means and covariances of many draws are those of the recursion, on every kind of operator."""
-    sampler = replace(sampler, steps=TIMES)
+    sampler = _visiting(sampler, TIMES)
     once = Travel(1, 1)
     for name, (make, shape) in OPERATORS.items():
         operator = make()
@@ -129,7 +131,7 @@ def recursion(
             The timesteps, descending.
     """
     abar = _SCHEDULE.alphas_cumprod.double()
-    table = _table(replace(sampler, steps=times), sigma_y)
+    table = _table(_visiting(sampler, times), sigma_y)
     U, s, Vh = torch.linalg.svd(H)
     n = H.shape[1]
     s = torch.nn.functional.pad(s, (0, max(0, n - len(s))))[:n]
@@ -155,9 +157,15 @@ def recursion(
     return Vh.mT @ mean, Vh.mT @ torch.diag(variance) @ Vh
 
 
+def _visiting(sampler: Sampler, steps: int | Sequence[float]) -> Sampler:
+    """The sampler with other steps."""
+    return cast("Sampler", replace(cast("Any", sampler), steps=steps))
+
+
 def _table(sampler: Sampler, sigma_y: float) -> Tensor:
     level = torch.tensor([sigma_y], dtype=torch.float64)
-    own = _SCHEDULE.steps(sampler.steps, from_pure_noise=getattr(sampler, "from_pure_noise", False))
+    steps = cast("Sequence[float]", sampler.steps)
+    own = _SCHEDULE.steps(steps, from_pure_noise=getattr(sampler, "from_pure_noise", False))
     return build_rows(sampler, _SCHEDULE, pairs(own), level).table
 
 
@@ -204,7 +212,7 @@ def check_entry(name: str) -> SamplerEntry:
         AssertionError: They differ.
     """
     entry = SAMPLERS.find(name)
-    made = loaded(entry.make)
+    made: Any = loaded(entry.make)
     must(is_dataclass(made), f"{name}: {made} is no dataclass")
     own = {field.name: field for field in fields(made)}
     for parameter in entry.parameters:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from .later import later
 from .options import add_machine_options
@@ -32,7 +33,7 @@ torch.randn) and the sequence of operations of the published program.
 """
 
 
-def add(commands: argparse._SubParsersAction) -> None:
+def add(commands: argparse._SubParsersAction[Any]) -> None:
     """Add the parser of this command."""
     parser = commands.add_parser(
         "bench",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from .later import later
 from .options import add_prior_options
@@ -25,7 +26,7 @@ what it prints (means over the pictures, bits per dimension; less is better):
 """
 
 
-def add(commands: argparse._SubParsersAction) -> None:
+def add(commands: argparse._SubParsersAction[Any]) -> None:
     """Add the parser of this command."""
     parser = commands.add_parser(
         "bound",

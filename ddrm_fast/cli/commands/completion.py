@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import Any
 
 SHELLS = ("bash", "zsh", "fish", "tcsh", "powershell")
 EXAMPLE = """\
@@ -23,7 +24,7 @@ _FILES = ("--mask", "--kernel", "--gain", "--truth", "--prior", "--prior-config"
 _FOLDERS = ("--sheets", "--pictures")
 
 
-def add(commands: argparse._SubParsersAction) -> None:
+def add(commands: argparse._SubParsersAction[Any]) -> None:
     """Add the parser of this command."""
     parser = commands.add_parser(
         "completion",
@@ -64,7 +65,7 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
     return shtab.complete(parser, shell)
 
 
-def _describe(action: argparse.Action, file: dict, folder: dict) -> None:
+def _describe(action: argparse.Action, file: dict[str, Any], folder: dict[str, Any]) -> None:
     """Says of an argument what completes it: its names, a file, a folder."""
     from ...registry import SAMPLERS, TASKS
 
@@ -76,6 +77,6 @@ def _describe(action: argparse.Action, file: dict, folder: dict) -> None:
         if option in names and action.choices is None:
             action.choices = names[option]
         elif option in _FILES or option in ("<inputs>", "<paths>", "<folders>", "<prior>"):
-            action.complete = file
+            vars(action)["complete"] = file
         elif option in _FOLDERS or (option == "--out" and action.metavar == "DIR"):
-            action.complete = folder
+            vars(action)["complete"] = folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from .later import later
 from .options import add_task_options, task_table
@@ -24,7 +25,7 @@ files in the output folder, for photo.jpg:
 """
 
 
-def add(commands: argparse._SubParsersAction) -> None:
+def add(commands: argparse._SubParsersAction[Any]) -> None:
     """Add the parser of this command."""
     parser = commands.add_parser(
         "degrade",

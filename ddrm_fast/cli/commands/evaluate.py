@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from ...registry import TASKS
 from .later import later
@@ -38,7 +39,7 @@ baselines:
 """
 
 
-def add(commands: argparse._SubParsersAction) -> None:
+def add(commands: argparse._SubParsersAction[Any]) -> None:
     """Add the parser of this command."""
     cases = "\n".join(f"  {describe(name)}" for name in CASES)
     parser = commands.add_parser(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from .later import later
 
@@ -13,7 +14,7 @@ example:
 """
 
 
-def add(commands: argparse._SubParsersAction) -> None:
+def add(commands: argparse._SubParsersAction[Any]) -> None:
     """Add the parser of this command."""
     parser = commands.add_parser(
         "info",

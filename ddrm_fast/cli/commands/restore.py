@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from .later import later
 from .options import (
@@ -72,7 +73,7 @@ from disk to disk, RESTORED.zarr or RESTORED.tif alone, and its record RESTORED.
 """
 
 
-def add(commands: argparse._SubParsersAction) -> None:
+def add(commands: argparse._SubParsersAction[Any]) -> None:
     """Add the parser of this command."""
     parser = commands.add_parser(
         "restore",

@@ -109,6 +109,8 @@ class Functions:
         Raises:
             ValueError: it has another number of entries for each image.
         """
+        if self.shape is None:
+            _missing(self, "shape")
         channels, height, width = self.shape
         entries = channels * height * width
         if (

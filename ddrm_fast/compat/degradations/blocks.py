@@ -40,6 +40,9 @@ class Group(Functions, ABC):
 
     Ut = U
 
+    channels: int
+    img_dim: int
+
     @abstractmethod
     def _entries(self) -> int:
         """Length of a measurement."""

@@ -23,6 +23,9 @@ class BlockCS(Functions):
             completed to a square where k < 1024.
     """
 
+    operator: operators.BlockCS
+    shape: tuple[int, int, int]
+
     def __init__(
         self,
         channels: int,

@@ -16,6 +16,9 @@ class WalshHadamardCS(Functions):
     Natural order, divided by img_dim. Coefficients are (k, channel) with the channel fastest.
     """
 
+    operator: operators.WalshHadamardCS
+    shape: tuple[int, int, int]
+
     def __init__(
         self,
         channels: int,

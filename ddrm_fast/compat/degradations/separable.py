@@ -153,12 +153,18 @@ class CosineSteps(CosineDecimation):
         s = torch.where(s > 0, s, self.zero)
         # the direction of a group is its mask / (s r^2)
         spread = spread_groups((s / raw)[None, None], self.factor, 1)
-        mask = self.groups(shape).mask * spread
+        mask = self.groups(shape).mask
+        mask = spread if mask is None else mask * spread
         return Measurement(shape, self.Ut(y).contiguous(), s[None, None].to(y), mask=mask.to(y))
 
 
 class _Separable(Functions):
     """Vectors are (coefficient, channel) with the channel fastest."""
+
+    operator: Kronecker
+    shape: tuple[int, int, int]
+    channels: int
+    img_dim: int
 
     def _spread(self, vec: Tensor, side: int) -> Tensor:
         """Coefficients (B, side^2 C), in row-major order, as planes (B, C, side, side)."""
@@ -367,8 +373,8 @@ class Deblurring2D(_Blur):
         given = (None, None) if basis is None else tuple(basis)
         if len(given) != 2:
             raise ValueError(f"basis: expected two of (U, s, V), got {len(given)}")
-        pair = [
+        vertical, horizontal = (
             decompose(filter_matrix(_taps(f"kernel{i}", kernel), img_dim), part, f"basis[{i - 1}]")
             for i, kernel, part in zip((1, 2), (kernel1, kernel2), given, strict=True)
-        ]
-        self._build(*pair, ZERO, ordered, _order(order, img_dim), device)
+        )
+        self._build(vertical, horizontal, ZERO, ordered, _order(order, img_dim), device)

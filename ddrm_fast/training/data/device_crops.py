@@ -79,8 +79,10 @@ class DeviceCrops:
         if config.detail > 1:
             found = self._detail(pictures, top, left, sides)
             best = torch.where(magnified | leaves, best, found.argmax(1))
-        chosen = [value.gather(1, best[:, None])[:, 0] for value in (pictures, top, left, sides)]
-        crops = _scaled(self._windows(*chosen), chosen[3], inner, config.patch)
+        picture, row, column, side = (
+            value.gather(1, best[:, None])[:, 0] for value in (pictures, top, left, sides)
+        )
+        crops = _scaled(self._windows(picture, row, column, side), side, inner, config.patch)
         return _turned(crops, uniform(3, size) < 0.5)
 
     def _pictures(self, u: Tensor, leaves: Tensor) -> Tensor:
@@ -91,14 +93,14 @@ class DeviceCrops:
         return torch.where(leaves, drawn.clamp(max=len(self._starts) - 1), known)
 
     def _windows(
-        self, picture: Tensor, top: Tensor, left: Tensor, side: Tensor, rows: int = 1
+        self, picture: Tensor, top: Tensor, left: Tensor, side: Tensor, every: int = 1
     ) -> Tensor:
-        """Squares of pictures, float32 (B, 3, window / rows, window), every so-manieth row of them.
+        """Squares of pictures, float32 (B, 3, window / every, window), every so-manieth row of them.
 
         Beyond the side of a square its last row and column go on.
         """
         place = torch.arange(self._window, device=self.device).minimum(side[:, None] - 1)
-        lines = (top[:, None] + place[:, ::rows]) * self._widths[picture][:, None]
+        lines = (top[:, None] + place[:, ::every]) * self._widths[picture][:, None]
         pixels = lines[:, :, None] + (left[:, None] + place)[:, None]
         bytes_ = self._starts[picture][:, None, None] + 3 * pixels
         channels = torch.arange(3, device=self.device)[:, None, None]
@@ -106,11 +108,11 @@ class DeviceCrops:
 
     def _detail(self, picture: Tensor, top: Tensor, left: Tensor, side: Tensor) -> Tensor:
         """How much each candidate varies from pixel to pixel, (B, candidates)."""
-        flat = [value.reshape(-1) for value in (picture, top, left, side)]
-        green = self._windows(*flat, rows=2)[:, 1]
+        numbers, rows, columns, sides = (x.reshape(-1) for x in (picture, top, left, side))
+        green = self._windows(numbers, rows, columns, sides, every=2)[:, 1]
         # (what goes on beyond a square adds nothing to the columns, and little to the rows)
         steps = green.diff(dim=2).abs().sqrt().sum(dim=2).mean(1)
-        return (steps / (flat[3] - 1).clamp(min=1)).view(picture.shape)
+        return (steps / (sides - 1).clamp(min=1)).view(picture.shape)
 
 
 def _chances(source: CropSource) -> list[float]:
