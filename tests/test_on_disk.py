@@ -19,6 +19,7 @@ from ddrm_fast.io.files import in_words
 from ddrm_fast.large import memory, on_disk, restore_windows
 from ddrm_fast.large.on_disk import Degradation, restore_on_disk, survey
 from ddrm_fast.operators import Colorization, Denoising, Inpainting, SuperResolution
+from ddrm_fast.samplers import Clip
 
 pytest.importorskip("zarr", reason="zarr is not installed: pip install ddrm-fast[large]")
 pytest.importorskip("tifffile", reason="tifffile is not installed")
@@ -91,6 +92,7 @@ def test_settings_reach_the_loop(tmp_path):
     more = {
         "travel": Travel(1, 2),
         "clip_x0": True,
+        "edits": [Clip(0.25, 0.75)],
         "end_on_measurement": True,
         "batch": 3,
         "margin": 4,
@@ -143,7 +145,15 @@ def test_an_interrupted_run_goes_on(tmp_path, name):
     assert not (tmp_path / f".{name}.work").exists()
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"sigma_y": 0.2}, {"parameters": {"task": "sr"}}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"sigma_y": 0.2},
+        {"edits": [Clip(0.25)]},
+        {"parameters": {"task": "sr"}},
+    ],
+)
 def test_other_settings_start_over(tmp_path, change):
     stored(tmp_path / "y.zarr")
     again = {**RUN, "prior": counting(limit=20)}

@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from cli_cases import picture, scene
 
 from ddrm_fast import registry
@@ -56,6 +58,39 @@ def test_an_operator_and_a_sampler_by_the_documents(written):
     assert record["parameters"]["task"] == "coscs" and record["residual"]["mean"] < 0.2
     said = shell(here, "restore", "--help", plugins=plugins).stdout
     assert "coscs" in said and "--kept MASK" in said and "--trust X" in said and "anneal" in said
+
+
+def test_an_edit_by_the_documents(here):
+    """The last block of its page is one file, and ``--edit`` its name; the record draws the same picture."""
+    text = (ROOT / "docs/adding-an-edit.md").read_text()
+    (here / "calmer.py").write_text(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)[-1])
+    picture(here / "a.png", scene(3, 16, 12))
+    line = [
+        "restore",
+        "a.png",
+        "--task",
+        "noise",
+        "--sigma",
+        "0.5",
+        "--steps",
+        "4",
+        *QUICK,
+        "--arrays",
+    ]
+    drawn = {}
+    for out, more in (("plain", []), ("calm", ["--edit", "calmer:share=0.9"])):
+        found = shell(here, *line, "--out", out, *more, plugins="calmer.py")
+        assert found.returncode == 0, found.stderr
+        drawn[out] = torch.from_numpy(np.load(here / out / "a-arrays.npz")["samples"])
+    assert not torch.equal(drawn["plain"], drawn["calm"])
+    parameters = json.loads((here / "calm/a.json").read_text())["parameters"]
+    assert parameters["edits"] == ["calmer:share=0.9"]
+    assert "edits" not in json.loads((here / "plain/a.json").read_text())["parameters"]
+    found = shell(here, *line, "--edit", "calmer:much=1", plugins="calmer.py")
+    assert found.returncode == 1 and "--edit: calmer does not take 'much=1'" in found.stderr
+    found = shell(here, *line, "--edit", "calme", plugins="calmer.py")
+    assert found.returncode == 1 and "did you mean calmer" in found.stderr
+    assert "calmer" in shell(here, "restore", "--help", plugins="calmer.py").stdout
 
 
 def test_without_the_plugin_its_file_is_explained(written):

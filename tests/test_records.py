@@ -146,6 +146,9 @@ def test_records_of_the_shell_draw_their_pictures():
     )
     problem = Problem.of(PICTURE[:1], Denoising(), 0.1)
     assert torch.equal(draw(problem, drawing).samples, draw(problem, meant).samples)
+    edited = records.drawing_of(parameters | {"edits": ["clip:low=0.25,high=0.75"]})
+    assert [type(edit) for edit in edited.edits] == [Clip, Clip, EndOnMeasurement]
+    assert (edited.edits[1].low, edited.edits[1].high) == (0.25, 0.75)
     assert records.drawing_of(parameters | {"sampler": "None", "samples": None}).sampler is None
     with pytest.raises(ValueError, match=r"^classifier: the pictures were guided by c\.pt"):
         records.drawing_of(parameters | {"classifier": "c.pt"})

@@ -16,8 +16,8 @@ from ..priors import Prior, accelerated
 from ..priors.grey import for_channels
 from ..priors.load import DEFAULT
 from ..problems import Problem, check_options
-from ..registry import SAMPLERS, loaded
-from ..samplers import Drawing, Sampler, Steps, Travel, parse_steps
+from ..registry import SAMPLERS, edit_of, loaded
+from ..samplers import Drawing, Edit, Sampler, Steps, Travel, parse_steps
 from ..samplers.drawing import planned, usual_edits
 from ..samplers.plans import Plan, plan
 from . import networks, results, specs
@@ -103,6 +103,8 @@ class Asked:
             The prior, and ``prior_name`` and ``prior_sha256``: where it comes from.
         sampler, travel, samples, seed, end_on_measurement, clip_x0:
             See :func:`ddrm_fast.restore`.
+        edits:
+            The words of each edit; see :func:`ddrm_fast.registry.edit_of`.
         quiet:
             No progress bar.
         large:
@@ -127,6 +129,7 @@ class Asked:
     large: Large | None = None
     device: str = "cpu"
     compiled: bool = False
+    edits: tuple[str, ...] = ()
 
     def planned(self, problem: Problem) -> tuple[Asked, Plan | None]:
         """With the sampler that suits a problem, and why, where no option says otherwise."""
@@ -159,12 +162,18 @@ class Asked:
             "seed": self.seed,
             "end_on_measurement": self.end_on_measurement,
             "clip_x0": self.clip_x0,
+            **({"edits": list(self.edits)} if self.edits else {}),
             "prior": self.prior_name,
             "prior_sha256": self.prior_sha256,
             "precision": self.prior.precision_on(self.device),
             **({"compiled": True} if self.compiled else {}),
             **self.classes.settings,
         }
+
+    @property
+    def made_edits(self) -> list[Edit]:
+        """The edits that were asked for by name."""
+        return [edit_of(text) for text in self.edits]
 
     def restore(self, problem: Problem, channels: int) -> restoration.Restoration:
         """Restored pictures of so many channels, in the memory of the machine."""
@@ -175,7 +184,7 @@ class Asked:
                 problem, prior, sampler=self.sampler, num_samples=self.samples,
                 seed=self.seed, clip_x0=self.clip_x0, labels=self.classes.labels(problem.batch),
                 guidance=self.classes.guidance, end_on_measurement=self.end_on_measurement,
-                travel=self.travel, progress=progress,
+                travel=self.travel, edits=self.made_edits, progress=progress,
             )  # fmt: skip
         else:
             found = restoration.draw(problem, self.drawing(channels, problem), progress=progress)
@@ -189,6 +198,7 @@ class Asked:
         edits = usual_edits(
             guidance=self.classes.guidance,
             clip_x0=self.clip_x0,
+            edits=self.made_edits,
             end_on_measurement=self.end_on_measurement,
         )
         return Drawing(
@@ -218,6 +228,9 @@ def read_asked(arguments: argparse.Namespace, device: str | None = None) -> Aske
     if arguments.compile:
         prior.precision_on(device)  # what "auto" means is found out at another size, before
         prior = accelerated(prior, compile=True)
+    edits = tuple(arguments.edits or ())
+    for text in edits:
+        edit_of(text)
     if sampler is not None:
         planned(prior, sampler, travel)
     path = DEFAULT if arguments.prior == "default" else Path(arguments.prior)
@@ -236,4 +249,5 @@ def read_asked(arguments: argparse.Namespace, device: str | None = None) -> Aske
         read_large(arguments),
         device,
         arguments.compile,
+        edits,
     )

@@ -160,6 +160,7 @@ def _restore(
         guidance=drawing.classes.guidance,
         clip_x0=drawing.clip_x0,
         end_on_measurement=drawing.end_on_measurement,
+        edits=drawing.made_edits,
         travel=drawing.travel,
         keep_going=arguments.keep_going,
         surveyed=found,

@@ -36,6 +36,7 @@ from ..samplers.checks import check_labels, check_prior, check_sampler, check_tr
 from ..samplers.drawing import Batch, usual_edits
 from ..samplers.edits.known import check_gradient
 from ..samplers.plans import plan
+from ..samplers.records import describe_edit
 from .clock import Clock
 from .draw import drawer_of_worker
 from .mask_shift import mask_shift, on_workers
@@ -243,6 +244,7 @@ def restore_on_disk(
     guidance: Callable[[Tensor, Tensor, Tensor | None], Tensor] | None = None,
     clip_x0: bool = False,
     end_on_measurement: bool = False,
+    edits: Sequence[Edit] = (),
     travel: Travel | None = None,
     gradient: float | None = GRADIENT,
     keep_going: bool = False,
@@ -266,7 +268,7 @@ def restore_on_disk(
             Likewise: what is written when all is finished.
         degradation:
             Default: noise alone.
-        sigma_y, prior, sampler, guidance, clip_x0, end_on_measurement, travel:
+        sigma_y, prior, sampler, guidance, clip_x0, end_on_measurement, edits, travel:
             As in :func:`ddrm_fast.restore`; ``label`` is the class, for networks that want one.
         sample:
             A sample of the posterior, where ``sampler`` is not given, instead of the best estimate.
@@ -298,8 +300,9 @@ def restore_on_disk(
         :class:`Report`.
 
     Raises:
-        ValueError: an argument has a wrong value, a block cannot be read (:class:`BlockError`), or the
-            memory is not enough for one window; the message says how much would be.
+        ValueError: an argument has a wrong value, an edit is not registered, a block cannot be read
+            (:class:`BlockError`), or the memory is not enough for one window; the message says how much would
+            be.
         OutputError: the disk is full, or the place is not writable; what was finished stays.
     """
     start = time.perf_counter()
@@ -328,7 +331,9 @@ def restore_on_disk(
     drawing = Drawing(
         prior,
         sampler,
-        usual_edits(guidance=guidance, clip_x0=clip_x0, end_on_measurement=end_on_measurement),
+        usual_edits(
+            guidance=guidance, clip_x0=clip_x0, edits=edits, end_on_measurement=end_on_measurement
+        ),
         travel,
         labels,
         seed,
@@ -342,7 +347,9 @@ def restore_on_disk(
             "input": surveyed.sha256, "windows": [windows.size, windows.stride, windows.order],
             "margin": windows.margin, "gradient": gradient, "sampler": repr(sampler), "travel": repr(travel),
             "prior": prior.name, "sigma_y": sigma_y, "seed": seed, "label": label, "clip_x0": clip_x0,
-            "end_on_measurement": end_on_measurement, "batch": batch, **(parameters or {}),
+            "end_on_measurement": end_on_measurement, "batch": batch,
+            **({"edits": [describe_edit("edits", edit) for edit in edits]} if edits else {}),
+            **(parameters or {}),
         },
     )  # fmt: skip
     clock, resumed = Clock(), work.finished

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .edits import EDITS
+from .edits import EDITS, edit_of
 from .entries import EditEntry, Entry, Registry, SamplerEntry, Task, load_plugins, loaded
 from .fields import fields_of
 from .parameters import Choice, GreyWeights, Kernel, Mask, Number, Parameter, Plane, Whole
@@ -29,6 +29,7 @@ __all__ = [
     "SamplerEntry",
     "Task",
     "Whole",
+    "edit_of",
     "load_plugins",
     "loaded",
     "register_edit",
@@ -93,11 +94,11 @@ def register_sampler(
 def register_edit(
     name: str, make: Callable[..., Any] | str, summary: str = "", **settings: Any
 ) -> EditEntry:
-    """Makes an edit known to records.
+    """Makes an edit known to records, and to the shell as ``--edit NAME``.
 
     Args:
         name:
-            In records.
+            In records, and of the shell.
         make:
             Its class, a dataclass or one with ``parameters``; called with the parameters as keywords.
         summary:

@@ -6,7 +6,9 @@ No module of the package is imported here. Those that hold tensors (:class:`~ddr
 
 from __future__ import annotations
 
-from .entries import EditEntry, Registry
+from typing import Any
+
+from .entries import EditEntry, Registry, loaded
 from .parameters import Number
 
 #: edits by name
@@ -40,3 +42,24 @@ EDITS.register(
         make="ddrm_fast.samplers:EndOnMeasurement",
     )
 )
+
+
+def edit_of(text: str) -> Any:
+    """The edit that words stand for: NAME, or NAME:PARAMETER=VALUE,... such as clip:low=0.1,high=0.9.
+
+    Raises:
+        ValueError: No edit has the name, or it has no such parameter or value.
+    """
+    name, _, words = text.partition(":")
+    entry = EDITS.find(name)
+    settings: dict[str, Any] = {}
+    for word in filter(None, words.split(",")):
+        key, equals, value = word.partition("=")
+        parameter = entry.parameter(key.replace("-", "_"))
+        if parameter is None or not equals:
+            known = ", ".join(f"{p.name}={p.example or p.metavar}" for p in entry.parameters)
+            raise ValueError(
+                f"edit: {name} does not take {word!r}; its parameters: {known or 'none'}"
+            )
+        settings[parameter.name] = parameter.read(value)
+    return loaded(entry.make)(**settings)

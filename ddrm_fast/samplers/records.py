@@ -23,7 +23,7 @@ from ..operators import Operator
 from ..priors import Prior, classifier_free, load_prior
 from ..problems import Problem, records
 from ..problems.records import Arrays, meant, plain
-from ..registry import EDITS, SAMPLERS, SamplerEntry, loaded
+from ..registry import EDITS, SAMPLERS, SamplerEntry, edit_of, loaded
 from .drawing import Drawing
 from .edits import Clip, Edit, EndOnMeasurement, Hold, Known
 from .steps import Steps, parse_steps
@@ -56,7 +56,9 @@ def describe(
     return {
         "prior": _prior(drawing.in_precision().prior, device),
         "sampler": None if drawing.sampler is None else describe_sampler(drawing.sampler, arrays),
-        "edits": [_edit(f"edits[{k}]", edit, arrays) for k, edit in enumerate(drawing.edits)],
+        "edits": [
+            describe_edit(f"edits[{k}]", edit, arrays) for k, edit in enumerate(drawing.edits)
+        ],
         "travel": None if travel is None else {"length": travel.length, "repeat": travel.repeat},
         "labels": None if labels is None else labels.tolist(),
         "seed": seed.tolist() if isinstance(seed, Tensor) else int(seed),
@@ -197,8 +199,13 @@ def _called(text: str) -> tuple[str, dict[str, Any]]:
         raise ValueError(f"record: got {text!r}, expected such as DDRM(steps=20)") from error
 
 
-def _edit(name: str, edit: Edit, arrays: Arrays) -> dict[str, Any]:
-    """Name and parameters of an edit."""
+def describe_edit(name: str, edit: Edit, arrays: Arrays | None = None) -> dict[str, Any]:
+    """Name and parameters of an edit.
+
+    Raises:
+        ValueError: it is not registered.
+    """
+    arrays = Arrays() if arrays is None else arrays
     if isinstance(edit, Hold):
         operator = records.describe_operator(edit.operator, arrays)
         measurement = arrays.reference(edit.measurement)
@@ -250,6 +257,7 @@ def _of_earlier(
             scale = parameters.get("guidance", 1.0)
             prior = classifier_free(prior, scale, parameters["null_label"])
     edits: list[Edit] = [Clip()] if parameters["clip_x0"] else []
+    edits += [edit_of(text) for text in parameters.get("edits", [])]
     edits += [EndOnMeasurement()] if parameters["end_on_measurement"] else []
     travel, label = parameters.get("travel"), parameters.get("label")
     return Drawing(

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
-from ...registry import SAMPLERS, TASKS, Choice, Parameter
+from ...registry import EDITS, SAMPLERS, TASKS, Choice, Parameter
 
 #: what `--prior` takes
 PRIORS = (
@@ -101,6 +101,11 @@ def add_sampling_options(parser: argparse.ArgumentParser, samples: int | None) -
         help="pull the result to the measurement as far as its noise allows",
     )
     group.add_argument("--clip-x0", action="store_true", help="clip predictions to [0, 1]")
+    group.add_argument(
+        "--edit", action="append", metavar="NAME[:PARAMETER=VALUE,...]", dest="edits",
+        help="what changes a run beside the sampler, such as clip:low=0.1, once for each: "
+        f"{', '.join(EDITS)} (none)",
+    )  # fmt: skip
     group.add_argument(
         "--prior",
         default="default",
