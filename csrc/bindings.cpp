@@ -66,6 +66,10 @@ py::tuple philox(const py::tuple& counter, const py::tuple& key) {
 }  // namespace
 
 PYBIND11_MODULE(_C, m) {
+  if (isa_names().empty()) {
+    throw py::import_error(
+        "this build has kernels for other processors alone (DDRM_FAST_ISAS): build it anew");
+  }
   if (const char* wanted = std::getenv("DDRM_FAST_ISA"); wanted != nullptr && *wanted != 0) {
     if (!set_isa(wanted)) {
       throw py::import_error("DDRM_FAST_ISA: this processor runs " + isa_list() + ", got '" +

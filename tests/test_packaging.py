@@ -4,6 +4,7 @@ The wheel is built once, without optimisation, from the source archive alone.
 """
 
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -19,7 +20,7 @@ import ddrm_fast
 ROOT = Path(__file__).resolve().parents[1]
 CUDA = ROOT / "csrc" / "cuda"
 
-pytest.importorskip("pybind11", reason="a build needs pybind11")
+pybind11 = pytest.importorskip("pybind11", reason="a build needs pybind11")
 if not (shutil.which("cmake") and shutil.which("ninja")):
     pytest.skip("a build needs cmake and ninja", allow_module_level=True)
 
@@ -119,6 +120,20 @@ def test_an_edit_compiles_what_it_changes(wheel, unpacked, edited, objects):
     os.utime(unpacked / edited, ns=(before.st_atime_ns, before.st_mtime_ns))
     compiled = re.findall(r"CMakeFiles/(?:ddrm_fast_)?(\w+)\.dir/\S+\.o -c ", told)
     assert sorted(compiled) == sorted(here)
+
+
+def test_a_build_for_one_instruction_set_compiles_one_object(unpacked, tmp_path):
+    """And another name is refused before anything is compiled."""
+    options = ["-DDDRM_FAST_CUDA=off", f"-DPython_EXECUTABLE={sys.executable}"]
+    options += [f"-Dpybind11_DIR={pybind11.get_cmake_dir()}", "-G", "Ninja", "-S", unpacked]
+    isa = "neon" if platform.machine() in ("aarch64", "arm64") else "avx2"
+    run("cmake", *options, f"-DDDRM_FAST_ISAS={isa}", "-B", tmp_path / "one", cwd=tmp_path)
+    told = run("ninja", "-n", "-v", cwd=tmp_path / "one")
+    assert re.findall(r"\S+/known_step\.cpp\.o -c", told) == [
+        f"CMakeFiles/ddrm_fast_{isa}.dir/csrc/cpu/known_step.cpp.o -c"
+    ]
+    with pytest.raises(AssertionError, match="DDRM_FAST_ISAS: got 'avx3'"):
+        run("cmake", *options, "-DDDRM_FAST_ISAS=avx3", "-B", tmp_path / "none", cwd=tmp_path)
 
 
 FAKE_DRIVER = """

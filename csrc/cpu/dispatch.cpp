@@ -18,13 +18,16 @@ namespace {
 
 // Every 64-bit ARM processor has NEON: the portable kernels would be the same there.
 const Kernels kTables[] = {
-#if defined(__aarch64__)
+#if defined(DDRM_FAST_HAS_neon)
     DDRM_KERNEL_TABLE(neon),
-#else
+#endif
+#if defined(DDRM_FAST_HAS_portable)
     DDRM_KERNEL_TABLE(portable),
 #endif
-#if defined(__x86_64__)
+#if defined(DDRM_FAST_HAS_avx2)
     DDRM_KERNEL_TABLE(avx2),
+#endif
+#if defined(DDRM_FAST_HAS_avx512)
     DDRM_KERNEL_TABLE(avx512),
 #endif
 };
@@ -39,7 +42,7 @@ bool supported(const char* name) {
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
   }
 #endif
-  return std::strcmp(name, kTables[0].name) == 0;
+  return std::strcmp(name, "portable") == 0 || std::strcmp(name, "neon") == 0;
 }
 
 std::atomic<const Kernels*> current{nullptr};

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import training
+from . import train_common
 
 if TYPE_CHECKING:
     from ..priors.networks.denoiser import Denoiser
@@ -65,7 +65,7 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folders", nargs="*", metavar="FOLDER", help="folders of photographs")
-    training.add_start(parser)
+    train_common.add_start(parser)
     parser.add_argument(
         "--start-from", metavar="FILE",
         help="start a new run from these weights, not from random ones (also: default)",
@@ -118,7 +118,7 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
         help="width of each scale (64,96,192,256); with --start-from no narrower than its weights are",
     )  # fmt: skip
     what.add_argument("--blocks", metavar="N,N,...", help="residual blocks of each scale (2)")
-    training.add_fit(
+    train_common.add_fit(
         parser,
         {
             "steps": 40000, "batch": 16, "accumulate": 1, "learning_rate": "4e-4", "warmup": 300,
@@ -126,7 +126,7 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
             "precision": "auto", "seed": 0,
         },
     )  # fmt: skip
-    training.add_run(parser)
+    train_common.add_run(parser)
     parser.set_defaults(run=run)
 
 
@@ -163,21 +163,21 @@ def _train(arguments: argparse.Namespace) -> int:
     from ..training.denoiser import build_source, train
     from .networks import device_of
 
-    shown = training.shown_of(arguments)
-    training.settle(arguments)
+    shown = train_common.shown_of(arguments)
+    train_common.settle(arguments)
     device = device_of(arguments)
-    loaders = training.loaders_of(arguments, device)
+    loaders = train_common.loaders_of(arguments, device)
     licences = None if arguments.licences is None else Licences(arguments.licences.split(","))
     base, start_from = _base(arguments, device)
     config = configure(base, arguments, device)
-    machine = training.processes(arguments, device)  # before minutes of reading and drawing
+    machine = train_common.processes(arguments, device)  # before minutes of reading and drawing
     cache = arguments.out if machine.main else None
     source = build_source(config, arguments.folders, torch.get_num_threads(), cache, licences)
     trainer = train(
         config, source, arguments.out, machine=machine, start_from=start_from, resume=arguments.resume,
         final_decay=arguments.final_decay, shown=shown, loaders=loaders, share_cpu=arguments.share_cpu,
     )  # fmt: skip
-    training.say_where(trainer)
+    train_common.say_where(trainer)
     return 0
 
 
@@ -193,7 +193,7 @@ def _base(arguments: argparse.Namespace, device: str) -> tuple[TrainingConfig, D
         if arguments.start_from is not None:
             raise ValueError("--start-from: got it with --resume, expected one of them")
         state = read_checkpoint(Path(arguments.out), Trainer.kind)
-        training.refuse_fewer_steps(vars(arguments), state["step"])
+        train_common.refuse_fewer_steps(vars(arguments), state["step"])
         return config_from_json(state["config"]), None
     check_new(arguments.out)
     if arguments.final_decay is not None:
@@ -210,7 +210,7 @@ def _base(arguments: argparse.Namespace, device: str) -> tuple[TrainingConfig, D
 
 def configure(base: TrainingConfig, arguments: argparse.Namespace, device: str) -> TrainingConfig:
     """`base` with the options that were given on the command line."""
-    changes = training.fit_of(arguments, device)
+    changes = train_common.fit_of(arguments, device)
     changes |= _given(
         leaves_share=arguments.dead_leaves,
         leaves_count=arguments.leaves_count,

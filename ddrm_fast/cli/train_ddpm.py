@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from . import specs, training
+from . import specs, train_common
 from .networks import device_of
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
         metavar="PATH",
         help="folders of pictures; .npy or .npz files of uint8 arrays",
     )
-    training.add_start(parser)
+    train_common.add_start(parser)
     data = parser.add_argument_group("pictures")
     data.add_argument("--size", type=int, metavar="PIXELS", help="side of the pictures")
     data.add_argument("--grey", action="store_true", default=None, help="one channel, not three")
@@ -123,14 +123,14 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
         help='settings as JSON: {"kind": "diffusers", ...arguments of UNet2DModel} or '
         '{"kind": "guided", ...}',
     )  # fmt: skip
-    training.add_fit(
+    train_common.add_fit(
         parser,
         {
             "steps": 100000, "batch": 64, "accumulate": 1, "learning_rate": "2e-4", "warmup": 1000,
             "decay_steps": 0, "weight_decay": 0, "ema": 0.9999, "clip": 1, "precision": "float32", "seed": 0,
         },
     )  # fmt: skip
-    how = training.add_run(parser)
+    how = train_common.add_run(parser)
     how.add_argument("--sample-every", type=int, default=0, metavar="N", help="steps (0: never)")
     how.add_argument("--samples", type=int, default=16, metavar="N", help="pictures of a grid (16)")
     parser.set_defaults(run=run)
@@ -143,17 +143,17 @@ def run(arguments: argparse.Namespace) -> int:
     from ..ddpm import load_pictures, train
     from ..training.loop import check_new
 
-    training.settle(arguments)
+    train_common.settle(arguments)
     leaves = specs.whole("--dead-leaves", arguments.dead_leaves, 0)
-    shown = training.shown_of(
+    shown = train_common.shown_of(
         arguments, sample_every=arguments.sample_every, sample_count=arguments.samples
     )
     if not arguments.resume:
         check_new(arguments.out)
     device = device_of(arguments)
-    loaders = training.loaders_of(arguments, device)
+    loaders = train_common.loaders_of(arguments, device)
     config = configure(arguments, device)
-    machine = training.processes(arguments, device)
+    machine = train_common.processes(arguments, device)
     pictures = load_pictures(
         arguments.paths, config.size, config.channels, config.num_classes,
         leaves=leaves, seed=config.seed, workers=torch.get_num_threads(),
@@ -163,7 +163,7 @@ def run(arguments: argparse.Namespace) -> int:
         config, pictures, arguments.out, machine=machine, resume=arguments.resume,
         final_decay=arguments.final_decay, shown=shown, loaders=loaders, share_cpu=arguments.share_cpu,
     )  # fmt: skip
-    training.say_where(trainer)
+    train_common.say_where(trainer)
     return 0
 
 
@@ -186,7 +186,7 @@ def configure(arguments: argparse.Namespace, device: str = "cpu") -> DDPMConfig:
         "channels": 1 if arguments.grey else None,
     }
     given = {name: value for name, value in given.items() if value is not None}
-    given |= training.fit_of(arguments, device)
+    given |= train_common.fit_of(arguments, device)
     if not arguments.resume:
         if "size" not in given:
             raise ValueError("--size: got none, expected the side of the pictures, such as 32")
@@ -197,7 +197,7 @@ def configure(arguments: argparse.Namespace, device: str = "cpu") -> DDPMConfig:
     base = DDPMConfig.from_json(state["config"])
     compared = {name: value for name, value in given.items() if name != "steps"}
     refuse_differences({name: getattr(base, name) for name in compared}, compared)
-    training.refuse_fewer_steps(given, state["step"])
+    train_common.refuse_fewer_steps(given, state["step"])
     base = replace(base, steps=given.get("steps", base.steps))
     asked = _network(arguments, base.size, base.network)
     refuse_differences({"network": base.network}, {"network": {**base.network, **asked}})

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from . import specs, training
+from . import specs, train_common
 from .networks import device_of
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
         usage="ddrm-fast train-diffir [FOLDER ...] --out DIR [options]",
     )
     parser.add_argument("folders", nargs="*", metavar="FOLDER", help="folders of clean pictures")
-    training.add_start(parser)
+    train_common.add_start(parser)
     data = parser.add_argument_group("pictures")
     data.add_argument("--pairs", nargs=2, metavar=("IN", "OUT"), help="folders of the same names")
     data.add_argument("--degrade", metavar="TASK", help="how clean pictures are degraded")
@@ -81,7 +81,7 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
         "--progress", action="append", metavar="STEP,SIDE,N", help="patches from a step on (0,64,8)"
     )
     what.add_argument("--vector-weight", type=float, metavar="X", help="of the vectors' loss (1)")
-    training.add_fit(
+    train_common.add_fit(
         parser,
         {
             "steps": 100000, "batch": "see --progress", "accumulate": 1, "learning_rate": "2e-4",
@@ -89,7 +89,7 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
             "precision": "float32", "seed": 0,
         },
     )  # fmt: skip
-    training.add_run(parser)
+    train_common.add_run(parser)
     parser.set_defaults(run=run)
 
 
@@ -99,8 +99,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ..diffir.learner import train
     from ..training.loop import check_new
 
-    training.settle(arguments)
-    shown = training.shown_of(arguments)
+    train_common.settle(arguments)
+    shown = train_common.shown_of(arguments)
     if not arguments.resume:
         check_new(arguments.out)
     device = device_of(arguments)
@@ -109,14 +109,14 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--first: {arguments.first} is of stage 2, expected weights of stage 1")
     network = first.config.with_stage(2) if first is not None else _network(arguments)
     fit = _fit(arguments, network, device)
-    machine = training.processes(arguments, device)
+    machine = train_common.processes(arguments, device)
     data = _data(arguments, fit)
     trainer = train(
         fit, data, arguments.out, first=first, machine=machine, resume=arguments.resume,
         final_decay=arguments.final_decay, shown=shown, share_cpu=arguments.share_cpu,
-        loaders=training.loaders_of(arguments, device),
+        loaders=train_common.loaders_of(arguments, device),
     )  # fmt: skip
-    training.say_where(trainer)
+    train_common.say_where(trainer)
     return 0
 
 
@@ -141,7 +141,7 @@ def _fit(arguments: argparse.Namespace, network: DiffIRConfig, device: str) -> D
     from ..training.checkpoints import read_checkpoint
     from ..training.files import refuse_differences
 
-    given = training.fit_of(arguments, device)
+    given = train_common.fit_of(arguments, device)
     if given.pop("batch", None) is not None:
         raise ValueError("--batch: say it with --progress STEP,SIDE,N")
     if arguments.progress:
@@ -155,7 +155,7 @@ def _fit(arguments: argparse.Namespace, network: DiffIRConfig, device: str) -> D
     base = DiffIRFit.from_json(state["config"])
     if arguments.first is None and base.network.stage == 2:
         raise ValueError("--first: got none, but the run is of stage 2; expected stage 1's weights")
-    training.refuse_fewer_steps(given, state["step"])
+    train_common.refuse_fewer_steps(given, state["step"])
     steps = given.pop("steps", base.steps)
     asked = asdict(replace(base, **given))
     refuse_differences(asdict(base), asked)
