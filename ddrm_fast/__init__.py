@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 
 #: module -> what it gives to the package's face
 _NAMES = {
+    "evaluation.error_bars": ("ErrorBars", "error_bars"),
     "ops": ("BackendError", "backends", "use_backend"),
     "priors": (
         "DenoiserPrior", "Prior", "Schedule", "classifier_free", "classifier_guidance", "load_classifier",
@@ -61,6 +62,7 @@ if TYPE_CHECKING:  # the same, for those who read and do not run
         testing,
     )
     from .evaluation import metrics, perceptual
+    from .evaluation.error_bars import ErrorBars, error_bars
     from .machine import overlap as streams
     from .machine import workers
     from .ops import BackendError, backends, use_backend
@@ -108,6 +110,7 @@ __all__ = [
     "DenoiserPrior",
     "Drawing",
     "Edit",
+    "ErrorBars",
     "Heun",
     "Hold",
     "Known",
@@ -127,6 +130,7 @@ __all__ = [
     "ddpm",
     "degrade",
     "draw",
+    "error_bars",
     "evaluation",
     "io",
     "large",

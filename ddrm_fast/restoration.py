@@ -34,6 +34,7 @@ from .samplers import (
     run_batch,
 )
 from .samplers.checks import check_labels, check_prior, check_result, check_sampler, seeds
+from .samplers.doubts import warn_of
 from .samplers.drawing import usual_edits, whole_pictures
 from .samplers.fallback import FallingBack, fits_black
 from .samplers.stepper import Unmeasured
@@ -238,6 +239,7 @@ def draw(
         ValueError, FloatingPointError, torch.OutOfMemoryError: as in :func:`restore`.
     """
     drawing.check(problem)
+    warn_of(problem, drawing.prior)
     drawing = drawing.in_precision()
     batch, shape, y = problem.batch, problem.shape, problem.y
     keys = ops.noise_keys(batch, 0, 0, origin, y.device)  # checks the origin

@@ -65,7 +65,13 @@ def run(arguments: argparse.Namespace) -> int:
                 if TASKS[CASES[name].task].grey and x.shape[0] != 3:
                     continue
                 figures, estimates = evaluate(
-                    CASES[name], x, drawing.drawn, drawing.best, drawing.seed, perception.lpips
+                    CASES[name],
+                    x,
+                    drawing.drawn,
+                    drawing.best,
+                    drawing.seed,
+                    perception.lpips,
+                    drawing.prior,
                 )
             except FAILURES as error:
                 failed.add(item.name)

@@ -13,10 +13,12 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from ..evaluation.error_bars import error_bars
 from ..io import Picture, check_writable, encode, read_picture, write_json
 from ..large.advice import hint
 from ..problems import Measured, Problem, has_measurement, read_measured
 from ..restoration import Restoration
+from ..samplers.doubts import doubts
 from ..samplers.plans import Plan
 from . import on_disk, restore_model, results, specs
 from .asked import Asked, read_asked, task_options, use_machine
@@ -181,7 +183,11 @@ def _write(work: _Work, arrays: bool) -> str:
     found = results.measure(job, result, truth)
     files = results.names(target, len(results.drawn(result)), arrays, work.kind, work.estimate)
     results.begin(work.earlier, target, work.parameters, files)
-    results.write(target, job, result, truth, found, arrays, work.kind, work.estimate)
+    unsure = doubts(job.problem, work.drawing.prior)
+    bars = None
+    if len(results.drawn(result)) > 1:
+        bars = error_bars(result, job.problem, work.drawing.prior)
+    results.write(target, job, result, truth, found, arrays, work.kind, work.estimate, bars)
     record = {
         "format": results.FORMAT,
         "parameters": work.parameters,
@@ -189,6 +195,7 @@ def _write(work: _Work, arrays: bool) -> str:
         "sigma_y": job.sigma_y,
         "sigma_y_from": job.sigma_from,
         **found,
+        **({"doubts": unsure} if unsure else {}),
         "seconds": round(work.seconds, 3),
         **results.provenance(work.drawing.device),
         "threads": work.threads,

@@ -18,6 +18,7 @@ from torch import Tensor
 import ddrm_fast
 
 from ..evaluation import metrics
+from ..evaluation.error_bars import ErrorBars
 from ..io import (
     OutputError,
     Panel,
@@ -192,8 +193,9 @@ def write(
     arrays: bool,
     kind: Kind,
     estimate: bool = False,
+    bars: ErrorBars | None = None,
 ) -> None:
-    """Write all files of :func:`names`. Adds the brightest uncertainty to ``found``."""
+    """Write all files of :func:`names`. Adds what the uncertainty shows to ``found``."""
     height, width = job.crop
     count = len(drawn(result))
     files = iter(names(target, count, arrays, kind, estimate))
@@ -213,19 +215,26 @@ def write(
     ]
     if count > 1:
         write_picture(path(), job.like.with_pixels(mean), kind.quality)
-        std = result.std[0, :, :height, :width].square().mean(dim=0).sqrt()
-        bright = max(float(np.quantile(std.numpy(), 0.999)), 1 / 255)
+        shown = result.std if bars is None else bars.half_68
+        width_of_bar = shown[0, :, :height, :width].square().mean(dim=0).sqrt()
+        bright = max(float(np.quantile(width_of_bar.numpy(), 0.999)), 1 / 255)
         found["uncertainty_bright"] = round(bright, 6)
-        colours = heat(std, bright)
+        if bars is not None:
+            found["uncertainty"] = {"calibrated": bars.calibrated, "why": bars.why}
+        colours = heat(width_of_bar, bright)
         write_picture(path(), Picture(colours))
         quality_of_mean = f"{found['psnr']['mean']} dB" if truth is not None else ""
         row.append(Panel(mean, f"mean of {count}\n{quality_of_mean}"))
-        row.append(Panel(colours, f"uncertainty\n0 to {bright:.3f}"))
+        said = "uncertainty" if bars is None or not bars.calibrated else "68 % of errors within"
+        row.append(Panel(colours, f"{said}\n0 to {bright:.3f}"))
     if truth is not None:
         row.append(Panel(truth.pixels, "truth\n"))
     sheet(path(), [row])
     if arrays:
         buffer = BytesIO()
-        std = result.std[0, :, :height, :width]
-        np.savez(buffer, samples=samples.numpy(), mean=mean.numpy(), std=std.numpy())
+        planes = {"mean": result.mean, "std": result.std}
+        if bars is not None:
+            planes |= {"error_68": bars.half_68, "error_95": bars.half_95}
+        cut: dict[str, Any] = {name: x[0, :, :height, :width].numpy() for name, x in planes.items()}
+        np.savez(buffer, samples=samples.numpy(), **cut)
         write_atomically(path(), buffer.getvalue())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -13,9 +13,11 @@ from torch import Tensor
 
 from .. import restoration
 from ..operators import Operator
+from ..priors import Prior
 from ..problems import Problem, degradation, pad, padded_size
 from ..registry import TASKS
 from . import metrics, perceptual
+from .error_bars import coverage, error_bars
 
 Lpips = Callable[[Tensor, Tensor], float]
 Restore = Callable[[Problem, int], restoration.Restoration]
@@ -46,6 +48,7 @@ def evaluate(
     best: Restore | None = None,
     seed: int = 0,
     lpips: Lpips | None = None,
+    prior: Prior | None = None,
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """One case on one clean picture.
 
@@ -62,6 +65,8 @@ def evaluate(
             Of masks, coefficients and noise.
         lpips:
             See :func:`ddrm_fast.evaluation.perceptual.load_lpips`.
+        prior:
+            That draws: its error bars are measured, where there are two samples or more.
 
     Returns:
         Figures for the record, and the estimates (C, H, W) by method; "sample" is the first sample, its
@@ -96,6 +101,11 @@ def evaluate(
         "sample": metrics.residual(y, result.samples[0], operator),
         "mean": metrics.residual(y, result.mean, operator),
     }
+    if prior is not None and len(result.samples) > 1:
+        bars = error_bars(result, problem, prior)
+        cut = [_cut(part, size) for part in (bars.half_68, bars.half_95, result.std)]
+        bars = replace(bars, half_68=cut[0], half_95=cut[1])
+        figures["uncertainty"] = coverage(bars, estimates["mean"], cut[2], x)
     return figures, estimates
 
 

@@ -23,6 +23,12 @@ def row_of(case: str, results: dict[str, Any], pictures: Container[str]) -> dict
     for which in ("sample", "mean"):
         squares = statistics.fmean(f["residual"][which] ** 2 for f in found)
         row[f"residual_{which}"] = round(math.sqrt(squares), 5)
+    bars = [f["uncertainty"] for f in found if "uncertainty" in f]
+    if bars:
+        means = {name: [b[name] for b in bars if b[name] is not None] for name in bars[0]}
+        row["uncertainty"] = {
+            name: round(statistics.fmean(values), 4) for name, values in means.items() if values
+        }
     row["seconds"] = round(sum(f["seconds"] for f in found), 1)
     return row
 
@@ -45,6 +51,8 @@ def table(rows: list[dict[str, Any]], samples: int) -> str:
         )
     if any(row["lpips_sample"] is not None or "fid" in row for row in rows):
         lines += ["", *_perceived(rows, samples)]
+    if any("uncertainty" in row for row in rows):
+        lines += ["", *_uncertain([row for row in rows if "uncertainty" in row])]
     return "\n".join(lines)
 
 
@@ -62,6 +70,28 @@ def _perceived(rows: list[dict[str, Any]], samples: int) -> list[str]:
         sets = _cell(row.get("fid"), 9, 2) + _cell(kid, 13, 2)
         lines.append(
             f"{row['case']:13}{lpips}{'':3}{sets}{_cell(row.get('inception_score'), 17, 2)}"
+        )
+    return lines
+
+
+def _uncertain(rows: list[dict[str, Any]]) -> list[str]:
+    """The rows of the table of error bars: what is said to be 68 and 95 %."""
+    lines = [
+        f"{'':13}{'error bars: % of the errors within':^60}",
+        f"{'case':13}{'68 %':>8}{'flat':>8}{'detailed':>10}{'95 %':>8}{'flat':>8}{'detailed':>10}"
+        f"{'':3}{'score':>8}{'rank':>7}{'spread/error':>14}",
+    ]
+    for row in rows:
+        found = row["uncertainty"]
+        shares = "".join(
+            _cell(found[f"inside_{level}{where}"], 10 if where == "_detailed" else 8, 1)
+            for level in ("68", "95")
+            for where in ("", "_flat", "_detailed")
+        )
+        said = "" if found["calibrated"] == 1 else "  uncalibrated"
+        lines.append(
+            f"{row['case']:13}{shares}{'':3}{_cell(found['score'], 8, 4)}{_cell(found['rank'], 7, 2)}"
+            f"{_cell(found.get('spread'), 14, 2)}{said}"
         )
     return lines
 

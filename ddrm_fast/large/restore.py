@@ -15,6 +15,7 @@ from ..priors.tiled import pair
 from ..problems import Problem
 from ..restoration import Restoration
 from ..samplers import Drawing, Edit, Hold, Sampler, Travel
+from ..samplers.doubts import warn_of
 from ..samplers.drawing import usual_edits
 from ..samplers.edits.known import check_gradient
 from .hierarchical import levels_of
@@ -125,6 +126,7 @@ def restore_windows(
         travel, labels, seed, num_samples, capture=capture, clamp=clamp,
     )  # fmt: skip
     drawing.check(problem)
+    warn_of(problem, drawing.prior)
     check_gradient("gradient", gradient)
     for name, value, least in (("batch", batch, 1), ("levels", levels, 0), ("factor", factor, 2)):
         if value is not None and (not isinstance(value, int) or value < least):

@@ -63,7 +63,8 @@ files in the output folder, for photo.png:
 with --samples N in its place
   photo-sample-1.png ...   draws from the posterior
   photo-mean.png           their mean: the estimate with the smallest squared error
-  photo-uncertainty.png    their standard deviation, dark 0, bright `uncertainty_bright` of the .json
+  photo-uncertainty.png    how far the mean may be off: 68 % of the errors are smaller where the .json says
+                           "calibrated", else the samples' spread; dark 0, bright `uncertainty_bright`
 and
   photo-sheet.png          all side by side
   photo.json               parameters, seed, versions, time, residual ||y - Hx|| / sqrt(m)
