@@ -12,6 +12,7 @@ import torch
 
 from .. import ops, restoration
 from ..io.files import digest
+from ..large import duration as estimates
 from ..priors import Prior, accelerated
 from ..priors.grey import for_channels
 from ..priors.load import DEFAULT
@@ -169,6 +170,13 @@ class Asked:
             **({"compiled": True} if self.compiled else {}),
             **self.classes.settings,
         }
+
+    def expected(self, problem: Problem, channels: int) -> estimates.Estimate | None:
+        """How long a problem will take; None where nobody waits for it."""
+        overlap = 1.0 if self.large is None else self.large.overlap
+        problem = problem.to(self.device)
+        drawing = self.drawing(channels, problem)
+        return estimates.estimate(problem, drawing, overlap=overlap, least=estimates.QUICK)
 
     @property
     def made_edits(self) -> list[Edit]:

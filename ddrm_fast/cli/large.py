@@ -74,6 +74,17 @@ class Large:
             raise ValueError(f"--large joint: {error}") from error
 
     @property
+    def overlap(self) -> float:
+        """How many windows see each pixel."""
+        if self.whole:
+            return 1.0
+        sides = self.window or WINDOW
+        height, width = (sides, sides) if isinstance(sides, int) else sides
+        steps = self.stride or (max(1, height // 2), max(1, width // 2))
+        rows, columns = (steps, steps) if isinstance(steps, int) else steps
+        return height * width / (rows * columns)
+
+    @property
     def whole(self) -> bool:
         """One run over the whole picture, whatever its network sees."""
         return self.method == "joint" and not self.levels

@@ -170,6 +170,8 @@ def _draw(work: _Work) -> _Work:
         tqdm.write(f"{work.item.path}: {work.plan}", file=sys.stderr)
     if advice is not None and not drawing.quiet:
         tqdm.write(f"ddrm-fast restore: {work.item.path}: {advice}", file=sys.stderr)
+    if not drawing.quiet and (expected := drawing.expected(job.problem, job.image_shape[0])):
+        tqdm.write(f"{work.item.path}: {expected}", file=sys.stderr)
     result = drawing.restore(job.problem, job.image_shape[0])
     seconds = time.perf_counter() - start
     return replace(work, job=job, result=result, seconds=seconds, threads=torch.get_num_threads())

@@ -2,6 +2,7 @@
 
 from ..priors.tiled import windowed
 from ..samplers import Item
+from .duration import Estimate, estimate
 from .mask_shift import Canvas, Degraded, InMemory, Memory, Wave, mask_shift
 from .on_disk import Degradation, restore_on_disk
 from .restore import restore_windows, windows_for
@@ -12,11 +13,13 @@ __all__ = [
     "Canvas",
     "Degradation",
     "Degraded",
+    "Estimate",
     "InMemory",
     "Item",
     "Memory",
     "Wave",
     "Windows",
+    "estimate",
     "mask_shift",
     "overlaps",
     "pastes",
