@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from . import ops
+from .machine.arguments import checked
 from .machine.heap import kept_memory
 from .operators import Forward
 from .operators.cuts import Box
@@ -60,6 +61,7 @@ class Restoration:
     std: Tensor
 
 
+@checked
 def degrade(
     x: Tensor,
     operator: Forward,
@@ -88,6 +90,8 @@ def degrade(
     Raises:
         ValueError: wrong shape, dtype or range; NaN or infinite pixels; negative noise.
     """
+    if x.dim() != 4:
+        raise ValueError(f"x: expected (B, C, H, W), got {tuple(x.shape)}")
     check_finite("x", x)
     if x.numel() and not keep_going and not bool(((x >= 0) & (x <= 1)).all()):
         raise ValueError(
@@ -96,6 +100,7 @@ def degrade(
     return noisy(x, operator, Gaussian.of(sigma_y, x.shape[0]).sigma_y, seed)
 
 
+@checked
 def restore(
     y: Tensor,
     operator: Forward,
@@ -212,6 +217,7 @@ def restore(
     )  # fmt: skip
 
 
+@checked
 @kept_memory()
 def draw(
     problem: Problem,
@@ -294,6 +300,7 @@ def draw(
     return Restoration(samples, total.mean, total.std(number))
 
 
+@checked
 def sample(
     prior: Prior | str,
     shape: tuple[int, int, int, int],

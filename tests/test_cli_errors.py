@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from cli_cases import QUICK, fails, files, picture, scene
 from safetensors.torch import save_file
@@ -179,3 +180,38 @@ def test_results_inside_the_input_folder_are_no_inputs(here):
     before = files(here / "in")
     assert main(line) == 0
     assert files(here / "in") == before
+
+
+def test_wrong_command_lines_are_answered(here):
+    """A share of `python tests/fuzz_commands.py 1000`."""
+    import fuzz_commands
+
+    fuzz_commands.prepare(here)
+    leaks, examples, good = fuzz_commands.fuzz(120, seed=2)
+    assert not leaks, "\n".join(f"{leak}\n  {examples[leak]}" for leak in leaks)
+    assert good == 120
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["restore", "b.tif", "--task", "noise", "--memory", "1e400"], "--memory: got '1e400'"),
+        (["restore", "b.tif", "--task", "noise", "--memory", "1"], "--memory: got '1', expected"),
+        (["restore", "a.png", "--task", "noise", "--seed", "2^70"], "--seed: got '2^70', expected a whole"),
+        (["train", ".", "--magnify", "inf", "--out", "r"], "--magnify: got inf, expected at least 1"),
+        (["train-diffir", ".", "--network", "net.json", "--out", "r"], "--network: dim: got 'x'"),
+        (["restore", "a.png", "--task", "noise", "--prior", "folder"], "folder/config.json: expected"),
+        (["train", ".", "--out", "run", "--resume"], "run/checkpoint.pt is incomplete: config is NoneType"),
+    ],
+)  # fmt: skip
+def test_options_and_files_of_other_kinds(here, capsys, words, said):
+    picture(here / "a.png")
+    tifffile.imwrite(
+        here / "b.tif", np.zeros((64, 64, 3), np.uint8), tile=(32, 32), photometric="rgb"
+    )
+    (here / "net.json").write_text('{"dim": "x"}')
+    for folder in ("folder", "run"):
+        (here / folder).mkdir()
+    (here / "folder/config.json").write_text("[1]")
+    torch.save({"format": "ddrm_fast.training/2", "kind": "denoiser"}, here / "run/checkpoint.pt")
+    assert said in fails(capsys, *words)

@@ -27,6 +27,8 @@ from .folder import Stages, work_through
 from .inputs import Input, options_for, output_folder
 from .large import Large, Sides
 
+#: bytes with which nothing can be begun
+_LEAST = 2**20
 _BITS = {"uint8": 8, "uint16": 16, "float32": 16}
 _UNUSABLE = ("truth", "arrays")
 
@@ -234,6 +236,9 @@ def degradation_of(
 
 def _bytes(option: str, text: str) -> int:
     try:
-        return bytes_of(text)
+        found = bytes_of(text)
+        if found < _LEAST:
+            raise ValueError(f"got {text!r}, expected at least {in_words(_LEAST)}")
+        return found
     except ValueError as error:
         raise ValueError(f"{option}: {error}") from None

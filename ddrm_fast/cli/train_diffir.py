@@ -130,9 +130,12 @@ def _network(arguments: argparse.Namespace) -> DiffIRConfig:
         given = specs.settings("--network", arguments.network) or {}
     if arguments.variant == "inpainting":
         given.setdefault("inp_channels", 4)
-    return DiffIRConfig(
-        **{"task": arguments.variant, "stage": 1, "scale": arguments.scale, **given}
-    )
+    try:
+        return DiffIRConfig(
+            **{"task": arguments.variant, "stage": 1, "scale": arguments.scale, **given}
+        )
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"--network: {error}" if arguments.network else str(error)) from None
 
 
 def _fit(arguments: argparse.Namespace, network: DiffIRConfig, device: str) -> DiffIRFit:

@@ -7,12 +7,14 @@ import math
 import torch
 from torch import Tensor
 
+from ..machine.arguments import checked
 from ..operators import Operator
 from ..problems.noise import estimate_noise
 
 __all__ = ["estimate_noise", "has_ssim", "psnr", "residual", "ssim"]
 
 
+@checked
 def psnr(estimate: Tensor, truth: Tensor) -> float:
     """Peak signal-to-noise ratio in dB of pictures in [0, 1], over all pixels and channels.
 
@@ -48,6 +50,7 @@ def psnr(estimate: Tensor, truth: Tensor) -> float:
     return -10 * math.log10(error) if error > 0 else math.inf
 
 
+@checked
 def ssim(estimate: Tensor, truth: Tensor) -> float:
     """Structural similarity (Wang et al. 2004, Gaussian window of 1.5 pixels) of pictures in [0, 1].
 
@@ -89,6 +92,7 @@ def has_ssim() -> bool:
     return True
 
 
+@checked
 def residual(y: Tensor, x: Tensor, operator: Operator) -> float:
     """Distance to the measurement per measured direction, ||S V_1^T x - U^T y|| / sqrt(m).
 
@@ -102,7 +106,14 @@ def residual(y: Tensor, x: Tensor, operator: Operator) -> float:
         Root mean square over the m directions with s > 0, in the unit of y. A picture that explains
         the measurement has about sigma_y here.
     """
+    for name, value in (("y", y), ("x", x)):
+        if not value.is_floating_point():
+            raise ValueError(f"{name}: expected floating-point numbers, got {value.dtype}")
     u, c = operator.Ut(y), operator.measure(x)
+    if u.shape[1:] != c.shape[1:]:
+        raise ValueError(
+            f"y: got shape {tuple(y.shape)}, which is no measurement of x {tuple(x.shape)}"
+        )
     s = operator.singulars(tuple(x.shape[1:])).to(c.real.dtype if c.is_complex() else c.dtype)
     distance = (u - s * c).abs().double().square()
     measured = (s > 0).expand_as(distance)

@@ -24,7 +24,7 @@ def bytes_of(text: str) -> int:
     match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([kmgt]?)(?:i?b)?\s*", text.lower())
     try:
         value = int(float(match[1]) * _UNITS[match[2]]) if match else 0
-    except ValueError:
+    except (ValueError, OverflowError):
         value = 0
     if value < 1:
         raise ValueError(f"got {text!r}, expected bytes such as 2GiB or 512M")

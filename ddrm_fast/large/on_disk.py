@@ -24,6 +24,7 @@ from torch import Tensor
 
 from ..io.blocks import Block, BlockError, BlockPicture, write_blocks
 from ..io.files import in_words
+from ..machine.arguments import checked
 from ..machine.workers import Pool
 from ..operators import Forward
 from ..operators.cuts import Box, Cuts
@@ -224,6 +225,7 @@ class Report:
     sampler: str = ""
 
 
+@checked
 def restore_on_disk(
     source: str | Path | BlockPicture,
     target: str | Path,

@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ..machine.arguments import checked
 from ..operators import Forward, Operator, SuperResolution
 from ..priors import Prior, load_prior
 from ..priors.tiled import pair
@@ -31,6 +32,7 @@ GRADIENT = 0.03
 _SAMPLES_OF_A_LEVEL = 1 << 24
 
 
+@checked
 def restore_windows(
     y: Tensor,
     operator: Forward,

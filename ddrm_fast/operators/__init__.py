@@ -1,5 +1,6 @@
 """Degradations: transform + grouping + singular values."""
 
+from ..machine.arguments import check_made, check_methods
 from .base import Carry, Forward, Measurement, Operator, Rows
 from .block import Colorization, SuperResolution
 from .blur import Blur, gaussian_kernel, motion_kernel
@@ -43,3 +44,12 @@ __all__ = [
     "gaussian_kernel",
     "motion_kernel",
 ]
+
+_MADE = (
+    BlockCS, Blur, BlurDecimate, Colorization, CosineDecimation, Denoising, Gain, GeneralOperator,
+    Inpainting, Separable, SuperResolution, WalshHadamardCS,
+)  # fmt: skip
+check_made(*_MADE)
+check_methods(
+    ("H", "Ht", "H_pinv", "V", "Vt", "U", "Ut"), *{b for made in _MADE for b in made.__mro__[:-1]}
+)

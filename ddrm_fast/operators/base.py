@@ -373,10 +373,33 @@ def kept(make: Callable[[], Tensor]) -> Tensor:
         return make()
 
 
+#: what an operator may be defined by: its square is a float32 still
+_LARGEST = 1e18
+
+
 def expect_dims(name: str, x: Tensor, dims: int, layout: str) -> None:
-    """Raises ValueError unless a measurement has the given number of dimensions."""
+    """Raises ValueError unless a tensor of floating-point numbers has so many dimensions."""
+    if not x.is_floating_point():
+        raise ValueError(f"{name}: expected float32 or float64, got {x.dtype}")
     if x.dim() != dims:
         raise ValueError(f"{name}: expected {layout}, got shape {tuple(x.shape)}")
+
+
+def as_real(name: str, value: object) -> Tensor:
+    """Numbers that define an operator, float64 on the CPU.
+
+    Raises:
+        ValueError: they are complex, or so large that float32 cannot hold what comes of them.
+    """
+    found = torch.as_tensor(value).detach().cpu()
+    if found.is_complex():
+        raise ValueError(f"{name}: expected real numbers, got {found.dtype}")
+    found = found.double()
+    if bool((found.abs() > _LARGEST).logical_and(found.isfinite()).any()):
+        raise ValueError(
+            f"{name}: expected numbers up to {_LARGEST:g}, got {float(found.abs().max()):g}"
+        )
+    return found
 
 
 def cut_small(s: Tensor, rcond: float, largest: float | None = None) -> Tensor:
@@ -391,10 +414,10 @@ def cut_small(s: Tensor, rcond: float, largest: float | None = None) -> Tensor:
     return torch.where(s < rcond * (s.max() if largest is None else largest), 0.0, s)
 
 
-def whole_factor(factor: int) -> int:
-    """A decimation factor: an integer of at least 1."""
+def whole_factor(factor: int, name: str = "factor") -> int:
+    """A decimation factor, or the side of a block: an integer of at least 1."""
     if isinstance(factor, bool) or not isinstance(factor, int) or factor < 1:
-        raise ValueError(f"factor: expected an integer >= 1, got {factor!r}")
+        raise ValueError(f"{name}: expected an integer >= 1, got {factor!r}")
     return factor
 
 

@@ -17,6 +17,7 @@ from .base import (
     Operator,
     Rows,
     Shape,
+    as_real,
     block_means,
     cut_small,
     divides,
@@ -60,14 +61,14 @@ class SuperResolution(Operator):
         self.weights: Tensor | None = None
         self.mask: Tensor | None = None
         if weights is not None:
-            weights = torch.as_tensor(weights, dtype=torch.float64).detach().cpu()
+            weights = as_real("weights", weights)
             if weights.dim() != 1 or not torch.isfinite(weights).all() or not weights.any():
                 raise ValueError(
                     f"weights: expected finite numbers, one per channel, not all 0; got {weights}"
                 )
             self.weights, self.mixes = weights, "channels"
         if mask is not None:
-            mask = torch.as_tensor(mask).detach().cpu().double()
+            mask = as_real("mask", mask)
             if not 2 <= mask.dim() <= 4 or not torch.isfinite(mask).all():
                 raise ValueError(f"mask: expected finite (B, C, H, W), got {tuple(mask.shape)}")
             self.mask = mask[(None,) * (4 - mask.dim())]
@@ -190,6 +191,11 @@ class SuperResolution(Operator):
         return flip * self._reflect(x, v, beta)
 
     def V(self, c: Tensor) -> Tensor:
+        expect_dims("c", c, 4, "(B, C, H, W)")
+        if any(n % self.factor for n in c.shape[2:]):
+            raise ValueError(
+                f"c: expected sides that are multiples of {self.factor}, got {tuple(c.shape)}"
+            )
         v, beta, flip = self._reflector(tuple(c.shape[1:]), c)
         return self._reflect(flip * c, v, beta)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from .. import ops
+from ..machine.arguments import checked
 from ..ops import Noise
 from ..ops.groups import full_spectrum
-from .base import KEEPS_WHOLE, Measurement, Shape, cut_small, expect_dims
+from .base import KEEPS_WHOLE, Measurement, Shape, as_real, cut_small, expect_dims
 from .cuts import Cuts
 from .spectral import TransformOperator, into
 from .transforms import Cosine, Fourier
@@ -16,7 +19,7 @@ from .transforms import Cosine, Fourier
 
 def check_kernel(kernel: Tensor) -> Tensor:
     """A blur kernel (kh, kw) or (C, kh, kw) as float64 (1, C or 1, kh, kw)."""
-    kernel = torch.as_tensor(kernel).detach().cpu().double()
+    kernel = as_real("kernel", kernel)
     if kernel.dim() not in (2, 3) or kernel.numel() == 0:
         raise ValueError(f"kernel: expected (kh, kw) or (C, kh, kw), got {tuple(kernel.shape)}")
     if not torch.isfinite(kernel).all():
@@ -248,6 +251,11 @@ class Blur(TransformOperator):
         return f"Blur({size}, boundary={self.boundary!r})"
 
 
+#: pixels that a kernel's standard deviation may have: a kernel has six times as many a side
+_WIDEST = 2000
+
+
+@checked
 def gaussian_kernel(sigma: float | tuple[float, float], size: int | None = None) -> Tensor:
     """Normalised Gaussian kernel (size, size), float64.
 
@@ -258,8 +266,8 @@ def gaussian_kernel(sigma: float | tuple[float, float], size: int | None = None)
             Odd side; default reaches 3 sigma.
     """
     vertical, horizontal = sigma if isinstance(sigma, tuple) else (sigma, sigma)
-    if not (vertical > 0 and horizontal > 0):
-        raise ValueError(f"sigma: expected > 0, got {sigma}")
+    if not (0 < vertical <= _WIDEST and 0 < horizontal <= _WIDEST):
+        raise ValueError(f"sigma: expected > 0, at most {_WIDEST}, got {sigma}")
     if size is not None and (not isinstance(size, int) or size < 1 or size % 2 == 0):
         raise ValueError(f"size: expected an odd integer >= 1, got {size!r}")
     if size is None:
@@ -270,6 +278,7 @@ def gaussian_kernel(sigma: float | tuple[float, float], size: int | None = None)
     return kernel / kernel.sum()
 
 
+@checked
 def motion_kernel(length: int, angle: float = 0.0) -> Tensor:
     """Normalised kernel of a straight motion blur, float64.
 
@@ -279,6 +288,8 @@ def motion_kernel(length: int, angle: float = 0.0) -> Tensor:
         angle:
             Direction in degrees, counter-clockwise from the horizontal.
     """
+    if not math.isfinite(angle):
+        raise ValueError(f"angle: expected degrees, got {angle}")
     if not isinstance(length, int) or length < 1:
         raise ValueError(f"length: expected an integer >= 1, got {length!r}")
     size = length + (length + 1) % 2

@@ -7,7 +7,17 @@ from torch import Tensor
 
 from .. import ops
 from ..ops import Noise, fwht
-from .base import Carry, Measurement, Operator, Rows, Shape, divides, expect_dims, whole_factor
+from .base import (
+    Carry,
+    Measurement,
+    Operator,
+    Rows,
+    Shape,
+    as_real,
+    divides,
+    expect_dims,
+    whole_factor,
+)
 from .cuts import Cuts
 from .spectral import TransformOperator
 from .transforms import Blocks, WalshHadamard
@@ -147,7 +157,7 @@ class BlockCS(Operator):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.block = self.grid = whole_factor(block)
+        self.block = self.grid = whole_factor(block, "block")
         n = self.block**2
         if self.block > LARGEST_BLOCK:
             raise ValueError(
@@ -165,7 +175,7 @@ class BlockCS(Operator):
             generator = torch.Generator().manual_seed(seed)
             basis = torch.randn(n, n, generator=generator, dtype=torch.float64)
             basis = torch.linalg.qr(basis)[0]
-        basis = torch.as_tensor(basis).detach().cpu().double()
+        basis = as_real("basis", basis)
         if basis.shape != (n, n):
             raise ValueError(f"basis: expected ({n}, {n}), got {tuple(basis.shape)}")
         error = (basis.mT @ basis - torch.eye(n, dtype=torch.float64)).abs().max()

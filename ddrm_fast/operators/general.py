@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .base import Measurement, Shape, cut_small, expect_dims
+from .base import Measurement, Shape, as_real, cut_small, expect_dims
 from .spectral import TransformOperator, into
 
 LARGEST = 16384
@@ -29,7 +29,9 @@ class GeneralOperator(TransformOperator):
 
     def __init__(self, matrix: Tensor, image_shape: Shape, rcond: float = 1e-3) -> None:
         super().__init__()
-        matrix = torch.as_tensor(matrix).detach().cpu().double()
+        matrix = as_real("matrix", matrix)
+        if len(image_shape) != 3:
+            raise ValueError(f"image_shape: expected (C, H, W), got {tuple(image_shape)}")
         channels, height, width = image_shape
         n = channels * height * width
         if matrix.dim() != 2 or matrix.shape[1] != n or not matrix.shape[0]:

@@ -8,8 +8,19 @@ import torch
 from torch import Tensor
 
 from .. import ops
+from ..machine.arguments import checked
 from ..ops import Noise
-from .base import Carry, Measurement, Operator, Rows, Shape, block_means, cut_small, expect_dims
+from .base import (
+    Carry,
+    Measurement,
+    Operator,
+    Rows,
+    Shape,
+    as_real,
+    block_means,
+    cut_small,
+    expect_dims,
+)
 from .cuts import Cuts
 
 
@@ -28,8 +39,8 @@ class Gain(Operator):
 
     def __init__(self, gain: Tensor, rcond: float = 1e-3) -> None:
         super().__init__()
-        gain = torch.as_tensor(gain).detach().cpu().double()
-        if not 2 <= gain.dim() <= 4:
+        gain = as_real("gain", gain)
+        if not 2 <= gain.dim() <= 4 or 0 in gain.shape:
             raise ValueError(
                 f"gain: expected (H, W), (C, H, W) or (B, C, H, W), got {tuple(gain.shape)}"
             )
@@ -133,7 +144,11 @@ class Inpainting(Gain):
     """
 
     def __init__(self, mask: Tensor) -> None:
-        mask = torch.as_tensor(mask).detach().cpu().double()
+        mask = as_real("mask", mask)
+        if not 2 <= mask.dim() <= 4 or 0 in mask.shape:
+            raise ValueError(
+                f"mask: expected (H, W), (C, H, W) or (B, C, H, W), got {tuple(mask.shape)}"
+            )
         if not ((mask == 0) | (mask == 1)).all():
             raise ValueError("mask: expected only 0 and 1 (or False and True)")
         super().__init__(mask)
@@ -151,6 +166,7 @@ class Inpainting(Gain):
         return f"Inpainting({tuple(self.gain.shape)}, {100 * known:.1f} % known)"
 
 
+@checked
 def bayer_mask(height: int, width: int, pattern: str = "RGGB") -> Tensor:
     """Mask (1, 3, height, width) of a colour filter array, for :class:`Inpainting` (demosaicing).
 
@@ -158,6 +174,9 @@ def bayer_mask(height: int, width: int, pattern: str = "RGGB") -> Tensor:
         pattern:
             Colours of the 2 x 2 cell, row by row, letters R, G, B.
     """
+    for name, side in (("height", height), ("width", width)):
+        if side < 1:
+            raise ValueError(f"{name}: expected an integer >= 1, got {side}")
     if len(pattern) != 4 or set(pattern) - set("RGB"):
         raise ValueError(f"pattern: expected four letters of R, G, B, got {pattern!r}")
     mask = torch.zeros(1, 3, height, width, dtype=torch.bool)

@@ -9,7 +9,17 @@ from typing import Self, cast
 import torch
 from torch import Tensor
 
-from .base import Measurement, Operator, Shape, cut_small, divides, expect_dims, whole_factor
+from ..machine.arguments import checked
+from .base import (
+    Measurement,
+    Operator,
+    Shape,
+    as_real,
+    cut_small,
+    divides,
+    expect_dims,
+    whole_factor,
+)
 from .blur import Blur
 from .cosine_decimate import CosineDecimation, has_cosine_basis
 from .cuts import Cuts
@@ -71,7 +81,7 @@ class Separable(TransformOperator):
         self.rcond = rcond
         self.matrices = []
         for name, matrix in (("vertical", vertical), ("horizontal", horizontal)):
-            matrix = torch.as_tensor(matrix).detach().cpu().double()
+            matrix = as_real("matrix", matrix)
             if matrix.dim() != 2 or matrix.shape[0] > matrix.shape[1] or not matrix.numel():
                 raise ValueError(
                     f"{name}: expected a matrix with rows <= columns, got {tuple(matrix.shape)}"
@@ -201,7 +211,7 @@ class Separable(TransformOperator):
 
 
 def _taps(name: str, kernel: Tensor) -> Tensor:
-    kernel = torch.as_tensor(kernel).detach().cpu().double()
+    kernel = as_real("kernel", kernel)
     if kernel.dim() != 1 or not kernel.numel():
         raise ValueError(f"{name}: expected a 1-D kernel, got shape {tuple(kernel.shape)}")
     if not torch.isfinite(kernel).all() or not kernel.any():
@@ -214,6 +224,7 @@ def _pair(vertical: Tensor, horizontal: Tensor | None) -> tuple[Tensor, Tensor]:
     return vertical, vertical if horizontal is None else _taps("horizontal", horizontal)
 
 
+@partial(checked, arrays=True)
 def SeparableBlur(
     kernel: Tensor,
     horizontal: Tensor | None = None,
@@ -270,6 +281,7 @@ def _check_side(length: int) -> None:
         )
 
 
+@partial(checked, arrays=True)
 def SeparableDecimation(
     kernel: Tensor,
     factor: int,
@@ -326,6 +338,7 @@ def _dense_decimation(
     return operator.splits(factor, reach + -reach % factor, again)
 
 
+@partial(checked, arrays=True)
 def bicubic_kernel(factor: int, a: float = -0.5) -> Tensor:
     """Antialiasing bicubic kernel, stretched by the factor r and normalised (Keys 1981).
 
@@ -341,6 +354,7 @@ def bicubic_kernel(factor: int, a: float = -0.5) -> Tensor:
     return kernel / kernel.sum()
 
 
+@partial(checked, arrays=True)
 def BicubicDownscaling(
     factor: int, size: tuple[int, int] | None = None, rcond: float = 1e-3
 ) -> CosineDecimation:

@@ -6,6 +6,8 @@ from enum import IntEnum, unique
 import torch
 from torch import Tensor
 
+from ..machine.arguments import checked
+
 
 @unique
 class Stream(IntEnum):
@@ -47,6 +49,7 @@ class Noise:
     pixels: Tensor | None = None
 
 
+@checked
 def noise_keys(
     batch: int,
     seed: int | Tensor = 0,
@@ -75,17 +78,25 @@ def noise_keys(
 
     def column(name: str, value: int | Tensor) -> Tensor:
         if not isinstance(value, Tensor):
+            if int(value) != value:
+                raise ValueError(f"{name}: expected whole numbers, got {value}")
             value = (int(value) + 2**63) % 2**64 - 2**63  # any 64 bits, as a signed number
             return torch.full((batch,), value, dtype=torch.int64, device=device)
+        if value.is_floating_point() or value.is_complex():
+            raise ValueError(f"{name}: expected whole numbers, got {value.dtype}")
         if value.numel() != batch:
             raise ValueError(f"{name}: got {value.numel()} values for a batch of {batch}")
         return value.to(device=device, dtype=torch.int64).reshape(batch)
 
+    if batch < 0:
+        raise ValueError(f"batch: expected 0 or more, got {batch}")
     if sample is None:
         sample = torch.arange(batch)
     if isinstance(origin, Tensor):
         if origin.shape != (batch, 2):
             raise ValueError(f"origin: expected shape ({batch}, 2), got {tuple(origin.shape)}")
+    elif len(origin) != 2:
+        raise ValueError(f"origin: expected (top, left), got {tuple(origin)}")
     top, left = (origin[:, 0], origin[:, 1]) if isinstance(origin, Tensor) else origin
     columns = (
         column("seed", seed),

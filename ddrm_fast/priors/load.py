@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..machine.arguments import checked
 from .adapters import DenoiserPrior
 from .diffusers_models import from_diffusers, from_pipeline
 from .gaussian import GaussianPrior
@@ -26,6 +27,7 @@ DEFAULT = Path(__file__).with_name("default.safetensors")
 CHECKPOINTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 
 
+@checked
 def load_prior(
     name_or_path: str | Path | Any = "default",
     config: Mapping[str, Any] | None = None,
@@ -65,6 +67,10 @@ def load_prior(
         UserWarning: the file holds weights as trained and their running mean, of which one is taken.
     """
     check_config(config)
+    if isinstance(name_or_path, (str, Path)) and str(name_or_path) in ("", "."):
+        raise ValueError(
+            f"name_or_path: got {str(name_or_path)!r}, expected a name or a path of a prior"
+        )
     if isinstance(name_or_path, str) and name_or_path == "gaussian":
         _needs_none(config, name_or_path)
         gaussian = GaussianPrior()

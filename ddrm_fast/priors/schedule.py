@@ -6,12 +6,17 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import index
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
+from ..machine.arguments import checked
+
+#: timesteps of a schedule
+_MOST = 10**6
 #: copies of schedules, by schedule and device; not in them, so that they are sent to workers without
 _ON_DEVICES: WeakKeyDictionary[Schedule, dict[torch.device, Tensor]] = WeakKeyDictionary()
 
@@ -36,46 +41,57 @@ class Schedule:
         object.__setattr__(self, "alphas_cumprod", abar)
 
     @classmethod
+    @partial(checked, arrays=True)
     def from_betas(cls, betas: Tensor | Sequence[float]) -> Schedule:
         """abar = cumulative product of 1 - beta (Ho et al. 2020, eq. 4)."""
         betas = torch.as_tensor(betas, dtype=torch.float64)
+        if betas.dim() != 1 or not len(betas):
+            raise ValueError(f"betas: expected [T], got shape {tuple(betas.shape)}")
         if not ((betas >= 0) & (betas <= 1)).all():
             raise ValueError("betas: expected numbers from 0 to 1")
         return cls(torch.cumprod(1.0 - betas, dim=0))
 
     @classmethod
+    @checked
     def linear(cls, T: int = 1000, start: float = 1e-4, end: float = 2e-2) -> Schedule:
         """Betas linear from ``start`` to ``end`` (Ho et al. 2020)."""
-        return cls.from_betas(torch.linspace(start, end, T, dtype=torch.float64))
+        return cls.from_betas(torch.linspace(start, end, _count(T), dtype=torch.float64))
 
     @classmethod
+    @checked
     def quadratic(cls, T: int = 1000, start: float = 1e-4, end: float = 2e-2) -> Schedule:
         """Betas whose square roots are linear from those of ``start`` and ``end``."""
-        return cls.from_betas(torch.linspace(start**0.5, end**0.5, T, dtype=torch.float64) ** 2)
+        return cls.from_betas(
+            torch.linspace(start**0.5, end**0.5, _count(T), dtype=torch.float64) ** 2
+        )
 
     @classmethod
+    @checked
     def sigmoid(cls, T: int = 1000, start: float = 1e-4, end: float = 2e-2) -> Schedule:
         """Betas along the logistic function from -6 to 6, scaled to ``start`` and ``end``."""
-        curve = torch.sigmoid(torch.linspace(-6, 6, T, dtype=torch.float64))
+        curve = torch.sigmoid(torch.linspace(-6, 6, _count(T), dtype=torch.float64))
         return cls.from_betas(curve * (end - start) + start)
 
     @classmethod
+    @checked
     def constant(cls, T: int = 1000, beta: float = 2e-2) -> Schedule:
         """All betas the same."""
-        return cls.from_betas(torch.full((T,), beta, dtype=torch.float64))
+        return cls.from_betas(torch.full((_count(T),), beta, dtype=torch.float64))
 
     @classmethod
+    @checked
     def jsd(cls, T: int = 1000) -> Schedule:
         """Betas 1 / T, 1 / (T - 1), ..., 1 (Sohl-Dickstein et al. 2015): abar falls linearly to 0.
 
         Nothing of the image is left at the last timestep, so restoration leaves it out.
         """
-        return cls.from_betas(1.0 / torch.linspace(T, 1, T, dtype=torch.float64))
+        return cls.from_betas(1.0 / torch.linspace(_count(T), 1, T, dtype=torch.float64))
 
     @classmethod
+    @checked
     def cosine(cls, T: int = 1000, largest: float = 0.999) -> Schedule:
         """abar as a squared cosine, betas at most ``largest`` (Nichol and Dhariwal 2021, eq. 17)."""
-        u = torch.arange(T + 1, dtype=torch.float64) / T
+        u = torch.arange(_count(T) + 1, dtype=torch.float64) / T
         abar = torch.cos((u + 0.008) / 1.008 * torch.pi / 2) ** 2
         return cls.from_betas((1 - abar[1:] / abar[:-1]).clamp(max=largest))
 
@@ -94,6 +110,7 @@ class Schedule:
     def T(self) -> int:
         return len(self.alphas_cumprod)
 
+    @checked
     def abar(self, t: float) -> float:
         """abar_t; 1 for t = -1 (the clean image).
 
@@ -119,6 +136,7 @@ class Schedule:
     def _abar(self, t: int) -> float:
         return 1.0 if t == -1 else float(self.alphas_cumprod[t])
 
+    @checked
     def sigma(self, t: float) -> float:
         """sqrt((1 - abar_t) / abar_t): the noise level of x_t / sqrt(abar_t).
 
@@ -128,6 +146,7 @@ class Schedule:
         abar = self.abar(t)
         return ((1.0 - abar) / abar) ** 0.5 if abar > 0 else float("inf")
 
+    @checked
     def timestep(self, sigma: float) -> float:
         """The t with this noise level, from -1 (0) to T - 1, whole or between: the inverse of :meth:`sigma`.
 
@@ -241,6 +260,13 @@ class Schedule:
         if any(a <= b for a, b in zip(visited, visited[1:], strict=False)):
             raise ValueError(f"steps: expected descending timesteps, got {visited}")
         return visited
+
+
+def _count(T: int) -> int:
+    """A number of timesteps, of at least 1 and such that they fit into memory."""
+    if not 1 <= T <= _MOST:
+        raise ValueError(f"T: got {T}, expected a whole number from 1 to {_MOST}")
+    return T
 
 
 def _whole(t: float) -> float:

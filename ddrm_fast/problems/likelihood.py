@@ -43,6 +43,8 @@ def noise_levels(sigma_y: float | Tensor, batch: int) -> Tensor:
     Raises:
         ValueError: it is no number >= 0, or another count than one or ``batch``.
     """
+    if isinstance(sigma_y, bool) or (isinstance(sigma_y, Tensor) and not _is_real(sigma_y)):
+        raise ValueError(f"sigma_y: expected a number or [{batch}], got {sigma_y!r}")
     try:
         levels = torch.as_tensor(sigma_y, dtype=torch.float64).detach().cpu().reshape(-1)
     except (TypeError, ValueError, RuntimeError):
@@ -52,3 +54,7 @@ def noise_levels(sigma_y: float | Tensor, batch: int) -> Tensor:
     if not (torch.isfinite(levels) & (levels >= 0)).all():
         raise ValueError(f"sigma_y: expected finite numbers >= 0, got {levels.tolist()}")
     return levels
+
+
+def _is_real(x: Tensor) -> bool:
+    return not x.is_complex() and x.dtype != torch.bool

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..io.picture import JpegGrid
+from ..machine.arguments import checked
 from .jpeg_noise import hidden_below, jpeg_noise
 
 _ROWS = 128  # of a picture that are looked at together
@@ -87,6 +88,7 @@ def judge_noise(
     return NoiseEstimate(max(noise_floor(bits), found.level), found.doubt)
 
 
+@checked
 def estimate_noise(picture: Tensor, known: Tensor | None = None) -> float:
     """Standard deviation of the noise in a picture in [0, 1].
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from ..machine.arguments import checked
 from ..operators import Forward, Operator
 from ..operators.base import Shape
 from ..operators.cuts import Cuts
@@ -40,6 +41,7 @@ class Problem:
     range: tuple[float, float] = PICTURES
 
     @classmethod
+    @checked
     def of(cls, y: Tensor, operator: Forward, sigma_y: float | Tensor = 0.0) -> Problem:
         """A problem of pictures in [0, 1], checked.
 

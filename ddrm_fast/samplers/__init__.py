@@ -1,5 +1,6 @@
 """Samplers: weight functions, edits, and the one loop that runs them."""
 
+from ..machine.arguments import check_made
 from .ddim import DDIM
 from .ddnm import DDNM, DDNMPlus
 from .ddpm import DDPM
@@ -55,3 +56,8 @@ __all__ = [
     "run",
     "run_batch",
 ]
+
+check_made(
+    DDIM, DDNM, DDNMPlus, DDPM, DDRM, DPMSolver, DPS, DiffPIR, Drawing, Heun, HQS, ILVR, PiGDM, RePaint,
+    Steps, Travel, Clip, ClipKeepingNoise, EndOnMeasurement, Guidance,
+)  # fmt: skip

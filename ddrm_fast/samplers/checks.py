@@ -24,6 +24,8 @@ def seeds(seed: int | Tensor, batch: int) -> Tensor:
                 f"seed: expected a number or int64 [{batch}], got {seed.dtype} {tuple(seed.shape)}"
             )
         return seed
+    if isinstance(seed, bool):
+        raise ValueError(f"seed: expected a number or int64 [{batch}], got {seed!r}")
     try:
         base = (whole_number(seed) + 2**63) % 2**64 - 2**63
     except TypeError:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..machine.arguments import checked
 from ..priors import Prior
 
 SPACINGS = ("karras", "geometric")
@@ -97,6 +98,7 @@ def _shortest(number: float) -> str:
     return short if float(short) == number else repr(number)
 
 
+@checked
 def parse_steps(text: str) -> int | Steps | tuple[float, ...]:
     """Steps in words.
 

@@ -221,6 +221,6 @@ def check_whole(name: str, value: int) -> int:
 
 def check_unit(name: str, value: float) -> float:
     """A weight of noise or measurement: 0 <= value <= 1."""
-    if not 0 <= value <= 1:
+    if isinstance(value, bool) or not 0 <= value <= 1:
         raise ValueError(f"{name}: expected 0 <= {name} <= 1, got {value}")
     return value

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ..io.files import atomic_file
+from ..machine.arguments import check_made
 from ..priors.networks.denoiser import SIGMA_MAX, SIGMA_MIN, Denoiser, DenoiserConfig, widened
 from ..priors.weights import save_metadata
 from .checkpoints import check_numbers, read_checkpoint
@@ -121,6 +122,9 @@ class TrainingConfig(Fit):
             "crops": CropConfig(**values["crops"]),
             "leaves": DeadLeavesConfig(**values["leaves"]),
         }
+
+
+check_made(TrainingConfig)
 
 
 def best_precision(device: str | torch.device = "cpu") -> str:

@@ -7,6 +7,8 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self, TypeVar
 
+from ..machine.arguments import check_made
+
 PRECISIONS = ("float32", "bfloat16", "float16")
 
 
@@ -110,6 +112,9 @@ class Fit:
     def from_plain(cls, values: dict[str, Any]) -> dict[str, Any]:
         """Arguments of the constructor from plain JSON values, settings within settings built."""
         return values
+
+
+check_made(Fit)
 
 
 Configuration = TypeVar("Configuration", bound=Fit)

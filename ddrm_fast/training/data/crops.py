@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from ...machine.arguments import check_made
 from .packs import PicturePack
 
 
@@ -62,8 +63,10 @@ class CropConfig:
             )
         if not 0 <= self.smooth_share <= 1:
             raise ValueError(f"smooth_share: got {self.smooth_share}, expected 0 to 1")
-        if not self.smooth_high >= 1:
-            raise ValueError(f"smooth_high: got {self.smooth_high}, expected at least 1")
+        if not 1 <= self.smooth_high < math.inf:
+            raise ValueError(
+                f"smooth_high: got {self.smooth_high}, expected at least 1, not infinity"
+            )
         if self.detail < 1:
             raise ValueError(f"detail: got {self.detail}, expected at least 1")
         object.__setattr__(self, "shares", tuple(float(share) for share in self.shares))
@@ -71,6 +74,9 @@ class CropConfig:
             raise ValueError(
                 f"shares: got {self.shares}, expected numbers of 0 or more, one of them above 0"
             )
+
+
+check_made(CropConfig)
 
 
 class CropSource:
