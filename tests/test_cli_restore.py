@@ -381,3 +381,19 @@ def test_samplers_that_resample(here):
     assert np.array_equal(drawn["ilvr"], drawn["repaint"])
     assert not np.array_equal(drawn["repaint"], drawn["travel"])
     assert not np.array_equal(drawn["ddrm"], drawn["ddrm travel"])
+
+
+def test_what_was_noted_of_a_prior_is_in_the_record(here, monkeypatch):
+    from ddrm_fast.cli import networks
+
+    picture("a.png")
+    whole = networks.read_prior
+
+    def noted(*arguments):
+        prior = whole(*arguments)
+        prior.notes = ("running mean taken",)
+        return prior
+
+    monkeypatch.setattr(networks, "read_prior", noted)
+    assert main(["restore", "a.png", "--task", "noise", "--sigma", "0.1", *QUICK]) == 0
+    assert record(here / "restored/a.json")["prior_notes"] == ["running mean taken"]

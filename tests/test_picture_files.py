@@ -482,3 +482,23 @@ def test_notes_are_logged_once(caplog):
     caplog.set_level(logging.WARNING)
     read_picture(CASES / "truth_rgb.png")
     assert not caplog.records
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_avif_keeps_its_depth(tmp_path, bits, channels):
+    """Pillow reads 8 bits of 10 and 12."""
+    white = 2**bits - 1
+    values = np.linspace(0, white, 24 * 32 * channels).reshape(24, 32, channels).round()
+    values = values.astype(np.uint8 if bits == 8 else np.uint16)
+    content = imagecodecs.avif_encode(
+        values[..., 0] if channels == 1 else values, level=100, bitspersample=bits
+    )
+    (tmp_path / "a.avif").write_bytes(content)
+    found = read_picture(tmp_path / "a.avif")
+    planes = [found.pixels] + ([found.alpha[None]] if channels == 4 else [])
+    got = torch.cat(planes).permute(1, 2, 0).numpy() * white
+    assert found.bits == (8 if bits == 8 else 16)
+    assert np.abs(got - values).max() < (
+        1.6 if bits == 8 else 0.6
+    )  # (its colours may be subsampled)

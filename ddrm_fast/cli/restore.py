@@ -198,6 +198,7 @@ def _write(work: _Work, arrays: bool) -> str:
         "sigma_y_from": job.sigma_from,
         **found,
         **({"doubts": unsure} if unsure else {}),
+        **({"prior_notes": list(notes)} if (notes := work.drawing.prior.notes) else {}),
         "seconds": round(work.seconds, 3),
         **results.provenance(work.drawing.device),
         "threads": work.threads,

@@ -187,7 +187,7 @@ def _plain(image: Image.Image) -> Image.Image:
 
 
 def _deep(content: bytes, image: Image.Image, path: str | Path) -> Decoded | None:
-    """Colours (or alpha) of more than 8 bits, which Pillow cuts to 8: PNG and JPEG 2000; else None."""
+    """Colours (or alpha) of more than 8 bits, which Pillow cuts to 8: PNG, JPEG 2000, AVIF; else None."""
     if image.format == "PNG" and content[24] == 16:
         import imagecodecs
 
@@ -205,7 +205,23 @@ def _deep(content: bytes, image: Image.Image, path: str | Path) -> Decoded | Non
             _ask(path, image.size[::-1], len(image.getbands()), 2)
             values = imagecodecs.jpeg2k_decode(content)
             return Decoded(values, 2.0 ** (depth + 1) - 1, values.shape[2] in (2, 4), 16)
+    if image.format == "AVIF" and (depth := _avif_bits(content)) > 8:
+        import imagecodecs
+
+        _ask(path, image.size[::-1], len(image.getbands()), 2)
+        values = imagecodecs.avif_decode(content)
+        values = values[..., None] if values.ndim == 2 else values
+        return Decoded(values, 2.0**depth - 1, values.shape[2] in (2, 4), 16)
     return None
+
+
+def _avif_bits(content: bytes) -> int:
+    """Bits of a value, of the box that configures the codec (AV1-ISOBMFF 1.2, 2.3.3)."""
+    place = content.find(b"av1C", 0, 2**16)
+    if place < 0 or place + 7 > len(content):
+        return 8
+    flags = content[place + 6]
+    return 8 if not flags & 0x40 else 12 if flags & 0x20 else 10
 
 
 def _deep_pnm(content: bytes, head: re.Match[bytes], path: str | Path) -> Decoded:
