@@ -115,7 +115,7 @@ def collected(
 
 
 def pixels(found: dict, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Features (n, 9), errors (n, 3) and spreads (n, 3) of all pixels."""
+    """Features (n, 12), errors (n, 3) and spreads (n, 3) of all pixels."""
     seen, error, std = (
         torch.from_numpy(found[f"{name}-{count}"]).float() for name in ("seen", "error", "std")
     )

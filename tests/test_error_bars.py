@@ -25,9 +25,8 @@ def test_fit_finds_the_quantile_of_every_group(level, exact):
     generator = torch.Generator().manual_seed(0)
     spread, detail = (4 * torch.rand(40_000, generator=generator) - 6 for _ in range(2))
     zero = torch.zeros_like(spread)
-    seen = torch.stack(
-        [zero + 1, spread, detail, spread**2, spread * detail, detail**2, zero, zero, zero], dim=1
-    )
+    powers = [zero + 1, spread, detail, spread**2, spread * detail, detail**2]
+    seen = torch.stack([*powers, *[zero] * 6], dim=1)
     scale = (0.7 * spread + 0.2 * detail + 0.5).exp()
     weights = torch.tensor(bars.fit(seen, errors_of(seen, scale, 1), level), dtype=torch.float64)
     fresh = errors_of(seen, scale, 2)
@@ -46,7 +45,7 @@ def test_features_are_means_around_each_pixel():
     result = result_of()
     problem = Problem.of(torch.rand(2, 3, 6, 5), operators.SuperResolution(2), 0.1)
     seen = bars.features(result.mean, result.std, problem, 4)
-    assert seen.shape == (2, 9, 12, 10)
+    assert seen.shape == (2, 12, 12, 10)
     for y, x in ((0, 0), (5, 4), (11, 2)):
         rows, columns = slice(max(y - 2, 0), y + 3), slice(max(x - 2, 0), x + 3)
         spread = result.std[1, :, rows, columns].square().mean().sqrt().log()
@@ -57,7 +56,23 @@ def test_features_are_means_around_each_pixel():
         expected = [spread**2, spread * detail, detail**2]
         assert torch.allclose(seen[1, 3:6, y, x], torch.stack(expected), atol=1e-3)
     constants = torch.tensor([0.1, 1 / 4, 4]).log()
-    assert torch.allclose(seen[0, 6:, 3, 3], constants)
+    assert torch.allclose(seen[0, 6:9, 3, 3], constants)
+    own = result.std[0, :, 3, 3].square().mean().sqrt().log()
+    others = torch.stack([own, constants[0] * constants[1], constants[0] * seen[0, 1, 3, 3]])
+    assert torch.allclose(seen[0, 9:, 3, 3], others, atol=1e-5)
+
+
+def test_the_measured_share_counts_directions():
+    mask = torch.zeros(8, 8)
+    mask[:2] = 1
+    for operator, share in (
+        (operators.Inpainting(mask), 1 / 4),
+        (operators.SuperResolution(2), 1 / 4),
+        (operators.Denoising(), 1.0),
+        (operators.BlockCS(4, keep=4), 1 / 4),
+    ):
+        problem = Problem.of(operator.H(torch.rand(1, 3, 8, 8)), operator, 0.1)
+        assert bars.measured_share(problem) == pytest.approx(share)
 
 
 def test_the_shipped_maps_belong_to_the_shipped_weights():

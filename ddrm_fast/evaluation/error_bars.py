@@ -94,7 +94,7 @@ def error_bars(result: Restoration, problem: Problem, prior: Prior) -> ErrorBars
 
 
 def features(mean: Tensor, std: Tensor, problem: Problem, count: int) -> Tensor:
-    """What a half-width follows from, (B, 9, H, W) in the precision of ``mean``.
+    """What a half-width follows from, (B, 12, H, W) in the precision of ``mean``.
 
     Args:
         mean, std:
@@ -108,17 +108,25 @@ def features(mean: Tensor, std: Tensor, problem: Problem, count: int) -> Tensor:
     centred = _around(mean.square()) - _around(mean).square()
     detail = centred.mean(1, keepdim=True).clamp(min=0).sqrt().clamp(min=_LEAST).log()
     sigma = problem.sigma_y.to(mean).clamp(min=_LEAST_SIGMA).log().view(-1, 1, 1, 1)
-    share = math.log(problem.y[0].numel() / mean[0].numel())
-    one = torch.ones_like(spread)
+    own = std.square().mean(1, keepdim=True).sqrt().clamp(min=_LEAST).log()
+    share, one = math.log(measured_share(problem)), torch.ones_like(spread)
     return torch.cat(
-        [one, spread, detail, spread.square(), spread * detail, detail.square(),
-         sigma * one, share * one, math.log(count) * one],
+        [one, spread, detail, spread.square(), spread * detail, detail.square(), sigma * one,
+         share * one, math.log(count) * one, own, sigma * share * one, sigma * spread],
         dim=1,
     )  # fmt: skip
 
 
+def measured_share(problem: Problem) -> float:
+    """Measured directions per unknown, above 0."""
+    channels, height, width = problem.shape
+    s = problem.decomposed.singulars(problem.shape)
+    count = float((s > 0).double().mean()) * min(problem.y[0].numel(), channels * height * width)
+    return max(count / (channels * height * width), 1e-6)
+
+
 def half_width(seen: Tensor, weights: Tensor) -> Tensor:
-    """(B, 1, H, W) from features and the weights of a map, [9]."""
+    """(B, 1, H, W) from features and the weights of a map, [12]."""
     return torch.einsum("bfhw,f->bhw", seen, weights.to(seen))[:, None].exp()
 
 
@@ -180,7 +188,7 @@ def fit(seen: Tensor, errors: Tensor, level: float, steps: int = 400) -> list[fl
 
     Args:
         seen:
-            Features (n, 9).
+            Features (n, 12).
         errors:
             Absolute errors [n].
         level:
