@@ -55,7 +55,7 @@ def crops(
     """Crops at random places, the same in every run; pictures spread evenly over a folder."""
     pictures = []
     for folder in folders:
-        files = sorted(p for p in folder.iterdir() if p.suffix.lower() in (".jpg", ".png"))
+        files = sorted(p for p in folder.iterdir() if p.suffix.lower() in (".jpg", ".png", ".webp"))
         for path in files[:: max(1, len(files) // most)][:most]:
             with Image.open(path) as image:
                 pictures.append(np.asarray(image.convert("RGB")))
