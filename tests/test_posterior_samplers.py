@@ -10,7 +10,8 @@ from small_cases import OPERATORS, pictures
 
 from ddrm_fast import Prior, Schedule, degrade, restore
 from ddrm_fast.operators import Denoising, Forward
-from ddrm_fast.samplers import DPS, DiffPIR, PiGDM, run
+from ddrm_fast.priors.gaussian import GaussianPrior
+from ddrm_fast.samplers import DAPS, DPS, DiffPIR, PiGDM, PnPDM, run
 from ddrm_fast.samplers.dps import ResidualDescent
 
 GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden" / "dps"
@@ -242,6 +243,113 @@ def test_diffpir_against_dense_matrices(name):
     assert torch.allclose(found, state, rtol=2e-4, atol=2e-4 * float(state.abs().max()))
 
 
+def flowed(network, x, t, calls, schedule):
+    """Euler's method down to the clean image, at t (1 - k / calls)."""
+    times = [t, *sorted({int(t * (1 - k / calls)) for k in range(1, calls)}, reverse=True)]
+    for here, below in zip(times, times[1:], strict=False):
+        a, b = schedule.abar(here), schedule.abar(below)
+        x0 = network(x, None)
+        x = b**0.5 * x0 + (1 - b) ** 0.5 * (x - a**0.5 * x0) / (1 - a) ** 0.5
+    return network(x, None)
+
+
+def conditioned(matrix, y, x0, R, v):
+    """Mean and covariance of N(x0, R) given y = H x + N(0, v), by dense inverses."""
+    n = matrix.shape[1]
+    covariance = torch.linalg.inv(matrix.mT @ matrix / v + torch.eye(n, dtype=torch.float64) / R)
+    return (y @ matrix / v + x0 / R) @ covariance, covariance
+
+
+def root(covariance):
+    values, vectors = torch.linalg.eigh(covariance)
+    return vectors @ torch.diag(values.clamp(min=0).sqrt()) @ vectors.mT
+
+
+@pytest.mark.parametrize("sampler", [DAPS, PnPDM])
+@pytest.mark.parametrize("name", SOME)
+def test_decoupled_samplers_against_dense_matrices(name, sampler):
+    operator, shape = OPERATORS[name]
+    prior, schedule = Prior(curved, "x0"), Schedule.linear()
+    x = 2 * pictures(2, *shape).double() - 1
+    y, sigma_y = operator.H(x), 0.1
+    noise = [torch.randn(2, *shape, dtype=torch.float64) for _ in range(len(TIMES) + 1)]
+    made = sampler(TIMES, calls=3, ratio=0.7) if sampler is DAPS else sampler(TIMES, calls=3)
+    found = run(
+        operator, prior, made, y, torch.tensor([sigma_y], dtype=torch.float64),
+        torch.zeros(2, 4, dtype=torch.int64), noise=lambda k: noise[k],
+    )  # fmt: skip
+    matrix = dense(operator, shape)
+    state = noise[0]
+    for k, (t, t_next) in enumerate(zip(TIMES, [*TIMES[1:], -1], strict=True)):
+        abar, after = schedule.abar(t), schedule.abar(t_next)
+        x0 = flowed(curved, state, t, 3, schedule).flatten(1)
+        R = 0.49 * (1 - abar) / abar if sampler is DAPS else (1 - after) / after
+        z = noise[k + 1].flatten(1)
+        if R == 0:  # PnP-DM ends on the clean image
+            state = x0.view_as(state)
+            continue
+        mean, covariance = conditioned(matrix, y.flatten(1), x0, R, sigma_y**2)
+        if sampler is DAPS:
+            covariance = after * covariance + (1 - after) * torch.eye(len(covariance)).double()
+        else:
+            covariance = after * covariance
+        state = (after**0.5 * mean + z @ root(covariance)).view_as(state)
+    assert torch.allclose(found, state, rtol=2e-4, atol=2e-4 * float(state.abs().max()))
+
+
+def decoupled_recursion(times, calls, power, sigma_y, schedule):
+    """Slope in y and variance of DAPS's result for white pictures of a variance, denoised: a recursion."""
+
+    def network(x, abar):
+        return abar**0.5 * power / (abar * power + 1 - abar) * x
+
+    slope, variance = 0.0, 1.0
+    for t, t_next in zip(times, [*times[1:], -1], strict=True):
+        between = sorted({int(t * (1 - k / calls)) for k in range(1, calls)}, reverse=True)
+        gain, here = 1.0, t
+        for below in between:  # the flow is linear in x
+            a, b = schedule.abar(here), schedule.abar(below)
+            x0 = network(gain, a)
+            gain = b**0.5 * x0 + (1 - b) ** 0.5 * (gain - a**0.5 * x0) / (1 - a) ** 0.5
+            here = below
+        gain = network(gain, schedule.abar(here))
+        abar, after = schedule.abar(t), schedule.abar(t_next)
+        R = (1 - abar) / abar
+        share = R / (R + sigma_y**2)
+        slope = after**0.5 * (share + (1 - share) * gain * slope)
+        variance = after * (((1 - share) * gain) ** 2 * variance + R * (1 - share)) + 1 - after
+    return slope, variance
+
+
+def test_daps_on_a_gaussian_is_its_recursion_and_near_the_posterior():
+    power, sigma_y, side, calls = 0.25, 0.3, 48, 6
+    prior = GaussianPrior(torch.full((side, side), power))
+    generator = torch.Generator().manual_seed(0)
+
+    def noise(_=0):
+        return torch.randn(1, 1, side, side, generator=generator, dtype=torch.float64)
+
+    y = power**0.5 * noise() + sigma_y * noise()
+    times = [int(t) for t in prior.schedule.steps(30)]
+    drawn = torch.cat([
+        run(
+            Denoising(), prior, DAPS(times, calls=calls), y,
+            torch.tensor([sigma_y], dtype=torch.float64), torch.zeros(1, 4, dtype=torch.int64),
+            noise=noise,
+        )
+        for _ in range(4)
+    ])  # fmt: skip
+    slope, variance = decoupled_recursion(times, calls, power, sigma_y, prior.schedule)
+    errors = drawn - slope * y
+    count = errors.numel()
+    assert abs(float((errors * y).mean() / y.square().mean())) < 4 * (variance / count) ** 0.5 * 3
+    assert float(errors.var()) == pytest.approx(variance, rel=4 * (2 / count) ** 0.5 + 0.01)
+    # in closed form: power / (power + sigma_y^2), and that times sigma_y^2
+    exact = power / (power + sigma_y**2)
+    assert slope == pytest.approx(exact, rel=0.2)
+    assert variance**0.5 == pytest.approx((exact * sigma_y**2) ** 0.5, rel=0.15)
+
+
 @pytest.mark.parametrize(
     "make, message",
     [
@@ -251,6 +359,9 @@ def test_diffpir_against_dense_matrices(name):
         (lambda: DPS(variance="none"), "^variance: expected 'small', 'large' or 'learned'"),
         (lambda: PiGDM(eta=2.0), "^eta: expected 0 <= eta <= 1"),
         (lambda: DiffPIR(trust=-1.0), "^trust: expected a number > 0"),
+        (lambda: DAPS(calls=0), "^calls: expected an integer >= 1"),
+        (lambda: DAPS(ratio=0.0), "^ratio: expected a number > 0"),
+        (lambda: PnPDM(least_noise=-1.0), "^least_noise: expected a number >= 0"),
         (lambda: DiffPIR(zeta=2.0), "^zeta: expected 0 <= zeta <= 1"),
     ],
 )

@@ -6,7 +6,7 @@ No module of the package is imported here. The laws of samplers hold what this s
 from __future__ import annotations
 
 from .entries import Registry, SamplerEntry
-from .parameters import Choice, Number
+from .parameters import Choice, Number, Whole
 
 #: samplers by name
 SAMPLERS: Registry[SamplerEntry] = Registry("sampler")
@@ -70,6 +70,39 @@ SAMPLERS.register(
         ),
     )
 )  # fmt: skip
+_DECOUPLED = (
+    Whole(name="calls", help="network calls of a step", default=4),
+    Number(
+        name="least_noise", help="noise that a measurement is taken to have at least",
+        low=0, default=0.001,
+    ),
+)  # fmt: skip
+SAMPLERS.register(
+    SamplerEntry(
+        name="daps",
+        summary="to a clean image by several calls, a draw that fits the measurement, noise anew",
+        make="ddrm_fast.samplers:DAPS",
+        steps=50,
+        parameters=(
+            *_DECOUPLED,
+            Number(
+                name="ratio", help="daps: width of the draw, in noise levels", low=0, default=1.0
+            ),
+        ),
+        advice="costs four network calls a step",
+    )
+)
+SAMPLERS.register(
+    SamplerEntry(
+        name="pnp-dm",
+        aliases=("pnpdm",),
+        summary="split Gibbs: a draw that fits the measurement and one from the prior, in turn",
+        make="ddrm_fast.samplers:PnPDM",
+        steps=50,
+        parameters=_DECOUPLED,
+        advice="costs four network calls a step",
+    )
+)
 SAMPLERS.register(
     SamplerEntry(
         name="dps",

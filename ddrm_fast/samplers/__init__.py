@@ -1,6 +1,7 @@
 """Samplers: weight functions, edits, and the one loop that runs them."""
 
 from ..machine.arguments import check_made
+from .daps import DAPS, PnPDM
 from .ddim import DDIM
 from .ddnm import DDNM, DDNMPlus
 from .ddpm import DDPM
@@ -22,6 +23,7 @@ from .travel import Travel
 from .weights import Branch, Sampler, Weights
 
 __all__ = [
+    "DAPS",
     "DDIM",
     "DDNM",
     "DDPM",
@@ -45,6 +47,7 @@ __all__ = [
     "Item",
     "Known",
     "PiGDM",
+    "PnPDM",
     "RePaint",
     "Sampler",
     "State",
@@ -58,6 +61,6 @@ __all__ = [
 ]
 
 check_made(
-    DDIM, DDNM, DDNMPlus, DDPM, DDRM, DPMSolver, DPS, DiffPIR, Drawing, Heun, HQS, ILVR, PiGDM, RePaint,
-    Steps, Travel, Clip, ClipKeepingNoise, EndOnMeasurement, Guidance,
+    DAPS, DDIM, DDNM, DDNMPlus, DDPM, DDRM, DPMSolver, DPS, DiffPIR, Drawing, Heun, HQS, ILVR, PiGDM, PnPDM,
+    RePaint, Steps, Travel, Clip, ClipKeepingNoise, EndOnMeasurement, Guidance,
 )  # fmt: skip
