@@ -90,9 +90,9 @@ def degrade(
     Raises:
         ValueError: wrong shape, dtype or range; NaN or infinite pixels; negative noise.
     """
-    if x.dim() != 4:
-        raise ValueError(f"x: expected (B, C, H, W), got {tuple(x.shape)}")
     check_finite("x", x)
+    if x.dim() != 4:
+        raise ValueError(f"x: expected (B, C, H, W), got shape {tuple(x.shape)}")
     if x.numel() and not keep_going and not bool(((x >= 0) & (x <= 1)).all()):
         raise ValueError(
             f"x: expected clean pictures in [0, 1], got {float(x.min()):.4g} to {float(x.max()):.4g}"

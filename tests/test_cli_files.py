@@ -226,7 +226,11 @@ def test_a_run_that_is_told_to_end(here, number):
         picture(f"in/{name:02}.png", scene(seed=name))
     line = [sys.executable, "-m", "ddrm_fast.cli", "restore", "in", *NOISE[:-1], "--threads", "1"]
     environment = {**os.environ, "PYTHONPATH": str(CASES.parent.parent)}
-    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen(
+        line, stderr=subprocess.PIPE, text=True, env=environment,
+        # a shell's background jobs, such as this test may be, ignore Ctrl-C, and hand that on
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:  # fmt: skip
         while process.poll() is None and not Path("restored/01.json").exists():
             time.sleep(0.02)
         process.send_signal(number)

@@ -29,6 +29,8 @@ _INNER = (
     TypeError, AttributeError, RuntimeError, LookupError, ValueError, OverflowError, AssertionError,
     ZeroDivisionError,
 )  # fmt: skip
+#: a message that says already what is wrong with which argument
+_NAMED = re.compile(r"[a-z][\w.\[\]]*: expected ")
 #: whole numbers outside fit into no seed and no index
 _LEAST, _MOST = -(2**63), 2**64 - 1
 
@@ -77,7 +79,9 @@ def _wrong(
         bound = signature.bind(*arguments, **keywords)
     except TypeError:
         return None  # Python named what is missing or too much
-    if any(re.match(rf"{re.escape(name)}\b", told) for name in signature.parameters):
+    if _NAMED.match(told) or any(
+        re.match(rf"{re.escape(name)}\b", told) for name in signature.parameters
+    ):
         return None
     for name, value in bound.arguments.items():
         kind = kinds.get(name)
