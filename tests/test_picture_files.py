@@ -15,6 +15,7 @@ import torch
 from PIL import Image, ImageCms, ImageOps
 
 from ddrm_fast.io import Picture, blocks, read_picture, write_picture
+from ddrm_fast.io.blocks import BlockPicture, write_blocks
 from ddrm_fast.io.colour import rgb_of_lab
 from ddrm_fast.io.foreign import TooLarge
 from ddrm_fast.training.data.packs import read_picture as read_training_picture
@@ -384,10 +385,47 @@ def with_words(path, suffix=".jpg"):
     exif = image.getexif()
     exif[0x0112], exif[0x010F], exif[0x8298] = 6, "maker", "owner"
     exif[0x8769] = {0x829A: 0.01, 0xA002: 40}
+    exif[0x8825] = {1: "N", 2: (50.0, 5.0, 7.25)}
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r tiff:Orientation="6" dc:title="t"/></x:xmpmeta>'
     icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     image.save(path, exif=exif, xmp=xmp, dpi=(300, 300), icc_profile=icc)
     return icc
+
+
+def assert_words(content):
+    """What a camera wrote is there, what it wrote of the old file is not."""
+    exif = Image.Exif()
+    exif.load(content)
+    assert exif[0x010F] == "maker" and exif[0x8298] == "owner" and 0x0112 not in exif
+    inside = exif.get_ifd(0x8769)
+    assert inside[0x829A] == pytest.approx(0.01) and 0xA002 not in inside
+    assert exif.get_ifd(0x8825)[2] == pytest.approx((50.0, 5.0, 7.25))
+
+
+@pytest.mark.parametrize("bigtiff", [False, True])
+def test_words_are_carried_in_blocks(tmp_path, bigtiff, monkeypatch):
+    """From disk to disk, also in files that may grow beyond 4 GiB."""
+    imwrite = tifffile.imwrite
+    monkeypatch.setattr(
+        tifffile, "imwrite", lambda *a, **k: imwrite(*a, **{**k, "bigtiff": bigtiff})
+    )
+    icc = with_words(tmp_path / "a.jpg")
+    write_picture(tmp_path / "a.tif", read_picture(tmp_path / "a.jpg"))
+    source = BlockPicture(tmp_path / "a.tif")
+    write_blocks(tmp_path / "b.tif", (3, *source.size), "uint8", source.read, source.meta)
+    back = BlockPicture(tmp_path / "b.tif")
+    assert_words(back.meta.exif)
+    assert back.icc == icc and back.meta.dpi == (300, 300)
+    assert torch.equal(back.read(0, 0, *back.size), source.read(0, 0, *source.size))
+    with tifffile.TiffFile(tmp_path / "b.tif") as file:
+        assert file.is_bigtiff == bigtiff and len(file.pages) == 1
+
+
+def test_damaged_words_are_left_out(tmp_path):
+    """A TIFF is written without EXIF that cannot be read."""
+    x = Picture(torch.rand(3, 8, 8), exif=b"Exif\0\0II*\0\xff\xff")
+    write_picture(tmp_path / "a.tif", x)
+    assert read_picture(tmp_path / "a.tif").exif is None
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg", ".webp", ".avif"])
@@ -404,13 +442,7 @@ def test_words_are_carried(tmp_path, suffix, bits):
     loss = 0.3 if suffix in (".jpg", ".webp", ".avif") else 0
     assert (back.pixels - source.pixels).abs().mean() <= loss
     assert b'tiff:Orientation="1"' in back.xmp
-    if suffix != ".tif":
-        exif = Image.Exif()
-        exif.load(back.exif)
-        assert exif[0x010F] == "maker" and exif[0x8298] == "owner" and 0x0112 not in exif
-        assert exif.get_ifd(0x8769)[0x829A] == pytest.approx(0.01) and 0xA002 not in exif.get_ifd(
-            0x8769
-        )
+    assert_words(back.exif)
     if suffix not in (".webp", ".avif"):
         assert back.dpi == pytest.approx((300, 300), abs=0.02)
 

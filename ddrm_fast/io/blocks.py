@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .decode import check_unit
+from .decode import check_unit, exif_of_tiff
 from .files import OutputError, atomic_file, in_words, reason
 from .foreign import foreign
 from .metadata import Metadata, upright_xmp
-from .tiff import TiffPicture, tiff_words
+from .tiff import TiffPicture, put_exif, tiff_words
 
 log = logging.getLogger(__name__)
 
@@ -192,7 +192,7 @@ class _Tiff(TiffPicture):
             raise ValueError(
                 "ExtraSamples (tag 338): its transparency is not carried from disk to disk; save it without"
             )
-        self.meta = Metadata(self.icc, None, upright_xmp(self.xmp), self.dpi)
+        self.meta = Metadata(self.icc, exif_of_tiff(path), upright_xmp(self.xmp), self.dpi)
         self.meta = self.meta.for_channels(self.channels)
 
 
@@ -279,7 +279,7 @@ def write_blocks(
         read:
             ``(top, left, height, width) -> (C, height, width)`` in [0, 1].
         meta:
-            Profile, XMP and resolution, for TIFF.
+            Profile, EXIF, XMP and resolution, for TIFF.
 
     Raises:
         OutputError: The disk is full, or the place is not writable.
@@ -311,6 +311,7 @@ def write_blocks(
             metadata=None,
             **tiff_words(meta or Metadata()),
         )
+        put_exif(file, meta or Metadata())
 
 
 def _write_zarr(

@@ -112,7 +112,7 @@ _LOCK = threading.Lock()
 
 
 @contextmanager
-def opened(content: bytes) -> Iterator[Image.Image]:
+def opened(source: bytes | Path) -> Iterator[Image.Image]:
     """A picture of Pillow's, of ``FORMATS`` alone.
 
     Pillow's limit of pixels is not asked (the limit here is memory, see :func:`ask_for_memory`), and what
@@ -125,7 +125,8 @@ def opened(content: bytes) -> Iterator[Image.Image]:
         try:
             Image.init()
             known = [name for name in FORMATS if name in Image.OPEN]  # as it was built
-            with Image.open(BytesIO(content), formats=known) as image:
+            file = BytesIO(source) if isinstance(source, bytes) else source
+            with Image.open(file, formats=known) as image:
                 yield image
         finally:
             Image.MAX_IMAGE_PIXELS = limit
@@ -249,16 +250,18 @@ def _tiff(content: bytes, path: str | Path) -> Decoded:
     white = {"uint8": 255.0, "uint16": 65535.0}.get(picture.dtype, 1.0)
     if white == 1:
         check_unit(values)
-    meta = Metadata(picture.icc, None, upright_xmp(picture.xmp), picture.dpi)
-    try:
-        with opened(content) as image:
-            meta = replace(meta, exif=metadata_of(image).exif)
-    except (
-        Exception
-    ):  # a kind that Pillow does not know, or tags that are damaged: without its EXIF
-        pass
+    meta = Metadata(picture.icc, exif_of_tiff(content), upright_xmp(picture.xmp), picture.dpi)
     bits = 8 if picture.dtype == "uint8" else 16
     return Decoded(values, white, picture.alpha, bits, meta, notes=tuple(picture.notes))
+
+
+def exif_of_tiff(source: bytes | Path) -> bytes | None:
+    """EXIF of a TIFF file or its content; None where there is none, or Pillow cannot read its tags."""
+    try:
+        with opened(source) as image:
+            return metadata_of(image).exif
+    except Exception:  # a kind that Pillow does not know, or tags that are damaged
+        return None
 
 
 def _heif(content: bytes, path: str | Path) -> Decoded:

@@ -10,7 +10,7 @@ from PIL import Image, PngImagePlugin
 
 from .picture import Picture
 from .png16 import png_16bit
-from .tiff import tiff_words
+from .tiff import put_exif, tiff_words
 
 #: suffix -> format, and its quality where it has one
 FORMATS = {
@@ -106,4 +106,5 @@ def _tiff(values: np.ndarray, picture: Picture) -> bytes:
         metadata=None,
         **more,
     )
+    put_exif(buffer, picture.meta)
     return buffer.getvalue()

@@ -15,7 +15,8 @@ from .colour import fitting
 T = TypeVar("T")
 
 ORIENTATION = 0x0112
-_EXIF_IFD, _GPS_IFD = 0x8769, 0x8825
+#: tags that hold lists of their own: of the camera, and of the place
+EXIF_LISTS = (0x8769, 0x8825)
 #: what a camera and its owner wrote (EXIF 2.32): description, maker, model, program, time, artist, copyright
 _KEPT = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
 #: pixels of the picture, and offsets within the old file
@@ -57,7 +58,7 @@ def upright_exif(exif: Image.Exif) -> bytes | None:
     for tag in _KEPT:
         if tag in exif:
             kept[tag] = exif[tag]
-    for name in (_EXIF_IFD, _GPS_IFD):
+    for name in EXIF_LISTS:
         inside = {t: v for t, v in exif.get_ifd(name).items() if t not in _DROPPED_OF_EXIF}
         if inside:
             kept[name] = inside
@@ -65,6 +66,14 @@ def upright_exif(exif: Image.Exif) -> bytes | None:
         return None
     content = kept.tobytes()
     return content if content.startswith(b"Exif") else b"Exif\0\0" + content
+
+
+def exif_tags(content: bytes | None) -> Image.Exif:
+    """EXIF as :class:`Metadata` holds it, by tags; empty where it is None or damaged."""
+    exif = Image.Exif()
+    if content is not None:
+        _unless_damaged(lambda: exif.load(content))
+    return exif
 
 
 def upright_xmp(xmp: object) -> bytes | None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import struct
 import weakref
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
+from PIL import TiffImagePlugin
 
 from .colour import Inks, rgb_of_lab
-from .metadata import Metadata
+from .metadata import EXIF_LISTS, Metadata, exif_tags
 from .turns import turn_of
 
 # what is wrong with a file is said in an error, not in lines of its reader on the way
@@ -334,10 +336,59 @@ def _dpi(page: Any) -> tuple[float, float] | None:
 
 
 def tiff_words(meta: Metadata) -> dict[str, Any]:
-    """Profile, XMP and resolution as keywords of ``tifffile.imwrite``."""
-    more: dict[str, Any] = {"iccprofile": meta.icc, "software": False}
+    """Profile, XMP, resolution and the plain part of EXIF as keywords of ``tifffile.imwrite``.
+
+    Where EXIF has lists of its own (exposure, place), :func:`put_exif` has to follow.
+    """
+    more: dict[str, Any] = {"iccprofile": meta.icc, "software": False, "extratags": []}
     if meta.dpi is not None:
         more |= {"resolution": meta.dpi, "resolutionunit": "INCH"}
     if meta.xmp is not None:
-        more["extratags"] = [(700, 1, len(meta.xmp), meta.xmp, True)]
+        more["extratags"].append((700, 1, len(meta.xmp), meta.xmp, True))
+    for tag, value in exif_tags(meta.exif).items():
+        if tag in EXIF_LISTS:
+            more["extratags"].append((tag - 1, 4, 1, 0, True))  # tifffile refuses the number itself
+        elif isinstance(value, str):
+            more["extratags"].append((tag, 2, 0, value.encode("utf-8", "replace"), True))
     return more
+
+
+def put_exif(file: BinaryIO, meta: Metadata) -> None:
+    """Writes EXIF's own lists behind a TIFF file made with :func:`tiff_words`, and their tags.
+
+    Left out of a file above 4 GiB, whose tags they are too far away for.
+
+    Args:
+        file:
+            Open for reading and writing.
+    """
+    import tifffile
+
+    exif = exif_tags(meta.exif)
+    lists = [tag for tag in EXIF_LISTS if tag in exif]
+    if not lists:
+        return
+    file.seek(0)
+    with tifffile.TiffFile(file) as written:
+        first, order = written.pages[0], written.byteorder
+        places = {tag: first.tags[tag - 1] for tag in lists}
+        header = struct.pack(f"{order}2sH", b"II" if order == "<" else b"MM", 42)
+        if written.is_bigtiff:
+            header = header[:2] + struct.pack(f"{order}HHHQ", 43, 8, 0, 16)
+        else:
+            header += struct.pack(f"{order}L", 8)
+    for tag in lists:
+        end = file.seek(0, 2)
+        end += end % 2  # lists begin at even places
+        if end >= 2**32:
+            return
+        content = TiffImagePlugin.ImageFileDirectory_v2(header, group=tag)
+        for name, value in exif.get_ifd(tag).items():
+            content[name] = value
+        file.seek(end)
+        file.write(content.tobytes(end))
+        file.seek(places[tag].offset)
+        file.write(struct.pack(f"{order}H", tag))
+        file.seek(places[tag].valueoffset)
+        file.write(struct.pack(f"{order}L", end))
+    file.seek(0, 2)
