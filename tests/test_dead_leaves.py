@@ -1,5 +1,12 @@
 """The generator of dead-leaves pictures."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -47,3 +54,53 @@ def test_config_refusals(values):
 def test_negative_seed_is_refused():
     with pytest.raises(ValueError, match="seed"):
         dead_leaves(-1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_processes_that_draw_end_with_their_parent(tmp_path, number):
+    """Told to end as a group, they leave it to the parent, without a traceback; killed, they follow it."""
+    program = tmp_path / "draw.py"
+    program.write_text(
+        "import os, signal, sys\n"
+        "from ddrm_fast.training.data.leaves import make_leaves\n"
+        "if __name__ == '__main__':\n"
+        "    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
+        "    print('ready', flush=True)\n"
+        "    make_leaves(0, 4000, workers=2)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        [sys.executable, str(program)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=environment, start_new_session=True,
+    ) as process:  # fmt: skip
+        process.stdout.readline()
+        wait_for(lambda: len(group_of(process.pid)) >= 3)  # with its workers
+        time.sleep(0.5)
+        if number == signal.SIGKILL:
+            process.kill()
+        else:
+            os.killpg(process.pid, number)
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == (143 if number == signal.SIGTERM else -signal.SIGKILL), said
+    assert "Traceback" not in said
+    wait_for(lambda: not group_of(process.pid))
+
+
+def wait_for(condition):
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def group_of(leader):
+    """Numbers of the processes of a group that still run."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            words = path.read_text().rpartition(")")[2].split()
+        except OSError:  # gone meanwhile
+            continue
+        if int(words[2]) == leader and words[0] != "Z":
+            found.append(int(path.parent.name))
+    return found

@@ -13,6 +13,7 @@ import torch
 from cli_cases import picture, scene
 
 from ddrm_fast import registry
+from ddrm_fast.cli import main
 from ddrm_fast.io import read_measurement
 from ddrm_fast.registry import SamplerEntry, Task
 from ddrm_fast.registry.entries import Registry
@@ -108,6 +109,17 @@ def test_a_plugin_that_fails_is_named(written):
         found.returncode == 0 and "bad.py is left out: RuntimeError: out of order" in found.stderr
     )
     assert "none.py is left out" in found.stderr
+
+
+def test_every_parameter_has_its_option(capsys, caplog):
+    """None of a sampler's is left out because a task or the command has an option of that name."""
+    with pytest.raises(SystemExit):
+        main(["restore", "--help"])
+    said = capsys.readouterr().out
+    assert "keeps its default" not in caplog.text
+    for entry in registry.SAMPLERS.values():
+        if entry.restores:
+            assert all(parameter.option in said for parameter in entry.parameters), entry.name
 
 
 def test_names_belong_to_one():

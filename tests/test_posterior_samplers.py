@@ -273,7 +273,7 @@ def test_decoupled_samplers_against_dense_matrices(name, sampler):
     x = 2 * pictures(2, *shape).double() - 1
     y, sigma_y = operator.H(x), 0.1
     noise = [torch.randn(2, *shape, dtype=torch.float64) for _ in range(len(TIMES) + 1)]
-    made = sampler(TIMES, calls=3, ratio=0.7) if sampler is DAPS else sampler(TIMES, calls=3)
+    made = sampler(TIMES, calls=3, width=0.7) if sampler is DAPS else sampler(TIMES, calls=3)
     found = run(
         operator, prior, made, y, torch.tensor([sigma_y], dtype=torch.float64),
         torch.zeros(2, 4, dtype=torch.int64), noise=lambda k: noise[k],
@@ -360,7 +360,7 @@ def test_daps_on_a_gaussian_is_its_recursion_and_near_the_posterior():
         (lambda: PiGDM(eta=2.0), "^eta: expected 0 <= eta <= 1"),
         (lambda: DiffPIR(trust=-1.0), "^trust: expected a number > 0"),
         (lambda: DAPS(calls=0), "^calls: expected an integer >= 1"),
-        (lambda: DAPS(ratio=0.0), "^ratio: expected a number > 0"),
+        (lambda: DAPS(width=0.0), "^width: expected a number > 0"),
         (lambda: PnPDM(least_noise=-1.0), "^least_noise: expected a number >= 0"),
         (lambda: DiffPIR(zeta=2.0), "^zeta: expected 0 <= zeta <= 1"),
     ],

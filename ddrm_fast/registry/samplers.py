@@ -85,9 +85,7 @@ SAMPLERS.register(
         steps=50,
         parameters=(
             *_DECOUPLED,
-            Number(
-                name="ratio", help="daps: width of the draw, in noise levels", low=0, default=1.0
-            ),
+            Number(name="width", help="daps: of the draw, in noise levels", low=0, default=1.0),
         ),
         advice="costs four network calls a step",
     )

@@ -78,7 +78,7 @@ class DAPS(_Decoupled):
     """Algorithm 1, with its draw in closed form where the released code runs Langevin dynamics.
 
         x0    = the end of the flow from x_t
-        x0'   ~ N(x0, r^2) conditioned on the measurement, r = ratio sigma_t
+        x0'   ~ N(x0, r^2) conditioned on the measurement, r = width sigma_t
         x_next = sqrt(abar_next) x0' + sqrt(1 - abar_next) z
 
     With R = r^2, A = sqrt(abar_next), B = 1 - abar_next and p, q of
@@ -89,19 +89,19 @@ class DAPS(_Decoupled):
     Args:
         steps, calls, least_noise:
             See :class:`_Decoupled`: 50 steps of 4 calls, where the paper takes 200 of 5 and more.
-        ratio:
-            Of the standard deviation given to the clean image to the noise level, > 0.
+        width:
+            Of the draw: the standard deviation given to the clean image, in noise levels, > 0.
     """
 
-    ratio: float = 1.0
+    width: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.ratio < math.inf:
-            raise ValueError(f"ratio: expected a number > 0, got {self.ratio}")
+        if not 0 < self.width < math.inf:
+            raise ValueError(f"width: expected a number > 0, got {self.width}")
 
     def weights(self, abar: float, abar_next: float, sigma_y: Tensor) -> Weights:
-        R, B = self.ratio**2 * (1 - abar) / abar, 1 - abar_next
+        R, B = self.width**2 * (1 - abar) / abar, 1 - abar_next
         p, q = shares(R, self._noise(sigma_y))
         A = math.sqrt(abar_next)
         measured = Branch(

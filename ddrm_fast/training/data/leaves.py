@@ -5,10 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +43,39 @@ def make_leaves(
     draw = partial(dead_leaves, seed, config=config)
     if workers <= 1 or count < 32:
         return pack(map(draw, range(count)))
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        return pack(pool.map(draw, range(count), chunksize=8))
+    with ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=_end_with_parent
+    ) as pool:
+        with _left_to_us():
+            drawn = pool.map(draw, range(count), chunksize=8)
+        try:
+            return pack(drawn)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+@contextmanager
+def _left_to_us() -> Iterator[None]:
+    """Processes that are started here do not hear Ctrl-C and SIGTERM: this process ends them."""
+    ours = {signal.SIGINT, signal.SIGTERM}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ours)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end_with_parent() -> None:
+    """Also where it was killed and cannot."""
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def kept_leaves(
