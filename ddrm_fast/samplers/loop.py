@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..machine.heap import kept_memory
-from ..operators import Operator
+from ..operators import Forward
 from ..operators.cuts import Box
 from ..ops import Noise
 from ..priors.prior import Prior
@@ -194,7 +194,7 @@ class _Steps:
             else:
                 stepper.network(state)
                 stepper.down(state, x_next, x0)
-            state.out = LATER  # before the next one is made
+            state.out, state.graph = LATER, None  # before the next one is made
             if callback is not None:
                 callback(state)
             x_t, index = x_next, index + 1
@@ -222,7 +222,7 @@ class _Steps:
 
 
 def run(
-    operator: Operator,
+    operator: Forward,
     prior: Prior,
     sampler: Sampler,
     y: Tensor,

@@ -79,6 +79,8 @@ class State:
             State after the step, once it is there.
         pull:
             J^T v of an edit that differentiates, J the Jacobian of x0 at x_t; see :class:`Edit`.
+        graph:
+            (x_t, x0), where an edit asked for it: x0 as a differentiable function of x_t.
         memory:
             What edits and samplers keep from step to step of this run, by a name of theirs.
         fused:
@@ -98,6 +100,7 @@ class State:
     x0: Tensor = LATER
     x_next: Tensor = LATER
     pull: Tensor = LATER
+    graph: tuple[Tensor, Tensor] | None = None
     memory: dict[str, Any] = field(default_factory=dict)
     fused: Fused | None = None
 

@@ -68,6 +68,7 @@ class Stepper:
             for place in ("output", "clean", "after")
         }  # fmt: skip
         self.pulling = [edit for edit in edits if edit.differentiates]
+        self.graph_for = next((edit for edit in edits if edit.keeps_graph), None)
         self.pulls: dict[int, Tensor] = {}
         self.carry = Carry()
 
@@ -83,7 +84,7 @@ class Stepper:
 
     def network(self, state: State) -> None:
         """Calls the network: ``state.out``, and what edits that differentiate pull through it."""
-        if self.pulling:
+        if self.pulling or self.graph_for is not None:
             self._pull(state)
         else:
             state.out = self.prior.at(state.x_t, state.times, state.labels)
@@ -181,14 +182,17 @@ class Stepper:
             out = self.prior.at(x, state.times, state.labels)
             x0 = self._differentiable_x0(x, out, state)
         if not x0.requires_grad or not out.requires_grad:
+            asking = self.pulling[0] if self.pulling else self.graph_for
             raise ValueError(
-                f"prior: the network of {self.prior.name} gives no gradients, which {self.pulling[0]} needs"
+                f"prior: the network of {self.prior.name} gives no gradients, which {asking} needs"
             )
         state.out, state.x0 = out.detach(), x0.detach()
         for number, edit in enumerate(self.pulling, 1):
             v = checked_change(edit, edit.pull(self.problem, state), state.x0)
-            more = number < len(self.pulling)
+            more = number < len(self.pulling) or self.graph_for is not None
             (self.pulls[id(edit)],) = torch.autograd.grad(x0, x, v, retain_graph=more)
+        if self.graph_for is not None:
+            state.graph = (x, x0)
 
     def _differentiable_x0(self, x: Tensor, out: Tensor, state: State) -> Tensor:
         if state.fused is not None:

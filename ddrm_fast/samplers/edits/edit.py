@@ -36,11 +36,14 @@ class Edit:
 
     An edit with ``differentiates = True`` also writes ``pull``: the loop calls the network once with
     gradients, takes J^T of what it returns, J the Jacobian of the clean image at x_t, and puts it into
-    ``state.pull`` for the other methods. Nothing else runs with gradients.
+    ``state.pull`` for the other methods. One with ``keeps_graph = True`` finds the graph of that call in
+    ``state.graph`` when it acts after the map, and differentiates itself. Nothing else runs with gradients.
     """
 
     #: whether ``pull`` is asked for
     differentiates: ClassVar[bool] = False
+    #: whether ``state.graph`` is kept for it
+    keeps_graph: ClassVar[bool] = False
     #: whether it reads nothing on the host, so that a CUDA graph may hold it
     capturable: ClassVar[bool] = False
     #: what it needs of a degradation: Forward or Operator
