@@ -1,20 +1,38 @@
 """Samplers that look through the network, and DiffPIR: against recorded runs and plain PyTorch."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from golden_dps import GOLDEN, noise_of, toy_network
 from small_cases import OPERATORS, pictures
 
-from ddrm_fast import Prior, Schedule, degrade, restore
+from ddrm_fast import Prior, Schedule, degrade, ops, restore
 from ddrm_fast.operators import Denoising, Forward
+from ddrm_fast.operators.cuts import Box
 from ddrm_fast.priors.gaussian import GaussianPrior
-from ddrm_fast.samplers import DAPS, DPS, DiffPIR, PiGDM, PnPDM, run
+from ddrm_fast.problems import Problem
+from ddrm_fast.samplers import (
+    DAPS,
+    DDRMJPEG,
+    DPS,
+    LGD,
+    MCG,
+    Batch,
+    DiffPIR,
+    Drawing,
+    Item,
+    PiGDM,
+    PnPDM,
+    REDDiff,
+    State,
+    run,
+    run_batch,
+)  # fmt: skip
 from ddrm_fast.samplers.dps import ResidualDescent
+from ddrm_fast.samplers.edits.fit import Fit
 
-GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden" / "dps"
 golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the recorded runs are not here")
 
 
@@ -66,17 +84,8 @@ def forward_of(name, shape):
 
 
 def toy(common, kappa):
-    """The network of the recorded runs: exact for a Gaussian prior where kappa is 0; six channels."""
-    m, S, v, abar = (torch.from_numpy(common[name]) for name in ("m", "S", "v", "abar_64"))
-
-    def network(x, t, labels=None):
-        a = abar[t.long()].view(-1, 1, 1, 1)
-        centred = torch.fft.fft2(x.double() - a.sqrt() * m)
-        eps = (1 - a).sqrt() * torch.fft.ifft2(centred / (a * S + 1 - a)).real
-        eps = eps + kappa * torch.tanh(2 * x.double())
-        return torch.cat([eps, v.double().expand_as(eps)], dim=1).to(x.dtype)
-
-    return Prior(network, schedule=Schedule(abar))
+    """The network of the recorded runs."""
+    return Prior(toy_network(common, kappa), schedule=Schedule(torch.from_numpy(common["abar_64"])))
 
 
 RUNS = {
@@ -96,16 +105,6 @@ RUNS = {
     "gblur61_n32__ps_s0.3_K20": ("gblur61_n32", 0.3, 0.0, "learned", True, "gaussian"),
     "mblur61_n32__ps_s0.3_K20": ("mblur61_n32", 0.3, 0.0, "learned", True, "gaussian"),
 }  # fmt: skip
-
-
-def noise_of(z):
-    """Field k mod K of the recorded noise, shifted where there are more steps than fields."""
-
-    def field(k):
-        turn, k = divmod(k, len(z))
-        return torch.roll(z[k], (5 * turn, 11 * turn), dims=(-2, -1))
-
-    return field
 
 
 @golden
@@ -383,3 +382,173 @@ def test_a_residual_of_zero_has_no_gradient():
     Asked.y = y
     pull = ResidualDescent(1.0).pull(Asked, Said)
     assert torch.equal(pull, torch.zeros_like(pull))
+
+
+class Warped(Forward):
+    """A map of pictures in [0, 1] that is not linear: one from neighbours, then a curve."""
+
+    def image_shape(self, y):
+        return tuple(y.shape[1:])
+
+    def check_image(self, shape):
+        pass
+
+    def H(self, x):
+        return torch.sin(x + 0.3 * x.roll(1, -1))
+
+
+def plain_adam(problem_of, x0_of, times, mu, noise, rate, weight, schedule):
+    """RED-diff with torch's own Adam and losses as the paper writes them."""
+    mu = mu.clone().requires_grad_()
+    adam = torch.optim.Adam([mu], lr=rate, betas=(0.9, 0.99))
+    for k, t in enumerate(times):
+        abar = schedule.abar(t)
+        z = noise[k]
+        x_t = abar**0.5 * mu.detach() + (1 - abar) ** 0.5 * z
+        eps = (x_t - abar**0.5 * x0_of(x_t, t)) / (1 - abar) ** 0.5
+        inverse_snr = ((1 - abar) / abar) ** 0.5
+        n = mu[0].numel()
+        loss = (
+            n * (weight * inverse_snr * ((eps - z) * mu).flatten(1).mean(1) + problem_of(mu)).sum()
+        )
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    return mu.detach()
+
+
+@pytest.mark.parametrize("operator", [Denoising(), Warped()])
+def test_red_diff_is_adam_on_its_loss(operator):
+    prior, schedule = Prior(curved, "x0"), Schedule.linear()
+    y = operator.H(pictures(2, 3, 8, 8).double())
+    noise = [torch.randn(2, 3, 8, 8, dtype=torch.float64) for _ in range(len(TIMES) + 1)]
+    found = restore_in_float64(operator, y, REDDiff(TIMES, rate=0.05, weight=0.4), prior, noise)
+    linear = isinstance(operator, Denoising)
+
+    def misfit(mu):  # a linear one is compared in [-1, 1], a map in its own range
+        missing = (2 * y - 1) - mu if linear else y - operator.H((mu + 1) / 2)
+        return missing.square().flatten(1).mean(1) / 2
+
+    expected = plain_adam(
+        misfit, lambda x, t: curved(x, None), TIMES, 2 * y - 1, noise, 0.05, 0.4, schedule
+    )
+    assert torch.allclose(found, expected, rtol=1e-6, atol=1e-7)
+
+
+def restore_in_float64(operator, y, sampler, prior, noise):
+    """The pictures in [-1, 1] of a run with given noise."""
+    problem = Problem.of(y, operator, 0.0).in_network_range()
+    items = [Item(Box(0, 0, *y.shape[2:]), picture, 0) for picture in range(len(y))]
+    return run_batch(
+        Batch(problem, items, []), Drawing(prior, sampler), noise=lambda k: noise[k],
+        keys=torch.zeros(len(y), 4, dtype=torch.int64),
+    )  # fmt: skip
+
+
+def test_ddrm_jpeg_is_the_published_update():
+    """Of a map whose pseudo-inverse is the identity, in plain PyTorch."""
+    operator, prior, schedule = Warped(), Prior(curved, "x0"), Schedule.linear()
+    y = operator.H(pictures(2, 3, 8, 8).double())
+    noise = [torch.randn(2, 3, 8, 8, dtype=torch.float64) for _ in range(len(TIMES) + 1)]
+    found = restore_in_float64(operator, y, DDRMJPEG(TIMES, eta=0.7, eta_b=0.4), prior, noise)
+    as_seen = (2 * y - 1).clamp(-1, 1)
+    first = schedule.abar(TIMES[0])
+    x = first**0.5 * as_seen + (1 - first) ** 0.5 * noise[0]
+    for k, (t, t_next) in enumerate(zip(TIMES, [*TIMES[1:], -1], strict=True)):
+        abar, after = schedule.abar(t), schedule.abar(t_next)
+        x0 = curved(x, None)
+        eps = (x - abar**0.5 * x0) / (1 - abar) ** 0.5
+        changed = x0 - (2 * operator.H((x0 + 1) / 2) - 1) + as_seen
+        x = after**0.5 * (0.4 * changed + 0.6 * x0) + (1 - after) ** 0.5 * (
+            0.7 * noise[k + 1] + 0.3 * eps
+        )
+    assert torch.allclose(found, x, rtol=1e-6, atol=1e-6)
+
+
+def test_mcg_puts_the_measurement_in():
+    """Where a pixel is known, the result is the measurement; the rest goes down the distance as in DPS."""
+    operator, shape = OPERATORS["inpainting"]
+    prior = Prior(curved, "x0")
+    x = 2 * pictures(2, *shape).double() - 1
+    y = operator.H(x)
+    noise = [torch.randn(2, *shape, dtype=torch.float64) for _ in range(len(TIMES) + 1)]
+    zero, keys = torch.zeros(1, dtype=torch.float64), torch.zeros(2, 4, dtype=torch.int64)
+    states = {}
+    for sampler in (MCG([30], 0.5), DPS([30], 0.5)):
+        states[type(sampler)] = run(
+            operator, prior, sampler, y, zero, keys, noise=lambda k: noise[k]
+        )
+    known = operator.H(torch.ones_like(x)) > 0
+    assert torch.allclose(torch.where(known, states[MCG] - y, 0.0), torch.zeros_like(x), atol=1e-6)
+    assert torch.allclose(
+        torch.where(known, 0.0, states[MCG] - states[DPS]), torch.zeros_like(x), atol=1e-6
+    )
+
+
+def test_lgd_is_the_mean_gradient_of_its_draws():
+    """Against autograd through the network, with the draws that the noise's stream gives."""
+    operator, prior, schedule = Warped(), Prior(curved, "x0"), Schedule.linear()
+    y = operator.H(pictures(2, 3, 8, 8))
+    keys = ops.noise_keys(2, 5)
+    problem = Problem.of(y, operator, 0.0).in_network_range()
+    items = [Item(Box(0, 0, 8, 8), picture, 0) for picture in range(2)]
+    noise = [torch.randn(2, 3, 8, 8) for _ in range(3)]
+    times = [500, 100]
+    found = run_batch(
+        Batch(problem, items, []), Drawing(prior, LGD(times, 0.5, draws=3, spread=0.2, eta=1.0)),
+        noise=lambda k: noise[k], keys=keys,
+    )  # fmt: skip
+    x = noise[0]
+    for k, (t, t_next) in enumerate(zip(times, [*times[1:], -1], strict=True)):
+        abar, after = schedule.abar(t), schedule.abar(t_next)
+        leaf = x.clone().requires_grad_()
+        x0 = curved(leaf, None)
+        spread = 0.2 * (1 - abar) ** 0.5
+        distances = [
+            (y - operator.H((x0 + spread * z + 1) / 2)).flatten(1).norm(dim=1)
+            for z in (
+                ops.normal(keys, 3, 8, 8, iteration=3 * (k + 1) + draw, stream=ops.Stream.GUIDANCE)
+                for draw in range(3)
+            )
+        ]
+        (gradient,) = torch.autograd.grad(sum(distances).sum() / 3, leaf)
+        x0 = x0.detach()
+        fresh = (1 - after) / (1 - abar) * (1 - abar / after)
+        eps = (x - abar**0.5 * x0) / (1 - abar) ** 0.5
+        x = after**0.5 * x0 + max(0.0, 1 - after - fresh) ** 0.5 * eps + fresh**0.5 * noise[k + 1]
+        x = x - 0.5 * gradient
+    assert torch.allclose(found, x, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "sampler", [DPS([500, 60], 0.3, eta=0.5), DPS([500, 60], 0.3, draws=2), LGD([500, 60])]
+)
+def test_variants_of_dps_do_not_depend_on_the_batch(sampler):
+    y = Warped().H(pictures(3, 3, 8, 8))
+    prior = Prior(curved, "x0")
+    together = restore(y, Warped(), 0.0, prior, sampler, num_samples=1).mean
+    alone = restore(y[1:2], Warped(), 0.0, prior, sampler, num_samples=1, seed=1).mean
+    assert torch.equal(together[1:2], alone)
+
+
+def test_fit_solves_the_gauss_newton_equations():
+    """Against the dense Jacobian; enough rounds of conjugate gradients solve it."""
+    operator = Warped()
+    x = pictures(2, 3, 4, 4).double()
+    y = operator.H(x) + 0.05
+    problem = Problem.of(y, operator, 0.1).in_network_range()
+    x0 = 2 * x - 1 + 0.1 * torch.randn_like(x)
+    state = State(0, 1, 100, 0, x0, Prior(curved, "x0"), [], torch.empty(0), x0=x0)
+    found = Fit(trust=0.5, rounds=60).clean(problem, state)
+    R = state.sigma**2 / 0.5
+    for i in range(2):
+        J = torch.autograd.functional.jacobian(
+            lambda v: operator.H((v + 1)[None] / 2).flatten(), x0[i]
+        ).reshape(48, 48)  # fmt: skip
+        missing = (y[i : i + 1] - operator.H((x0[i : i + 1] + 1) / 2)).flatten()
+        left = J.T @ J / 0.01 + torch.eye(48, dtype=torch.float64) / R
+        d = torch.linalg.solve(left, J.T @ missing / 0.01)
+        assert torch.allclose((found[i] - x0[i]).flatten(), d, rtol=1e-8, atol=1e-10)
+    last = State(0, 1, 100, -1, x0, Prior(curved, "x0"), [], torch.empty(0), x0=x0)
+    assert Fit().clean(problem, last) is x0
+    assert Fit().prepared(Problem.of(y, Denoising(), 0.1), (2, 3, 4, 4)) is None

@@ -13,7 +13,7 @@ from ..machine.arguments import checked
 class Stream(IntEnum):
     """Who draws: noise of two streams is independent, whatever else their counters share.
 
-    Pictures, checkpoints and records depend on these numbers; they never change. New ones are from 8 to 255.
+    Pictures, checkpoints and records depend on these numbers; they never change. New ones are from 10 to 255.
     """
 
     #: the first state and every move of a sampler, inside the fused steps too (the kernels' own 0)
@@ -30,6 +30,8 @@ class Stream(IntEnum):
     PRIOR_VECTOR = 7
     #: noise of pictures that are degraded on the way, in the training of DiffIR
     DEGRADED = 8
+    #: what guidance draws beside a sampler's own noise
+    GUIDANCE = 9
 
 
 @dataclass(frozen=True)

@@ -114,10 +114,76 @@ SAMPLERS.register(
                 name="noise", help="dps: what the distance is weighted for",
                 choices=("gaussian", "poisson"), default="gaussian",
             ),
+            Number(
+                name="eta", help="dps: share of fresh noise in steps of DDIM, 0 to 1",
+                usual="ancestral steps", low=0, high=1,
+            ),
+            Whole(name="draws", help="dps: distances of so many pictures nearby", low=0, default=0),
+            Number(name="spread", help="dps: of these, for pictures in [-1, 1]", low=0, default=0.03),
         ),
         advice="costs a call of the network forward and one back a step",
     )
 )  # fmt: skip
+SAMPLERS.register(
+    SamplerEntry(
+        name="mcg",
+        summary="dps, then the measurement is put in",
+        make="ddrm_fast.samplers:MCG",
+        steps=1000,
+        parameters=(
+            Number(
+                name="scale", help="length of the step, for pictures in [-1, 1]", low=0, default=1.0
+            ),
+            _VARIANCE,
+        ),
+        advice="takes the input for free of noise",
+    )
+)
+SAMPLERS.register(
+    SamplerEntry(
+        name="lgd",
+        summary="dps whose distance is a mean over draws of the clean image",
+        make="ddrm_fast.samplers:LGD",
+        steps=100,
+        parameters=(
+            Number(name="scale", help="length of the step, for pictures in [-1, 1]", low=0, default=0.3),
+            Whole(name="draws", help="draws of the clean image in each step", default=4),
+            Number(
+                name="spread", help="of these, in deviations of the clean image", low=0, default=0.1
+            ),
+            Number(name="eta", help="share of fresh noise, 0 to 1", low=0, high=1, default=1.0),
+        ),
+        advice="costs a call of the network forward and one back a step",
+    )
+)  # fmt: skip
+SAMPLERS.register(
+    SamplerEntry(
+        name="red-diff",
+        aliases=("reddiff",),
+        summary="an optimisation by Adam with the network as its regulariser; any degradation",
+        make="ddrm_fast.samplers:REDDiff",
+        steps=100,
+        parameters=(
+            Number(name="rate", help="red-diff: of Adam", low=0, default=0.1),
+            Number(name="weight", help="red-diff: of the prior", low=0, default=0.25),
+        ),
+        advice="gives one picture, nearly the same for every seed",
+    )
+)
+SAMPLERS.register(
+    SamplerEntry(
+        name="ddrm-jpeg",
+        summary="ddrm with compression and back in the place of a projection; measurements that are pictures",
+        make="ddrm_fast.samplers:DDRMJPEG",
+        steps=20,
+        parameters=(
+            Number(name="eta", help="share of fresh noise, 0 to 1", low=0, high=1, default=1.0),
+            Number(
+                name="eta_b", help="trust in the measurement, 0 to 1", low=0, high=1, default=0.4
+            ),
+        ),
+    )
+)
 SAMPLERS.register(
     SamplerEntry(
         name="pigdm",

@@ -6,9 +6,10 @@ from .ddim import DDIM
 from .ddnm import DDNM, DDNMPlus
 from .ddpm import DDPM
 from .ddrm import DDRM
+from .ddrm_jpeg import DDRMJPEG
 from .diffpir import DiffPIR
 from .dpm_solver import DPMSolver
-from .dps import DPS
+from .dps import DPS, LGD, MCG
 from .drawing import Batch, Drawing
 from .edits import Clip, ClipKeepingNoise, Edit, EndOnMeasurement, Guidance, Hold, Known
 from .heun import Heun
@@ -16,6 +17,7 @@ from .hqs import HQS
 from .ilvr import ILVR
 from .loop import run, run_batch
 from .pigdm import PiGDM
+from .red_diff import REDDiff
 from .repaint import RePaint
 from .state import Item, State, StepInfo
 from .steps import Steps, parse_steps
@@ -28,8 +30,11 @@ __all__ = [
     "DDNM",
     "DDPM",
     "DDRM",
+    "DDRMJPEG",
     "DPS",
     "ILVR",
+    "LGD",
+    "MCG",
     "Batch",
     "Branch",
     "Clip",
@@ -48,6 +53,7 @@ __all__ = [
     "Known",
     "PiGDM",
     "PnPDM",
+    "REDDiff",
     "RePaint",
     "Sampler",
     "State",
@@ -61,6 +67,7 @@ __all__ = [
 ]
 
 check_made(
-    DAPS, DDIM, DDNM, DDNMPlus, DDPM, DDRM, DPMSolver, DPS, DiffPIR, Drawing, Heun, HQS, ILVR, PiGDM, PnPDM,
+    DAPS, DDIM, DDNM, DDNMPlus, DDPM, DDRM, DPMSolver, DPS, DiffPIR, Drawing, Heun, HQS, ILVR, LGD, MCG,
+    DDRMJPEG, PiGDM, PnPDM, REDDiff,
     RePaint, Steps, Travel, Clip, ClipKeepingNoise, EndOnMeasurement, Guidance,
 )  # fmt: skip

@@ -63,10 +63,11 @@ def check_needs(sampler: Sampler, edits: Sequence[Edit], operator: Forward) -> N
     if needy:
         raise ValueError(
             f"sampler: {needy[0]} works in the singular basis, and {operator} is a map alone; samplers that "
-            "need no more (DDIM, DDPM, DPMSolver, Heun) restore with an edit that looks at the measurement"
+            "need no more: HQS, DPS, LGD, REDDiff, DDRMJPEG, or DDIM and DDPM with an edit that looks at the "
+            "measurement"
         )
     brought = sampler.edits() if hasattr(sampler, "edits") else []
-    if not edits and not brought:
+    if not edits and not brought and not getattr(sampler, "follows", False):
         raise ValueError(
             f"edits: got none, and {type(sampler).__name__} does not look at what {operator} measured, a map "
             "alone; expected an edit that does"

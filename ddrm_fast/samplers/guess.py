@@ -49,6 +49,22 @@ def smooth_guess(problem: Problem, count: int, least_noise: float = 0.0) -> Tens
     return x
 
 
+def as_picture(problem: Problem, count: int) -> Tensor:
+    """The measurement as a picture in the problem's range, where it has the shape of one; else grey.
+
+    Args:
+        problem, count:
+            As for :func:`smooth_guess`, of any degradation.
+    """
+    low, high = problem.range
+    shape = (count, *problem.shape)
+    if tuple(problem.y.shape[1:]) != tuple(problem.shape):
+        return problem.y.new_full(shape, (low + high) / 2)
+    black, white = problem.operator.range or problem.range
+    share = (problem.y - black) / (white - black)
+    return (low + (high - low) * share).clamp(low, high).expand(shape).contiguous()
+
+
 def _power(height: int, width: int) -> Tensor:
     """Variance of every coefficient of the orthonormal DCT-II, float64 (H, W)."""
     rows, columns = (

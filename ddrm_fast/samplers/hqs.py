@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
+from ..operators import Forward, Operator
 from ..problems import Problem
-from .guess import smooth_guess
+from .edits import Edit
+from .edits.fit import Fit
+from .guess import as_picture, smooth_guess
 from .steps import Steps, StepsLike
 from .weights import Branch, Weights, proximal
 
@@ -24,8 +28,9 @@ class HQS:
         x  = argmin ||y - H x||^2 / sigma_y^2 + trust ||x - x0||^2 / sigma^2
 
     The second is x0 + g (u/s - <w, x0>), g = s^2 R / (s^2 R + sigma_y^2), R = sigma^2 / trust: in closed
-    form for every operator, and part of the fused step. The result is x0 of the last call. Nothing is drawn:
-    the picture is the same whatever the seed.
+    form for every operator, and part of the fused step; of a map without a decomposition it is an edit
+    (:class:`~ddrm_fast.samplers.edits.fit.Fit`). The result is x0 of the last call. Nothing is drawn: the
+    picture is the same whatever the seed.
 
     Args:
         steps:
@@ -38,6 +43,8 @@ class HQS:
         least_noise:
             A measurement of less noise is taken to have this much, unit of [0, 1] pictures.
     """
+
+    needs: ClassVar[type[Forward]] = Forward
 
     steps: StepsLike = Steps("geometric", 10, FIRST, ROUNDING)  # noqa: RUF009
     trust: float = 0.23
@@ -52,8 +59,14 @@ class HQS:
         if not 0 <= self.least_noise < math.inf:
             raise ValueError(f"least_noise: expected a number >= 0, got {self.least_noise}")
 
+    def edits(self) -> list[Edit]:
+        """What the sampler brings: the second line, where there is no closed form."""
+        return [Fit(self.trust, max(self.least_noise, 1e-6))]
+
     def begin(self, problem: Problem, count: int) -> Tensor | None:
         """The first clean image of so many pictures; None: that of :meth:`start`."""
+        if not isinstance(problem.operator, Operator):
+            return as_picture(problem, count)
         if self.guess == "pinv":
             return None
         return smooth_guess(problem, count, 2 * self.least_noise)

@@ -127,6 +127,7 @@ class Sampler(Protocol):
 
     - ``needs``: :class:`~ddrm_fast.operators.Forward` where the weights do not look at the measurement, so
       that a degradation without a decomposition will do; default Operator.
+    - ``follows``: whether its own ``advance`` looks at the measurement (:class:`REDDiff`).
     - ``from_pure_noise``: whether the first step may start where abar = 0 (:class:`DDPM`).
     - ``travel``: steps that go back up (:class:`RePaint`).
     - ``edits()``: edits that the sampler brings (:class:`DDPM`, :class:`DPMSolver`); what they keep from step
