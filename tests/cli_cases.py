@@ -20,6 +20,11 @@ PARAMETERS = {
     "blockcs": ["--ratio", "2", "--block", "4"],
     "oldphoto": ["--factor", "2", "--mask", "box:3,3,5,5"],
     "gain": ["--gain", "vignette:0.4"],
+    "jpeg": ["--jpeg-quality", "30"],
+    "quantize": ["--bits", "3"],
+    "saturate": [],
+    "gamma": [],
+    "phase": [],
 }
 
 

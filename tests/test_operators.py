@@ -104,7 +104,11 @@ def test_laws_of_every_task(name):
 
 
 def test_every_task_has_an_example():
-    assert all(task.examples for task in TASKS.values())
+    """But those without a decomposition, which have no laws to be held against."""
+    for name, task in TASKS.items():
+        if not task.examples:
+            options = {"jpeg_quality": "30"} if name == "jpeg" else {}
+            assert not isinstance(degradation(task, (3, 16, 16), options).operator(), O.Operator)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ SHAPE = (3, 16, 16)
 
 def options_of(task):
     words = PARAMETERS[task]
-    return dict(zip((word[2:] for word in words[::2]), words[1::2], strict=True))
+    names = (word[2:].replace("-", "_") for word in words[::2])
+    return dict(zip(names, words[1::2], strict=True))
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -6,13 +6,14 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from .. import ops, restoration
 from ..io.files import digest
 from ..large import duration as estimates
+from ..operators import Operator
 from ..priors import Prior, accelerated
 from ..priors.grey import for_channels
 from ..priors.load import DEFAULT
@@ -104,6 +105,8 @@ class Asked:
             The prior, and ``prior_name`` and ``prior_sha256``: where it comes from.
         sampler, travel, samples, seed, end_on_measurement, clip_x0:
             See :func:`ddrm_fast.restore`.
+        implied:
+            Steps were asked for, and DDRM stands there for whatever takes them.
         edits:
             The words of each edit; see :func:`ddrm_fast.registry.edit_of`.
         quiet:
@@ -131,12 +134,18 @@ class Asked:
     device: str = "cpu"
     compiled: bool = False
     edits: tuple[str, ...] = ()
+    implied: bool = False
 
     def planned(self, problem: Problem) -> tuple[Asked, Plan | None]:
         """With the sampler that suits a problem, and why, where no option says otherwise."""
-        if self.sampler is not None:
+        if self.sampler is not None and not (
+            self.implied and not isinstance(problem.operator, Operator)
+        ):
             return self, None
         found = plan(problem, self.samples is not None)
+        if self.sampler is not None:  # a map without a decomposition, with steps of one's own
+            own = replace(cast(Any, found.sampler), steps=self.sampler.steps)
+            return replace(self, sampler=own), None
         return replace(self, sampler=found.sampler), found
 
     def drawn(self, problem: Problem, channels: int) -> tuple[restoration.Restoration, str]:
@@ -258,4 +267,5 @@ def read_asked(arguments: argparse.Namespace, device: str | None = None) -> Aske
         device,
         arguments.compile,
         edits,
+        arguments.sampler is None and not given_parameters(arguments),
     )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .. import restoration
-from ..operators import Operator
+from ..operators import Forward, Operator
 from ..priors import Prior
 from ..problems import Problem, degradation, pad, padded_size
 from ..registry import TASKS
@@ -113,7 +113,7 @@ def _cut(picture: Tensor, size: tuple[int, int]) -> Tensor:
     return picture[0, :, : size[0], : size[1]]
 
 
-def _baselines(y: Tensor, operator: Operator, shape: tuple[int, int, int]) -> dict[str, Tensor]:
+def _baselines(y: Tensor, operator: Forward, shape: tuple[int, int, int]) -> dict[str, Tensor]:
     found = {}
     if tuple(y.shape[1:]) == shape:
         found["input"] = y
@@ -121,7 +121,8 @@ def _baselines(y: Tensor, operator: Operator, shape: tuple[int, int, int]) -> di
         found["bicubic"] = torch.nn.functional.interpolate(
             y, size=shape[1:], mode="bicubic", align_corners=False
         )
-    found["pinv"] = operator.H_pinv(y)
+    if isinstance(operator, Operator):
+        found["pinv"] = operator.H_pinv(y)
     return found
 
 

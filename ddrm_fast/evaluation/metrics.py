@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..machine.arguments import checked
-from ..operators import Operator
+from ..operators import Forward, Operator
 from ..problems.noise import estimate_noise
 
 __all__ = ["estimate_noise", "has_ssim", "psnr", "residual", "ssim"]
@@ -93,7 +93,7 @@ def has_ssim() -> bool:
 
 
 @checked
-def residual(y: Tensor, x: Tensor, operator: Operator) -> float:
+def residual(y: Tensor, x: Tensor, operator: Forward) -> float:
     """Distance to the measurement per measured direction, ||S V_1^T x - U^T y|| / sqrt(m).
 
     Args:
@@ -103,12 +103,14 @@ def residual(y: Tensor, x: Tensor, operator: Operator) -> float:
             Picture, batch 1.
 
     Returns:
-        Root mean square over the m directions with s > 0, in the unit of y. A picture that explains
-        the measurement has about sigma_y here.
+        Root mean square over the m directions with s > 0, in the unit of y (of a map: over all values). A
+        picture that explains the measurement has about sigma_y here.
     """
     for name, value in (("y", y), ("x", x)):
         if not value.is_floating_point():
             raise ValueError(f"{name}: expected floating-point numbers, got {value.dtype}")
+    if not isinstance(operator, Operator):
+        return float((y - operator.H(x)).double().square().mean().sqrt())
     u, c = operator.Ut(y), operator.measure(x)
     if u.shape[1:] != c.shape[1:]:
         raise ValueError(

@@ -12,7 +12,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 
 from . import tiff
 from .colour import Inks
@@ -147,7 +147,10 @@ def _grid(image: Image.Image, turn: Turn) -> JpegGrid | None:
         found = tuple(tuple(t[8 * (k % 8) + k // 8] for k in range(64)) for t in found)
     height, width = turn.size(image.height, image.width)
     # blocks begin at the stored corner: where rows run backwards, what is left over comes first
-    return JpegGrid(found, height % 8 if turn.rows else 0, width % 8 if turn.columns else 0)
+    before = (height % 16 if turn.rows else 0, width % 16 if turn.columns else 0)
+    kind = JpegImagePlugin.get_sampling(image) if hasattr(image, "layer") else -1
+    subsampling = {0: "4:4:4", 1: "4:4:0" if turn.exchange else "4:2:2", 2: "4:2:0"}.get(kind)
+    return JpegGrid(found, before[0] % 8, before[1] % 8, subsampling, before)
 
 
 def _of_pillow(image: Image.Image, meta: Metadata) -> Decoded:

@@ -19,11 +19,17 @@ class JpegGrid:
             64 steps each in units of 1/255, row by row, luminance first.
         top, left:
             Rows and columns before the first whole block: not 0 where the picture was turned.
+        subsampling:
+            Of the colours, "4:2:0" and the like; None: not known, or grey.
+        before:
+            Rows and columns before the first whole block of 16 x 16.
     """
 
     tables: tuple[tuple[int, ...], ...]
     top: int = 0
     left: int = 0
+    subsampling: str | None = None
+    before: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)

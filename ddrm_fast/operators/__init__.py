@@ -8,6 +8,7 @@ from .blur_decimate import BlurDecimate
 from .compressive import LARGEST_BLOCK, BlockCS, WalshHadamardCS
 from .cosine_decimate import CosineDecimation
 from .general import GeneralOperator
+from .nonlinear import JPEG, Gamma, NetworkBlur, PhaseRetrieval, Quantised, Saturated
 from .pointwise import Denoising, Gain, Inpainting, bayer_mask
 from .separable import (
     BicubicDownscaling,
@@ -16,8 +17,10 @@ from .separable import (
     SeparableDecimation,
     bicubic_kernel,
 )
+from .shake import shake_kernel
 
 __all__ = [
+    "JPEG",
     "LARGEST_BLOCK",
     "BicubicDownscaling",
     "BlockCS",
@@ -29,11 +32,16 @@ __all__ = [
     "Denoising",
     "Forward",
     "Gain",
+    "Gamma",
     "GeneralOperator",
     "Inpainting",
     "Measurement",
+    "NetworkBlur",
     "Operator",
+    "PhaseRetrieval",
+    "Quantised",
     "Rows",
+    "Saturated",
     "Separable",
     "SeparableBlur",
     "SeparableDecimation",
@@ -43,11 +51,13 @@ __all__ = [
     "bicubic_kernel",
     "gaussian_kernel",
     "motion_kernel",
+    "shake_kernel",
 ]
 
 _MADE = (
     BlockCS, Blur, BlurDecimate, Colorization, CosineDecimation, Denoising, Gain, GeneralOperator,
     Inpainting, Separable, SuperResolution, WalshHadamardCS,
+    JPEG, Gamma, NetworkBlur, PhaseRetrieval, Quantised, Saturated,
 )  # fmt: skip
 check_made(*_MADE)
 check_methods(

@@ -114,6 +114,8 @@ class Forward(ABC):
     mixes: str = "neighbours"
     #: (black, white) of the images that ``H`` is made for; None: any, since it is linear
     range: tuple[float, float] | None = (0.0, 1.0)
+    #: standard deviation of what it rounds off, in the unit of y: a measurement may be that far from ``H``
+    rounding: float = 0.0
     #: names of the attributes that define it, beside its type
     parameter_names: tuple[str, ...] = ()
 
@@ -142,6 +144,13 @@ class Forward(ABC):
     @abstractmethod
     def H(self, x: Tensor) -> Tensor:
         """The degradation without its noise, for images in ``range``; differentiable."""
+
+    def picture_of(self, y: Tensor) -> Tensor | None:
+        """A picture, in ``range``, that may have given a measurement: where restoring begins.
+
+        The measurement itself where it has the shape of a picture, else None.
+        """
+        return y if tuple(y.shape[1:]) == tuple(self.image_shape(y)) else None
 
     def select(self, images: Tensor) -> Self:
         """That of some images of the batch: itself, unless images have masks of their own."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..operators import Operator
+from ..operators import Forward
 from ..operators.base import Shape
 from ..registry import TASKS, Kernel, Mask, Parameter, Plane, Task, loaded
 from . import arrays as words
@@ -36,7 +36,7 @@ class Degradation:
     arrays: dict[str, Tensor]
     image_shape: Shape
 
-    def operator(self) -> Operator:
+    def operator(self) -> Forward:
         """The operator.
 
         Raises:
@@ -51,7 +51,7 @@ class Degradation:
             raise ValueError(f"task {self.task}: {error} is missing") from None
 
 
-def called(make: Callable[..., Operator], given: Mapping[str, Any]) -> Operator:
+def called(make: Callable[..., Forward], given: Mapping[str, Any]) -> Forward:
     """``make`` with those of its keywords that are given.
 
     Raises:

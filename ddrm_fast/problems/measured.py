@@ -13,9 +13,9 @@ from torch import Tensor
 
 from ..io import Picture, StoredMeasurement, read_measurement, read_picture
 from ..io.files import digest
-from ..operators import Operator
+from ..operators import Forward, Operator
 from ..operators.base import Shape
-from ..registry import TASKS, Task
+from ..registry import TASKS, Task, loaded
 from ..registry.values import noise_level
 from .arrays import Size
 from .degradation import Degradation, check_options, degradation
@@ -42,7 +42,7 @@ class Measured:
         sigma_y:
             Noise level in the unit of y.
         sigma_from:
-            "given", "estimated" or "stored".
+            "given", "estimated", "stored" or "none".
         image_shape:
             (C, H, W) that the operator works on.
         crop:
@@ -60,7 +60,7 @@ class Measured:
     """
 
     y: Tensor
-    operator: Operator
+    operator: Forward
     sigma_y: float
     sigma_from: str
     image_shape: Shape
@@ -73,7 +73,7 @@ class Measured:
 
     def continued(self) -> Measured:
         """With y continued to the operator's size; see :func:`ddrm_fast.problems.continue_blurred`."""
-        if not self.margin:
+        if not self.margin or not isinstance(self.operator, Operator):
             return self
         y = continue_blurred(self.y[0], self.operator, self.margin, self.sigma_y)[None]
         return replace(self, y=y.contiguous(), margin=0)
@@ -188,7 +188,7 @@ def of_stored(stored: StoredMeasurement, sigma: float | str | None = None) -> Me
     elif sigma is not None:
         level, origin = noise_level("sigma", sigma), "given"
     height, width = stored.crop
-    preview = shown(stored) if task.shown else operator.H_pinv(y)[0, :, :height, :width]
+    preview = shown(stored) if task.shown else _seen(operator, y)[0, :, :height, :width]
     black = torch.zeros(stored.image_shape[0], height, width)
     like = Picture(
         black, stored.alpha, stored.bits, stored.icc,
@@ -202,6 +202,13 @@ def of_stored(stored: StoredMeasurement, sigma: float | str | None = None) -> Me
     return Measured(
         y, operator, level, origin, stored.image_shape, stored.crop, like, preview, record, doubt=doubt
     )  # fmt: skip
+
+
+def _seen(operator: Forward, y: Tensor) -> Tensor:
+    """Something to look at, of a measurement that is no picture."""
+    if isinstance(operator, Operator):
+        return operator.H_pinv(y)
+    return torch.full((1, *operator.image_shape(y)), 0.5)
 
 
 def of_picture(
@@ -225,17 +232,21 @@ def of_picture(
     """
     task = TASKS.find(task) if isinstance(task, str) else task
     options = options or {}
+    said = {} if task.of_file is None else loaded(task.of_file)(picture, options)
     y, channels = picture.pixels, picture.pixels.shape[0]
     factor = check_options(task, options).get(task.smaller_by, 1)
     crop = tuple(n * factor for n in picture.size)
-    made = degradation(task, (3 if task.grey else channels, *crop), options)
+    made = degradation(task, (3 if task.grey else channels, *crop), {**options, **said})
     known = made.arrays.get(task.known) if task.known else None
     if known is not None:
         y = y * known
     if task.grey and channels == 3:
         grey = torch.tensor(made.parameters["weights"], dtype=torch.float64)
         y = (y * grey.float().view(3, 1, 1)).sum(0, keepdim=True)
-    noise, origin = _noise_of(picture, y, known, sigma)
+    if task.exact and sigma in (None, "auto"):
+        noise, origin = NoiseEstimate(0.0), "none"
+    else:
+        noise, origin = _noise_of(picture, y, known, sigma)
     margin = 0
     if task.kernel and options.get("boundary") is None:
         margin, made = _without_edges(made, task.kernel, factor)

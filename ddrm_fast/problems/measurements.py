@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .. import ops
 from ..io import Picture, StoredMeasurement
-from ..operators import Forward, Operator
+from ..operators import Forward
 from ..registry import TASKS, Task
 from .arrays import pad
 from .degradation import Degradation, degradation, padded_size
@@ -94,7 +94,7 @@ def noisy(x: Tensor, operator: Forward, sigma_y: float | Tensor, seed: int) -> T
     return y + levels.view(-1, *[1] * (y.dim() - 1)) * noise.to(y.dtype).view(y.shape)
 
 
-def operator_of(stored: StoredMeasurement) -> Operator:
+def operator_of(stored: StoredMeasurement) -> Forward:
     """The operator of a stored measurement.
 
     Raises:

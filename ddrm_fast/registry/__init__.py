@@ -8,7 +8,7 @@ from typing import Any
 from .edits import EDITS, edit_of
 from .entries import EditEntry, Entry, Registry, SamplerEntry, Task, load_plugins, loaded
 from .fields import fields_of
-from .parameters import Choice, GreyWeights, Kernel, Mask, Number, Parameter, Plane, Whole
+from .parameters import Choice, GreyWeights, Kernel, Mask, Number, Parameter, Plane, Tables, Whole
 from .samplers import SAMPLERS
 from .tasks import TASKS
 
@@ -27,6 +27,7 @@ __all__ = [
     "Plane",
     "Registry",
     "SamplerEntry",
+    "Tables",
     "Task",
     "Whole",
     "edit_of",

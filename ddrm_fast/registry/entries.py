@@ -91,9 +91,14 @@ class Task(Entry):
             Where such a degradation splits over windows of a picture on disk: the operator of windows, with
             ``mask`` (B, 1 or C, H, W), or None, as a keyword beside the parameters if pixels may be
             missing; a function or ``"module:name"``.
+        exact:
+            There is no noise beside what the degradation does: the level is 0 unless it is given.
+        of_file:
+            ``(picture, options)``: the parameters that a picture's file itself says; a function or
+            ``"module:name"``.
         examples:
             Label -> parameters, as words, for pictures of 16 x 16 and more: what benchmarks time and the laws
-            of operators are held against.
+            of operators are held against; none where the degradation is a map without a decomposition.
         cases:
             Name -> (noise level, parameters), for `ddrm-fast evaluate`.
     """
@@ -107,6 +112,8 @@ class Task(Entry):
     kernel: str = ""
     prepare: str | Callable[..., Any] | None = None
     regions: str | Callable[..., Any] | None = None
+    exact: bool = False
+    of_file: str | Callable[..., Any] | None = None
     examples: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     cases: Mapping[str, tuple[float, Mapping[str, str]]] = field(default_factory=dict)
 

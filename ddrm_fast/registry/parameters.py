@@ -127,6 +127,11 @@ class GreyWeights(Parameter):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tables(Parameter):
+    """Quantisation tables of a JPEG file: its path, or lists of 64 steps."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Mask(Parameter):
     """Which pixels are known: a tensor (H, W) or (C, H, W), or words for it."""
 

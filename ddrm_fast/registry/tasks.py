@@ -6,7 +6,7 @@ No module of the package is imported here; ``make`` and its like say where thing
 from __future__ import annotations
 
 from .entries import Registry, Task
-from .parameters import Choice, GreyWeights, Kernel, Mask, Number, Plane, Whole
+from .parameters import Choice, GreyWeights, Kernel, Mask, Number, Plane, Tables, Whole
 
 #: tasks by name
 TASKS: Registry[Task] = Registry("task")
@@ -217,3 +217,88 @@ TASKS.register(
         examples={"gain": {"gain": "vignette:0.3"}},
     )
 )
+TASKS.register(
+    Task(
+        name="jpeg",
+        aliases=("jpg", "deblocking"),
+        summary="JPEG compression",
+        complaint="blocks and ringing: a JPEG file that was made too small",
+        make="ddrm_fast.problems.compressed:jpeg",
+        parameters=(
+            Whole(
+                name="jpeg_quality", help="1 to 100, of the usual encoder", high=100, example="30",
+                usual="the tables of the JPEG file itself",
+            ),
+            Tables(
+                name="tables", help="a JPEG file with the same tables, for a picture that was saved anew",
+                example="photo.jpg", metavar="FILE",
+            ),
+            Choice(
+                name="subsampling", help="of the colours", choices=("4:2:0", "4:2:2", "4:4:0", "4:4:4"),
+                usual="that of the JPEG file, else 4:2:0", example="4:2:0",
+            ),
+        ),
+        exact=True,
+        prepare="ddrm_fast.problems.compressed:tables_of",
+        of_file="ddrm_fast.problems.compressed:of_file",
+        cases={f"jpeg-{quality}": (0.0, {"jpeg_quality": f"{quality}"}) for quality in (15, 40, 75)},
+    )
+)  # fmt: skip
+TASKS.register(
+    Task(
+        name="quantize",
+        aliases=("quantise", "banding", "posterize"),
+        summary="few bits: the nearest of 2^bits values",
+        complaint="bands in the sky: too few colours",
+        make="ddrm_fast.operators:Quantised",
+        parameters=(
+            Whole(name="bits", help="of each channel", high=16, default=3, example="3"),
+            Choice(
+                name="dither",
+                help="noise of one step before rounding",
+                choices=("no", "yes"),
+                example="yes",
+                default="no",
+            ),
+        ),
+        exact=True,
+        prepare="ddrm_fast.problems.compressed:dither_of",
+        cases={"quantize-2": (0.0, {"bits": "2"})},
+    )
+)
+TASKS.register(
+    Task(
+        name="saturate",
+        aliases=("hdr", "clipping", "overexposed"),
+        summary="too much light: a gain, then everything above white is white",
+        complaint="overexposed: white patches",
+        make="ddrm_fast.operators:Saturated",
+        parameters=(Number(name="gain", help="> 1: brighter", low=0, default=2.0, example="2"),),
+        cases={"saturate-2": (0.0, {"gain": "2"})},
+    )
+)
+TASKS.register(
+    Task(
+        name="gamma",
+        summary="a gamma curve: x^gamma",
+        complaint="too dark or too bright: a wrong gamma",
+        make="ddrm_fast.operators:Gamma",
+        parameters=(Number(name="gamma", help="> 1: darker", low=0, default=2.2, example="2.2"),),
+    )
+)
+TASKS.register(
+    Task(
+        name="phase",
+        aliases=("phase-retrieval",),
+        summary="phase retrieval: magnitudes of an oversampled Fourier transform",
+        complaint="no picture yet: a diffraction pattern",
+        make="ddrm_fast.operators:PhaseRetrieval",
+        parameters=(
+            Number(
+                name="oversample", help="zeros on every side, in eighths of the shorter one", low=0,
+                default=2.0, example="2",
+            ),
+        ),
+        shown=False,
+    )
+)  # fmt: skip

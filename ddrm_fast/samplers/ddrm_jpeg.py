@@ -4,7 +4,7 @@ Models", 2022)."""
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from torch import Tensor
@@ -68,19 +68,17 @@ class DDRMJPEG:
             state.memory["started"] = True
         x0 = state.x0 = stepper.clean(state)
         eps = (state.x_t - math.sqrt(abar) * x0) / math.sqrt(1 - abar)
-        missing = as_picture(problem, x0.shape[0]) - made_picture(problem, x0)
+        missing = as_picture(problem, x0.shape[0]) - made_picture(problem, x0)  # H^+ y - H^+ H(x0)
         stepper.map(state, x0 + self.eta_b * missing, x_next)
         return x_next.add_(eps, alpha=(1 - self.eta) * math.sqrt(1 - after))
 
 
 def made_picture(problem: Problem, x: Tensor) -> Tensor:
-    """H(x) as a picture in the problem's range."""
+    """H^+ H(x)."""
     y = problem.H(x)
-    if y.shape != x.shape:
+    if problem.operator.picture_of(y) is None:
         raise ValueError(
             f"operator: {problem.operator} gives {tuple(y.shape)}, DDRMJPEG expects pictures of "
             f"{tuple(x.shape)}"
         )
-    low, high = problem.range
-    black, white = problem.operator.range or problem.range
-    return low + (high - low) * (y - black) / (white - black)
+    return as_picture(replace(problem, y=y), len(y))

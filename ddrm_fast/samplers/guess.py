@@ -50,7 +50,7 @@ def smooth_guess(problem: Problem, count: int, least_noise: float = 0.0) -> Tens
 
 
 def as_picture(problem: Problem, count: int) -> Tensor:
-    """The measurement as a picture in the problem's range, where it has the shape of one; else grey.
+    """The picture that a measurement may come from (``Forward.picture_of``), in the problem's range, or grey.
 
     Args:
         problem, count:
@@ -58,10 +58,11 @@ def as_picture(problem: Problem, count: int) -> Tensor:
     """
     low, high = problem.range
     shape = (count, *problem.shape)
-    if tuple(problem.y.shape[1:]) != tuple(problem.shape):
+    x = problem.operator.picture_of(problem.y)
+    if x is None:
         return problem.y.new_full(shape, (low + high) / 2)
     black, white = problem.operator.range or problem.range
-    share = (problem.y - black) / (white - black)
+    share = (x - black) / (white - black)
     return (low + (high - low) * share).clamp(low, high).expand(shape).contiguous()
 
 

@@ -15,8 +15,9 @@ from torch.nn.functional import max_pool2d
 from ..operators import Operator
 from ..operators.pointwise import Gain
 from ..problems import Problem
-from .ddpm import DDPM
 from .ddrm import DDRM
+from .ddrm_jpeg import DDRMJPEG
+from .dps import DPS
 from .hqs import HQS, ROUNDING
 from .steps import Steps
 from .weights import Sampler
@@ -31,6 +32,8 @@ _LITTLE = 0.15
 _LOW, _HIGH, _HIGHEST = 0.094, 0.39, 1.0
 #: a blur of less noise than this rings unless the denoiser is trusted more
 _RINGS, _TRUST, _MORE_TRUST = 0.02, 0.23, 0.4
+#: where rounding is what was lost
+_MAP_TRUST = 1.0
 
 
 @dataclass(frozen=True)
@@ -69,12 +72,28 @@ def plan(problem: Problem, samples: bool = False) -> Plan:
     """
     operator = problem.operator
     if not isinstance(operator, Operator):
-        why = "a map without a decomposition: an edit has to look at the measurement"
-        return Plan("forward map", DDPM(), True, why)
+        return _of_map(problem, samples)
     first = torch.zeros(1, dtype=torch.int64, device=problem.y.device)
     problem = problem.select(first)
     sigma_y, kind = float(problem.sigma_y[0]), kind_of(problem)
     return _samples(kind, sigma_y) if samples else _estimate(kind, sigma_y, problem)
+
+
+def _of_map(problem: Problem, samples: bool) -> Plan:
+    """Of a degradation that is a map alone."""
+    operator = problem.operator
+    if operator.picture_of(problem.y) is None:
+        why = "the measurement is no picture: down its distance, through the network"
+        return Plan("scrambled map", DPS(200, scale=1.0, eta=1.0), True, why)
+    if samples:
+        return Plan("map", DDRMJPEG(), True, "from noise level 0.56, where it was measured")
+    level = max(_rounded(operator.rounding), _rounded(float(problem.sigma_y[0])), ROUNDING)
+    first, last = max(_LOW, _rounded(4 * level)), max(_rounded(level / 3), ROUNDING)
+    sampler = HQS(
+        Steps("geometric", CALLS, first, last), trust=_MAP_TRUST if operator.rounding else _TRUST,
+        least_noise=level,
+    )  # fmt: skip
+    return Plan("map", sampler, False, f"from noise level {first:.2g}, four times what was lost")
 
 
 def plans(problem: Problem, samples: bool = False) -> list[tuple[Plan, list[int]]]:

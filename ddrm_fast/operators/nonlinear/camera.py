@@ -28,6 +28,9 @@ class Saturated(OfPixels):
             raise ValueError(f"gain: expected a number > 0, got {gain}")
         self.gain = float(gain)
 
+    def picture_of(self, y: Tensor) -> Tensor:
+        return y / self.gain
+
     def H(self, x: Tensor) -> Tensor:
         self._check(x)
         return (self.gain * x).clamp(0, 1)
@@ -49,6 +52,9 @@ class Gamma(OfPixels):
         if isinstance(gamma, bool) or not 0 < float(gamma) < math.inf:
             raise ValueError(f"gamma: expected a number > 0, got {gamma}")
         self.gamma = float(gamma)
+
+    def picture_of(self, y: Tensor) -> Tensor:
+        return y.clamp(min=0) ** (1 / self.gamma)
 
     def H(self, x: Tensor) -> Tensor:
         self._check(x)
@@ -75,6 +81,8 @@ class Quantised(OfPixels):
         if isinstance(bits, bool) or not isinstance(bits, int) or not 1 <= bits <= 16:
             raise ValueError(f"bits: expected an integer from 1 to 16, got {bits!r}")
         self.bits, self.dither, self.seed = bits, bool(dither), int(seed)
+        #: what is lost by rounding, as noise
+        self.rounding = 12**-0.5 / (2**bits - 1)
 
     def windows(self, cuts: object) -> Quantised:
         if self.dither:

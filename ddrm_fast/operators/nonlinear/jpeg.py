@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..cuts import Cuts
 from .same_size import SameSize
 
 __all__ = ["JPEG", "quality_tables"]
@@ -28,7 +29,7 @@ _OF_RGB = (
     (-0.168735892, -0.331264108, 0.5),
     (0.5, -0.418687589, -0.081312411),
 )
-_SUBSAMPLINGS = {"4:4:4": (1, 1), "4:2:2": (1, 2), "4:2:0": (2, 2)}
+_SUBSAMPLINGS = {"4:4:4": (1, 1), "4:2:2": (1, 2), "4:4:0": (2, 1), "4:2:0": (2, 2)}
 
 
 def quality_tables(quality: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -59,13 +60,22 @@ class JPEG(SameSize):
         tables:
             64 steps of 1/255 each, row by row, for luminance and for chrominance, as a file has them.
         subsampling:
-            "4:2:0" (rows and columns of the colours halved, the usual one), "4:2:2" or "4:4:4".
+            "4:2:0" (rows and columns of the colours halved, the usual one), "4:2:2" (columns), "4:4:0"
+            (rows) or "4:4:4".
         top, left:
             Rows and columns before the first whole block, 0 to 15: of pictures that were turned or cut.
     """
 
     grid = 16
+    margin = 8
+    mixes = "blocks"
     parameter_names = ("quality", "tables", "subsampling", "top", "left")
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        tables = None if self.quality is not None else self.tables
+        given = {"quality": self.quality, "tables": tables, "subsampling": self.subsampling}
+        return {**given, "top": self.top, "left": self.left}
 
     def __init__(
         self,
@@ -91,6 +101,16 @@ class JPEG(SameSize):
         self._halved = _SUBSAMPLINGS[subsampling]
         self._steps = [torch.tensor(table, dtype=torch.float64).view(8, 8) for table in self.tables]
         self._basis = _basis()
+        #: what is lost by rounding, as noise: a quarter of the step of a block's mean, which restores best
+        self.rounding = 0.25 * self.tables[0][0] / 255
+
+    def windows(self, cuts: Cuts) -> JPEG:
+        if self.top or self.left:
+            raise ValueError(
+                "operator: the blocks of this JPEG file begin inside the picture, which was turned; use "
+                "large.windowed(prior) (--large joint), which keeps it whole"
+            )
+        return self
 
     def H(self, x: Tensor) -> Tensor:
         self._check(x)
