@@ -9,7 +9,7 @@ from ddrm_fast.large import restore_windows
 from ddrm_fast.operators import Colorization, Denoising, Forward, SuperResolution
 from ddrm_fast.problems import Problem
 from ddrm_fast.restoration import draw
-from ddrm_fast.samplers import Clip, Drawing, Edit, EndOnMeasurement, Guidance
+from ddrm_fast.samplers import DPS, Clip, Drawing, Edit, EndOnMeasurement, Guidance
 
 STEPS = 4
 SAMPLER = DDRM(STEPS)
@@ -302,11 +302,12 @@ def test_a_forward_map_is_enough_for_samplers_that_need_no_more():
         ValueError, match="^sampler: end_on_measurement works in the singular basis"
     ):
         restore(y, operator, 0.0, GAUSSIAN, DDPM(5), end_on_measurement=True)
-    for sampler in (None, DDPM(5)):  # would draw from the prior, whatever was measured
-        with pytest.raises(
-            ValueError, match="^edits: got none, and DDPM does not look at what Bri"
-        ):
-            restore(y, operator, 0.0, GAUSSIAN, sampler)
+    # would draw from the prior, whatever was measured
+    with pytest.raises(ValueError, match="^edits: got none, and DDPM does not look at what Bri"):
+        restore(y, operator, 0.0, GAUSSIAN, DDPM(5))
+    by_itself = restore(y, operator, 0.0, GAUSSIAN, clamp=False).mean  # down the distance
+    prior = restore(y, operator, 0.0, GAUSSIAN, DPS(200, scale=1e-9, eta=1.0), clamp=False).mean
+    assert (operator.H(by_itself) - y).norm() < (operator.H(prior) - y).norm() - 0.1
     with pytest.raises(ValueError, match="does not split over windows"):
         restore_windows(y, operator, 0.0, GAUSSIAN, DDPM(5), window=4, edits=[Mean()])
 

@@ -276,7 +276,7 @@ def test_streams_keep_their_numbers():
     named = {stream.name: int(stream) for stream in ops.Stream}
     assert named == {
         "SAMPLING": 0, "FREE": 1, "MEASUREMENT": 2, "TRAINING": 3, "BOUND": 4, "PRIOR_VECTOR": 7,
-        "DEGRADED": 8,
+        "DEGRADED": 8, "GUIDANCE": 9,
     }  # fmt: skip
     keys = ops.noise_keys(1, 5)
     free = ops.normal(keys, 1, 2, 8, stream=1)
