@@ -85,6 +85,12 @@ def _operators() -> Iterator[Door]:
         "GeneralOperator": {"matrix": square, "image_shape": (3, 8, 8)},
         "SeparableBlur": {"kernel": torch.tensor([0.25, 0.5, 0.25])},
         "Denoising": {},
+        "JPEG": {"quality": 30, "subsampling": "4:2:0", "top": 0, "left": 3},
+        "Quantised": {"bits": 3, "dither": True, "seed": 2},
+        "Saturated": {"gain": 2.0},
+        "Gamma": {"gamma": 2.2},
+        "PhaseRetrieval": {"oversample": 1.0, "pad": 2},
+        "NetworkBlur": {"network": torch.sin, "scale": 1.0, "seed": 3},
     }
     for name, good in goods.items():
         made = getattr(operators, name)
@@ -93,6 +99,9 @@ def _operators() -> Iterator[Door]:
         yield Door(f"operators.{name}", made, lambda kept=kept: dict(kept))
     yield Door("gaussian_kernel", operators.gaussian_kernel, lambda: {"sigma": 1.0})
     yield Door("motion_kernel", operators.motion_kernel, lambda: {"length": 5, "angle": 30.0})
+    shake = {"size": 5, "intensity": 0.5, "seed": 1}
+    yield Door("shake_kernel", operators.shake_kernel, lambda: dict(shake))
+    yield Door("JPEG.H", operators.JPEG(30).H, lambda: {"x": picture()}, linear=True)
     yield Door(
         "bayer_mask", operators.bayer_mask, lambda: {"height": 8, "width": 8, "pattern": "RGGB"}
     )

@@ -197,6 +197,7 @@ def test_wrong_command_lines_are_answered(here):
     [
         (["restore", "b.tif", "--task", "noise", "--memory", "1e400"], "--memory: got '1e400'"),
         (["restore", "b.tif", "--task", "noise", "--memory", "1"], "--memory: got '1', expected"),
+        (["restore", "a.png", "--task", "noise", "--samples", "9" * 30], "--samples: got '999"),
         (["restore", "a.png", "--task", "noise", "--seed", "2^70"], "--seed: got '2^70', expected a whole"),
         (["train", ".", "--magnify", "inf", "--out", "r"], "--magnify: got inf, expected at least 1"),
         (["train-diffir", ".", "--network", "net.json", "--out", "r"], "--network: dim: got 'x'"),

@@ -235,7 +235,9 @@ def read_asked(arguments: argparse.Namespace, device: str | None = None) -> Aske
         ValueError, OSError, ImportError: An option or the prior is not what it should be.
     """
     sampler, travel = _sampler(arguments), _travel(arguments)
-    samples = None if arguments.samples is None else specs.whole("--samples", arguments.samples)
+    samples = (
+        None if arguments.samples is None else specs.whole("--samples", arguments.samples, 1, 10**6)
+    )
     seed = specs.seed("--seed", arguments.seed)
     device = device or networks.device_of(arguments)
     prior = networks.read_prior(arguments, device)

@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise ValueError(f"--{name}: is not for --model, which knows what it restores")
     specs.seed("--seed", arguments.seed)
     if arguments.samples is not None:
-        specs.whole("--samples", arguments.samples)
+        specs.whole("--samples", arguments.samples, 1, 10**6)
     inputs = find_inputs(arguments.inputs, output_folder(arguments.out))
     if arguments.ray is not None:
         return share_out("restore", inputs, partial(stages, arguments), arguments)
@@ -116,7 +116,7 @@ def _restore(work: _Work, arguments: argparse.Namespace, network: Network, devic
     work.result = restore(
         cast("DiffIRS2", network),  # (it looks)
         y.contiguous(), mask=None if work.mask is None else work.mask.to(device),
-        num_samples=specs.whole("--samples", arguments.samples or "1"),
+        num_samples=specs.whole("--samples", arguments.samples or "1", 1, 10**6),
         seed=specs.seed("--seed", arguments.seed),
     )  # fmt: skip
     work.seconds = time.perf_counter() - start

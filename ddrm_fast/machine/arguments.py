@@ -29,8 +29,6 @@ _INNER = (
     TypeError, AttributeError, RuntimeError, LookupError, ValueError, OverflowError, AssertionError,
     ZeroDivisionError,
 )  # fmt: skip
-#: a message that says already what is wrong with which argument
-_NAMED = re.compile(r"[a-z][\w.\[\]]*: expected ")
 #: whole numbers outside fit into no seed and no index
 _LEAST, _MOST = -(2**63), 2**64 - 1
 
@@ -79,9 +77,10 @@ def _wrong(
         bound = signature.bind(*arguments, **keywords)
     except TypeError:
         return None  # Python named what is missing or too much
-    if _NAMED.match(told) or any(
-        re.match(rf"{re.escape(name)}\b", told) for name in signature.parameters
-    ):
+    owner = function.__qualname__.partition(".")[
+        0
+    ].lower()  # Travel.length is known as travel.length
+    if any(re.match(rf"{re.escape(name)}\b", told) for name in (*signature.parameters, owner)):
         return None
     for name, value in bound.arguments.items():
         kind = kinds.get(name)

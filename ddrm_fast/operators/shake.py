@@ -6,12 +6,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..machine.arguments import checked
+
 __all__ = ["shake_kernel"]
 
 _STEPS = 2000
 _INERTIA = 0.999  # of the velocity from step to step
 
 
+@checked
 def shake_kernel(size: int = 61, intensity: float = 0.5, seed: int = 0) -> Tensor:
     """A random camera shake: how long a point stays on each pixel.
 
