@@ -42,9 +42,8 @@ def shake_kernel(size: int = 61, intensity: float = 0.5, seed: int = 0) -> Tenso
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ValueError(f"seed: expected an integer >= 0, got {seed!r}")
     generator = np.random.default_rng(seed)
-    keep = _INERTIA ** (
-        1 + 30 * intensity
-    )  # of a path's length: about 1 / (1 + 30 i) before it turns
+    turns = 1 + 30 * intensity  # about so many in a path
+    keep = _INERTIA**turns
     kicks = generator.normal(size=(_STEPS, 2))
     velocity = np.empty((_STEPS, 2))
     v = kicks[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ def get_conditioning_method(name: str, operator: Any, noiser: Any, **settings: A
     return _METHODS.make(name, operator=operator, noiser=noiser, **settings)
 
 
-class ConditioningMethod:
+class ConditioningMethod(ABC):
     """What is done to every new state. Derive from it with ``conditioning``.
 
     Args:
@@ -42,7 +43,6 @@ class ConditioningMethod:
             See :func:`get_conditioning_method`.
     """
 
-    #: made from the whole batch: one joint norm, as published
     def __init__(self, operator: Any, noiser: Any, corrected: bool = False, **kwargs: Any) -> None:
         self.operator, self.noiser, self.corrected = operator, noiser, corrected
         self.scale = kwargs.get("scale", 1.0)
@@ -59,14 +59,13 @@ class ConditioningMethod:
         difference = measurement - self.operator.forward(x_0_hat, **kwargs)
         if self.corrected and kwargs.get("mask") is not None:
             difference = difference * kwargs["mask"].to(difference)
-        rows = difference.flatten(1) if self.corrected else difference.reshape(1, -1)
-        norms = torch.linalg.vector_norm(rows, dim=1)
+        norms = self._norms(difference)
         kind = getattr(self.noiser, "__name__", None)
         if kind == "poisson":
             values = measurement.flatten(1) if self.corrected else measurement.reshape(1, -1)
             norms = norms * (1 / values.abs()).mean(dim=1)
         elif kind not in ("gaussian", "clean"):
-            raise NotImplementedError(f"noiser {kind}: expected gaussian, poisson or clean")
+            raise ValueError(f"noiser: expected gaussian, poisson or clean, got {kind}")
         return norms if self.corrected else norms[0]
 
     def grad_and_value(
@@ -78,9 +77,14 @@ class ConditioningMethod:
         (gradient,) = torch.autograd.grad(norm.sum(), x_prev)
         return gradient, norm.detach()
 
+    def _norms(self, difference: Tensor) -> Tensor:
+        """Of each picture when corrected, [B]; else of the whole batch, [1]."""
+        rows = difference.flatten(1) if self.corrected else difference.reshape(1, -1)
+        return torch.linalg.vector_norm(rows, dim=1)
+
+    @abstractmethod
     def conditioning(self, x_t: Tensor, measurement: Tensor, **kwargs: Any) -> Any:
         """``(x_t, measurement, noisy_measurement, x_prev, x_0_hat) -> the state, the distance``."""
-        raise NotImplementedError(f"{type(self).__name__}.conditioning")
 
 
 @register_conditioning_method("vanilla")
@@ -180,8 +184,7 @@ class PosteriorSamplingPlus(ConditioningMethod):
             for _ in range(self.num_sampling):
                 near = x_0_hat + 0.05 * self._uniform(x_0_hat)
                 difference = measurement - self.operator.forward(near, **kwargs)
-                rows = difference.flatten(1) if self.corrected else difference.reshape(1, -1)
-                norms = torch.linalg.vector_norm(rows, dim=1)
+                norms = self._norms(difference)
                 norm = norm + (norms if self.corrected else norms[0]) / self.num_sampling
         (gradient,) = torch.autograd.grad(norm.sum(), x_prev)
         x_t -= gradient * self.scale

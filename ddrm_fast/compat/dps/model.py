@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -94,8 +95,6 @@ def create_model(
         )
     )
     if not random_weights:
-        from pathlib import Path
-
         if not Path(model_path).is_file():
             raise FileNotFoundError(f"model_path: no file {model_path!r}")
         _fill(network, read_weights(Path(model_path)), model_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ def get_noise(name: str, **settings: Any) -> Any:
     return noise
 
 
-class Noise:
+class Noise(ABC):
     """Something that adds noise to a measurement."""
 
     __name__: str
@@ -41,9 +42,9 @@ class Noise:
     def __call__(self, data: Tensor) -> Tensor:
         return self.forward(data)
 
+    @abstractmethod
     def forward(self, data: Tensor) -> Tensor:
         """The measurement with noise."""
-        raise NotImplementedError(f"{type(self).__name__}.forward")
 
 
 @register_noise("clean")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def get_operator(name: str, **settings: Any) -> Any:
     return _OPERATORS.make(name, **settings)
 
 
-class LinearOperator:
+class LinearOperator(ABC):
     """A linear degradation. Derive from it with ``forward`` and ``transpose``.
 
     Args:
@@ -49,9 +50,9 @@ class LinearOperator:
     def __init__(self, device: Any = None, corrected: bool = False) -> None:
         self.device, self.corrected = device, corrected
 
+    @abstractmethod
     def forward(self, data: Tensor, **kwargs: Any) -> Tensor:
         """A x."""
-        raise NotImplementedError(f"{type(self).__name__}.forward")
 
     def transpose(self, data: Tensor, **kwargs: Any) -> Tensor:
         """What the released code takes for the adjoint; the identity of most classes."""
@@ -126,9 +127,9 @@ class SuperResolutionOperator(LinearOperator):
         return data.repeat_interleave(self.factor, -1).repeat_interleave(self.factor, -2)
 
     def project(self, data: Tensor, measurement: Tensor, **kwargs: Any) -> Tensor:
-        missing = measurement - self.forward(data)
         if not self.corrected:
             return data - self.transpose(self.forward(data)) + self.transpose(measurement)
+        missing = measurement - self.forward(data)
         inverse = [torch.linalg.pinv(matrix.double()) for matrix in (self.rows, self.columns)]
         return data + (inverse[0] @ missing.double() @ inverse[1].mT).to(data)
 
@@ -228,14 +229,6 @@ class InpaintingOperator(LinearOperator):
     def transpose(self, data: Tensor, **kwargs: Any) -> Tensor:
         """The identity, as published; corrected: the adjoint."""
         return self.forward(data, **kwargs) if self.corrected else data
-
-    def ortho_project(self, data: Tensor, **kwargs: Any) -> Tensor:
-        return data - self.forward(data, **kwargs)
-
-    def project(self, data: Tensor, measurement: Tensor, **kwargs: Any) -> Tensor:
-        if self.corrected:
-            return data + self.forward(measurement - data, **kwargs)
-        return super().project(data, measurement, **kwargs)
 
 
 @register_operator("phase_retrieval")

@@ -32,9 +32,7 @@ def get_named_beta_schedule(schedule_name: str, num_diffusion_timesteps: int) ->
     if schedule_name == "cosine":
         levels = [math.cos((i / n + 0.008) / 1.008 * math.pi / 2) ** 2 for i in range(n + 1)]
         return np.array([min(1 - b / a, 0.999) for a, b in zip(levels, levels[1:], strict=False)])
-    raise NotImplementedError(
-        f"schedule_name: expected 'linear' or 'cosine', got {schedule_name!r}"
-    )
+    raise ValueError(f"schedule_name: expected 'linear' or 'cosine', got {schedule_name!r}")
 
 
 def space_timesteps(num_timesteps: int, section_counts: str | int | Sequence[int]) -> set[int]:

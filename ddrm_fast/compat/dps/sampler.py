@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,7 @@ def create_sampler(
     )
 
 
-class _Sampler(SpacedDiffusion):
+class _Sampler(SpacedDiffusion, ABC):
     """What both samplers share."""
 
     @property
@@ -85,9 +86,9 @@ class _Sampler(SpacedDiffusion):
         """The step is made of the clean image before it is clipped: a network of x_(t-1) says its mean."""
         return False
 
+    @abstractmethod
     def weights(self) -> Any:
         """The affine update of a step, as the engine's samplers have it."""
-        raise NotImplementedError
 
     def p_sample_loop(
         self,
@@ -165,9 +166,9 @@ class _Sampler(SpacedDiffusion):
                 callback=after, noise=lambda k: x_start if k == 0 else random.pixels(k - 1),
             )  # fmt: skip
 
+    @abstractmethod
     def p_sample(self, model: Model, x: Tensor, t: Tensor) -> dict[str, Tensor]:
         """One step without a measurement: "sample" and "pred_xstart"."""
-        raise NotImplementedError
 
 
 @register_sampler("ddpm")
@@ -318,9 +319,9 @@ class _Conditioned(Edit):
         noisy = abar**0.5 * self.measurement + (1 - abar) ** 0.5 * z
         with torch.enable_grad():  # as the published loop runs
             found, distance = self.function(
-            x_t=state.x_next, measurement=self.measurement, noisy_measurement=noisy,
-            x_prev=x_prev, x_0_hat=x_0_hat,
-        )  # fmt: skip
+                x_t=state.x_next, measurement=self.measurement, noisy_measurement=noisy,
+                x_prev=x_prev, x_0_hat=x_0_hat,
+            )  # fmt: skip
         self.distance = round(float(torch.as_tensor(distance).detach().norm()), 4)
         return found.detach()
 
