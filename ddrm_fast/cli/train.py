@@ -41,7 +41,8 @@ example:
 
   On a GPU, with larger batches (checkpoints go on anywhere):
 
-    ddrm-fast train photos/ --out runs/gpu --device cuda --batch 256 --learning-rate 1e-3
+    ddrm-fast train photos/ --out runs/gpu --device cuda --batch 256 --learning-rate 1e-3 \\
+        --optimiser muon --crops-on device --compile
 
   Without any photograph:
 
@@ -114,6 +115,10 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
         "pictures (cpu; a GPU learns faster than processors cut)",
     )  # fmt: skip
     what.add_argument(
+        "--optimiser", choices=("adamw", "muon"),
+        help="adamw, or muon, which learns more from a step (adamw; muon needs large batches to pay)",
+    )  # fmt: skip
+    what.add_argument(
         "--channels", metavar="C,C,...",
         help="width of each scale (64,96,192,256); with --start-from no narrower than its weights are",
     )  # fmt: skip
@@ -126,7 +131,11 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
             "precision": "auto", "seed": 0,
         },
     )  # fmt: skip
-    train_common.add_run(parser)
+    how = train_common.add_run(parser)
+    how.add_argument(
+        "--compile", action="store_true",
+        help="steps call the network through torch.compile: a minute at first, faster from then on",
+    )  # fmt: skip
     parser.set_defaults(run=run)
 
 
@@ -216,6 +225,7 @@ def configure(base: TrainingConfig, arguments: argparse.Namespace, device: str) 
         leaves_count=arguments.leaves_count,
         log_floor=arguments.log_floor,
         crops_on=arguments.crops_on,
+        optimiser=arguments.optimiser,
     )
     if arguments.steps is not None and arguments.decay_steps is None and not arguments.resume:
         changes["decay_steps"] = arguments.steps * 3 // 8

@@ -148,7 +148,7 @@ def processes(arguments: argparse.Namespace, device: str) -> OneProcess:
     from ..training import launched
     from ..training.checkpoints import CHECKPOINT
 
-    machine = launched(arguments.device or device)
+    machine = launched(arguments.device or device, getattr(arguments, "compile", False))
     if machine.main:
         specs.writable("--out", Path(arguments.out) / CHECKPOINT)
     return machine

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import safetensors.torch
@@ -33,12 +33,14 @@ from .files import in_fixed_order
 from .fit import Fit
 from .learner import Learner, Sums
 from .loop import train as run
+from .muon import Muon
 from .processes import OneProcess
 from .report import Shown
 
 logger = logging.getLogger(__name__)
 
 WEIGHTS = "denoiser.safetensors"
+OPTIMISERS = ("adamw", "muon")
 #: noise levels, in [-1, 1] units, whose loss the log shows apart: those that cameras make
 _USUAL = (0.1, 0.8)
 
@@ -72,6 +74,9 @@ class TrainingConfig(Fit):
         crops_on:
             Where crops and noise are drawn: "cpu", or "device": where the network is. The same
             distribution, other numbers.
+        optimiser:
+            "adamw", or "muon": Muon (:mod:`.muon`) for the matrices between the first layer and the last,
+            AdamW for the rest. It learns more from a step, which costs little more where batches are large.
         start_from:
             SHA-256 of the weights that the run starts from; empty for random ones.
     """
@@ -89,6 +94,7 @@ class TrainingConfig(Fit):
     sigma_uniform: float = 0.2
     log_floor: float = 0.0
     crops_on: str = "cpu"
+    optimiser: str = "adamw"
     start_from: str = ""
 
     def __post_init__(self) -> None:
@@ -104,6 +110,8 @@ class TrainingConfig(Fit):
             raise ValueError(f"log_floor: got {self.log_floor}, expected 0 or more, not infinity")
         if self.crops_on not in ("cpu", "device"):
             raise ValueError(f"crops_on: got {self.crops_on!r}, expected 'cpu' or 'device'")
+        if self.optimiser not in OPTIMISERS:
+            raise ValueError(f"optimiser: got {self.optimiser!r}, expected 'adamw' or 'muon'")
         for name in ("leaves_share", "sigma_uniform"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected 0 to 1")
@@ -255,6 +263,12 @@ class Trainer(Learner[TrainingConfig, CropSource, Batch]):
 
     def make_optimiser(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         """See :meth:`Learner.make_optimiser`."""
+        if self.fit.optimiser == "muon":
+            net = cast("Denoiser", self.network).net
+            ends = {net.head.weight, net.tail.weight}
+            inner = [p for p in parameters if p.ndim == 4 and p not in ends]
+            rest = [p for p in parameters if p.ndim != 4 or p in ends]
+            return Muon(inner, rest, self.fit.learning_rate, weight_decay=self.fit.weight_decay)
         return torch.optim.AdamW(
             parameters, lr=self.fit.learning_rate, betas=(0.9, 0.99),
             weight_decay=self.fit.weight_decay, fused=True,

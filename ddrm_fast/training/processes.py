@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,13 +18,17 @@ class OneProcess:
 
     count, rank = 1, 0
 
-    def __init__(self, device: str | torch.device | None = None) -> None:
+    def __init__(self, device: str | torch.device | None = None, compiled: bool = False) -> None:
         """Choose the device.
 
         Args:
             device:
                 Where the network is; default: a GPU where there is one, else the CPU.
+            compiled:
+                Steps call the network through torch.compile: a minute at first, fewer passes over memory
+                from then on.
         """
+        self.compiled = compiled
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
     @property
@@ -34,7 +38,13 @@ class OneProcess:
 
     def prepare(self, model: nn.Module) -> nn.Module:
         """The network as the training step calls it."""
-        return model
+        return self._compiled(model)
+
+    def _compiled(self, model: nn.Module) -> nn.Module:
+        if not self.compiled:
+            return model
+        # shapes never change in a run, but for a part of a batch that is smaller
+        return cast("nn.Module", torch.compile(model, dynamic=False))
 
     def no_sync(self, model: nn.Module) -> AbstractContextManager[Any]:
         """A context in which gradients add up without being exchanged."""
@@ -55,12 +65,14 @@ class OneProcess:
 class Accelerated(OneProcess):
     """The processes that `accelerate launch` started."""
 
-    def __init__(self, device: str | torch.device | None = None) -> None:
+    def __init__(self, device: str | torch.device | None = None, compiled: bool = False) -> None:
         """Join them.
 
         Args:
             device:
                 "cpu" keeps the network off the GPUs; default: as accelerate is configured.
+            compiled:
+                As in :class:`OneProcess`.
 
         Raises:
             ImportError: accelerate is not installed.
@@ -71,6 +83,7 @@ class Accelerated(OneProcess):
             raise ImportError(
                 "several processes need accelerate: pip install 'ddrm-fast[accelerate]'"
             ) from error
+        self.compiled = compiled
         # the precision is the trainer's own, the same in one process and in many
         self.accelerator = Accelerator(
             cpu=str(device or "").startswith("cpu"), mixed_precision="no"
@@ -80,7 +93,7 @@ class Accelerated(OneProcess):
         self.rank = self.accelerator.process_index
 
     def prepare(self, model: nn.Module) -> nn.Module:
-        return self.accelerator.prepare_model(model)
+        return self._compiled(self.accelerator.prepare_model(model))
 
     def no_sync(self, model: nn.Module) -> AbstractContextManager[Any]:
         return self.accelerator.no_sync(model)
@@ -98,6 +111,7 @@ class Accelerated(OneProcess):
         self.accelerator.wait_for_everyone()
 
 
-def launched(device: str | torch.device | None = None) -> OneProcess:
+def launched(device: str | torch.device | None = None, compiled: bool = False) -> OneProcess:
     """The processes of `accelerate launch` (or torchrun) where one of them started this, else one."""
-    return Accelerated(device) if "LOCAL_RANK" in os.environ else OneProcess(device)
+    kind = Accelerated if "LOCAL_RANK" in os.environ else OneProcess
+    return kind(device, compiled)

@@ -93,9 +93,15 @@ class DeviceCrops:
         return torch.where(leaves, drawn.clamp(max=len(self._starts) - 1), known)
 
     def _windows(
-        self, picture: Tensor, top: Tensor, left: Tensor, side: Tensor, every: int = 1
+        self,
+        picture: Tensor,
+        top: Tensor,
+        left: Tensor,
+        side: Tensor,
+        every: int = 1,
+        channels: range = range(3),
     ) -> Tensor:
-        """Squares of pictures, float32 (B, 3, window / every, window), every so-manieth row of them.
+        """Squares of pictures, float32 (B, channels, window / every, window), every so-manieth row of them.
 
         Beyond the side of a square its last row and column go on.
         """
@@ -103,13 +109,13 @@ class DeviceCrops:
         lines = (top[:, None] + place[:, ::every]) * self._widths[picture][:, None]
         pixels = lines[:, :, None] + (left[:, None] + place)[:, None]
         bytes_ = self._starts[picture][:, None, None] + 3 * pixels
-        channels = torch.arange(3, device=self.device)[:, None, None]
-        return self._pixels[bytes_[:, None] + channels].float()
+        place = torch.arange(channels.start, channels.stop, device=self.device)[:, None, None]
+        return self._pixels[bytes_[:, None] + place].float()
 
     def _detail(self, picture: Tensor, top: Tensor, left: Tensor, side: Tensor) -> Tensor:
         """How much each candidate varies from pixel to pixel, (B, candidates)."""
         numbers, rows, columns, sides = (x.reshape(-1) for x in (picture, top, left, side))
-        green = self._windows(numbers, rows, columns, sides, every=2)[:, 1]
+        green = self._windows(numbers, rows, columns, sides, every=2, channels=range(1, 2))[:, 0]
         # (what goes on beyond a square adds nothing to the columns, and little to the rows)
         steps = green.diff(dim=2).abs().sqrt().sum(dim=2).mean(1)
         return (steps / (sides - 1).clamp(min=1)).view(picture.shape)
