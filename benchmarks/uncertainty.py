@@ -50,14 +50,13 @@ SKIMAGE = (
 )  # fmt: skip
 
 
-def crops(
-    folders: list[Path], skimage: bool, side: int, each: int, most: int
-) -> list[torch.Tensor]:
+def crops(folders: list[Path], skimage: bool, side: int, most: int) -> list[torch.Tensor]:
     """Crops at random places, the same in every run; pictures spread evenly over a folder."""
     pictures = []
     for folder in folders:
         files = sorted(p for p in folder.iterdir() if p.suffix.lower() in (".jpg", ".png", ".webp"))
-        for path in files[:: max(1, len(files) // most)][:most]:
+        spread = np.linspace(0, len(files) - 1, min(most, len(files))).round().astype(int)
+        for path in (files[number] for number in spread):
             with Image.open(path) as image:
                 pictures.append(np.asarray(image.convert("RGB")))
     if skimage:
@@ -68,10 +67,9 @@ def crops(
     for picture in pictures:
         if min(picture.shape[:2]) < side:
             continue
-        for _ in range(each if min(picture.shape[:2]) >= 2 * side else 1):
-            top, left = (int(rng.integers(n - side + 1)) for n in picture.shape[:2])
-            crop = picture[top : top + side, left : left + side]
-            found.append(torch.from_numpy(crop.copy()).permute(2, 0, 1).float() / 255)
+        top, left = (int(rng.integers(n - side + 1)) for n in picture.shape[:2])
+        crop = picture[top : top + side, left : left + side]
+        found.append(torch.from_numpy(crop.copy()).permute(2, 0, 1).float() / 255)
     return found
 
 
@@ -185,14 +183,13 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="what is drawn")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the figures")
     parser.add_argument("--side", type=int, default=64, help="of a crop, in pixels (64)")
-    parser.add_argument("--most", type=int, default=40, help="pictures of a folder (40)")
+    parser.add_argument("--most", type=int, default=40, help="pictures of a folder to fit on (40)")
     arguments = parser.parse_args()
     prior = load_prior("default")
     sets = {}
     for which, folders in (("fit", arguments.fit), ("measure", arguments.measure)):
-        clean = crops(
-            folders, which == "fit", arguments.side, 2 if which == "fit" else 1, arguments.most
-        )
+        most = arguments.most if which == "fit" else 10**6
+        clean = crops(folders, which == "fit", arguments.side, most)
         sets[which] = dict(collected(arguments, which, clean, prior))
         sets[which + " crops"] = len(clean)
     maps: dict[str, dict[str, list[float]]] = {}

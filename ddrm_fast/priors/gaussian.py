@@ -32,8 +32,17 @@ class GaussianPrior(Prior):
         schedule: Schedule | None = None,
     ) -> None:
         self.power, self.mean = power, mean
+        # numbers come from the host once: a CUDA graph takes no copies from there
+        self._there: dict[tuple[object, ...], tuple[Tensor, Tensor]] = {}
         schedule = schedule or Schedule.linear()
         super().__init__(self._eps, "eps", schedule, name="gaussian", fractional=True)
+
+    def _numbers(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and spectrum for pictures such as x."""
+        key = (*x.shape[-2:], x.dtype, x.device)
+        if key not in self._there:
+            self._there = {key: (torch.as_tensor(self.mean).to(x), self._spectrum(x))}
+        return self._there[key]
 
     def _spectrum(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
@@ -52,7 +61,7 @@ class GaussianPrior(Prior):
 
     def _eps(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         abar = self.schedule.abar_at(t.to(x_t.device)).to(x_t).view(-1, 1, 1, 1)
-        mean = torch.as_tensor(self.mean).to(x_t)
+        mean, spectrum = self._numbers(x_t)
         centred = torch.fft.rfft2(x_t - abar.sqrt() * mean)
-        scaled = centred * (1 - abar).sqrt() / (abar * self._spectrum(x_t) + 1 - abar)
+        scaled = centred * (1 - abar).sqrt() / (abar * spectrum + 1 - abar)
         return torch.fft.irfft2(scaled, s=x_t.shape[-2:])
