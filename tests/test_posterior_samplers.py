@@ -19,6 +19,8 @@ from ddrm_fast.samplers import (
     DPS,
     LGD,
     MCG,
+    RED,
+    SNIPS,
     Batch,
     DiffPIR,
     Drawing,
@@ -552,3 +554,73 @@ def test_fit_solves_the_gauss_newton_equations():
     last = State(0, 1, 100, -1, x0, Prior(curved, "x0"), [], torch.empty(0), x0=x0)
     assert Fit().clean(problem, last) is x0
     assert Fit().prepared(Problem.of(y, Denoising(), 0.1), (2, 3, 4, 4)) is None
+
+
+def stayed(times, rounds):
+    """(t, t_next) of every call of a sampler that stays at its levels."""
+    moves = []
+    for t, t_next in zip(times, [*times[1:], -1], strict=True):
+        moves += [(t, t)] * (rounds - 1) + [(t, t_next)]
+    return moves
+
+
+@pytest.mark.parametrize("sigma_y", [0.0, 0.1, 3.0])
+@pytest.mark.parametrize("name", SOME)
+def test_snips_against_dense_matrices(name, sigma_y):
+    operator, shape = OPERATORS[name]
+    prior, schedule = Prior(curved, "x0"), Schedule.linear()
+    y = operator.H(2 * pictures(2, *shape).double() - 1)
+    moves = stayed(TIMES, 2)
+    noise = [torch.randn(2, *shape, dtype=torch.float64) for _ in range(len(moves) + 1)]
+    found = run(
+        operator, prior, SNIPS(TIMES, rounds=2, size=0.2), y, torch.tensor([sigma_y], dtype=torch.float64),
+        torch.zeros(2, 4, dtype=torch.int64), noise=lambda k: noise[k],
+    )  # fmt: skip
+    matrix = dense(operator, shape)
+    values, V = torch.linalg.eigh(matrix.mT @ matrix)
+    s2 = torch.where(values > 1e-8 * values.max(), values, 0.0)
+    # H^T z, H^+ z along each vector
+    u = (y.flatten(1) @ matrix) @ V
+    state = noise[0]
+    for k, (t, t_next) in enumerate(moves):
+        abar, after = schedule.abar(t), schedule.abar(t_next)
+        x0, z = curved(state, None).flatten(1) @ V, noise[k + 1].flatten(1) @ V
+        if t_next == -1:
+            state = (x0 @ V.mT).view_as(state)
+            continue
+        x, level2 = state.flatten(1) @ V / abar**0.5, (1 - abar) / abar
+        # the gradient and the step size of each, as the paper writes them (equation 7 and below)
+        clear = (s2 > 0) & (level2 * s2 >= sigma_y**2)
+        likelihood = (u - s2 * x) / torch.where(
+            s2 > 0, (sigma_y**2 - level2 * s2).abs().clamp(min=1e-12), 1.0
+        )
+        gradient = torch.where(
+            clear, likelihood, torch.where(s2 > 0, likelihood, 0.0) + (x0 - x) / level2
+        )
+        size = torch.where(
+            clear,
+            level2 - sigma_y**2 / s2.clamp(min=1e-12),
+            level2 * (1 - level2 * s2 / max(sigma_y, 1e-12) ** 2),
+        )
+        size = torch.where(s2 > 0, size, level2)
+        x = x + 0.2 * size * gradient + (0.4 * size.clamp(min=0)).sqrt() * z
+        state = (after**0.5 * x @ V.mT).view_as(state)
+    assert torch.allclose(found, state, rtol=2e-4, atol=2e-4 * float(state.abs().max()))
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_red_against_dense_matrices(name):
+    operator, shape = OPERATORS[name]
+    y = operator.H(2 * pictures(2, *shape).double() - 1)
+    prior, schedule, t = Prior(curved, "x0"), Schedule.linear(), 40
+    sampler = RED([t], rounds=3, width=0.05)
+    found = run(
+        operator, prior, sampler, y, torch.tensor([0.1], dtype=torch.float64),
+        torch.zeros(2, 4, dtype=torch.int64),
+    )  # fmt: skip
+    matrix, abar = dense(operator, shape), schedule.abar(t)
+    x = sampler.begin(Problem.of(y, operator, torch.tensor([0.1]).double()), 2)
+    for _ in range(3):
+        x0 = curved(abar**0.5 * x, None).flatten(1)
+        x = conditioned(matrix, y.flatten(1), x0, 0.1**2, 0.1**2)[0].view_as(x)
+    assert torch.allclose(found, x, rtol=2e-4, atol=2e-4 * float(x.abs().max()))

@@ -103,7 +103,11 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
         "--smooth", type=float, metavar="SHARE",
         help="share of crops that are magnified, 0 to 1 (0.25): cameras show smooth things too",
     )  # fmt: skip
-    what.add_argument("--magnify", type=float, metavar="FACTOR", help="by up to this (6)")
+    what.add_argument(
+        "--magnify", metavar="[LOW,]HIGH",
+        help="by factors up to this, or from LOW to HIGH (6); from about 6 on they teach smoothness without "
+        "teaching that what was enlarged by 2 is as it should be",
+    )  # fmt: skip
     what.add_argument(
         "--log-floor", type=float, metavar="F",
         help="above 0: the mean of log(error + F) is minimised, so that smooth crops count as much "
@@ -152,7 +156,7 @@ _OPTIONS = {
     "leaves_share": "--dead-leaves",
     "crops.patch": "--patch",
     "smooth_share": "--smooth",
-    "smooth_high": "--magnify",
+    "smooth_low, smooth_high": "--magnify",
     "scale_low, scale_high": "--scale",
 }
 
@@ -232,7 +236,6 @@ def configure(base: TrainingConfig, arguments: argparse.Namespace, device: str) 
     crops = _given(
         patch=arguments.patch,
         smooth_share=arguments.smooth,
-        smooth_high=arguments.magnify,
         detail=arguments.detail,
         shares=_numbers("--shares", arguments.shares, float, "3,1"),
     )
@@ -241,6 +244,13 @@ def configure(base: TrainingConfig, arguments: argparse.Namespace, device: str) 
         if len(scale) != 2:
             raise ValueError(f"--scale: got {arguments.scale!r}, expected two numbers")
         crops |= {"scale_low": scale[0], "scale_high": scale[1]}
+    magnify = _numbers("--magnify", arguments.magnify, float, "6 or 6,24")
+    if magnify is not None:
+        if len(magnify) > 2:
+            raise ValueError(f"--magnify: got {arguments.magnify!r}, expected one number or two")
+        crops |= {"smooth_high": magnify[-1]}
+        if len(magnify) == 2:
+            crops |= {"smooth_low": magnify[0]}
     if crops:
         changes["crops"] = replace(base.crops, **crops)
     changes |= _network(base, arguments)

@@ -172,6 +172,31 @@ SAMPLERS.register(
 )
 SAMPLERS.register(
     SamplerEntry(
+        name="snips",
+        summary="annealed Langevin dynamics in the singular basis",
+        make="ddrm_fast.samplers:SNIPS",
+        steps=50,
+        parameters=(
+            Whole(name="rounds", help="network calls at each noise level", default=2),
+            Number(name="size", help="of a step, 0 to 1", low=0, high=1, default=0.3),
+        ),
+    )
+)
+SAMPLERS.register(
+    SamplerEntry(
+        name="red",
+        summary="regularisation by denoising at one level, a fixed point",
+        make="ddrm_fast.samplers:RED",
+        steps=1,
+        parameters=(
+            Whole(name="rounds", help="network calls at each noise level", default=30),
+            Number(name="width", help="deviation given to a denoised picture", low=0, default=0.03),
+        ),
+        advice="gives one picture, the same for every seed",
+    )
+)
+SAMPLERS.register(
+    SamplerEntry(
         name="ddrm-jpeg",
         summary="ddrm with compression and back in the place of a projection; measurements that are pictures",
         make="ddrm_fast.samplers:DDRMJPEG",

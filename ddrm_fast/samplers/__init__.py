@@ -17,8 +17,10 @@ from .hqs import HQS
 from .ilvr import ILVR
 from .loop import run, run_batch
 from .pigdm import PiGDM
+from .red import RED
 from .red_diff import REDDiff
 from .repaint import RePaint
+from .snips import SNIPS
 from .state import Item, State, StepInfo
 from .steps import Steps, parse_steps
 from .travel import Travel
@@ -53,8 +55,10 @@ __all__ = [
     "Known",
     "PiGDM",
     "PnPDM",
+    "RED",
     "REDDiff",
     "RePaint",
+    "SNIPS",
     "Sampler",
     "State",
     "StepInfo",
@@ -68,6 +72,6 @@ __all__ = [
 
 check_made(
     DAPS, DDIM, DDNM, DDNMPlus, DDPM, DDRM, DPMSolver, DPS, DiffPIR, Drawing, Heun, HQS, ILVR, LGD, MCG,
-    DDRMJPEG, PiGDM, PnPDM, REDDiff,
-    RePaint, Steps, Travel, Clip, ClipKeepingNoise, EndOnMeasurement, Guidance,
+    DDRMJPEG, PiGDM, PnPDM, RED, REDDiff,
+    RePaint, SNIPS, Steps, Travel, Clip, ClipKeepingNoise, EndOnMeasurement, Guidance,
 )  # fmt: skip

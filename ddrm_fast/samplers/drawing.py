@@ -218,10 +218,12 @@ def whole_pictures(count: int, size: Sequence[int]) -> list[Item]:
 def planned(
     prior: Prior, sampler: Sampler, travel: Travel | None = None
 ) -> list[tuple[float, float]]:
-    """(t, t_next) of every move of a run; t_next > t goes back up and calls no network."""
+    """(t, t_next) of every move of a run; t_next > t goes back up and calls no network, t_next = t stays."""
     from_pure_noise = getattr(sampler, "from_pure_noise", False)
     visited = timesteps(prior, sampler.steps, from_pure_noise=from_pure_noise)
-    return visits(visited, getattr(sampler, "travel", None) if travel is None else travel)
+    moves = visits(visited, getattr(sampler, "travel", None) if travel is None else travel)
+    stays = getattr(sampler, "rounds", 1) - 1
+    return [move for t, after in moves for move in [(t, t)] * (stays * (after < t)) + [(t, after)]]
 
 
 def usual_edits(

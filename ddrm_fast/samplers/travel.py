@@ -57,4 +57,4 @@ def visits(visited: Sequence[float], travel: Travel | None) -> list[tuple[float,
 
 def network_calls(steps: Sequence[tuple[float, float]]) -> int:
     """How many of the moves call the network."""
-    return sum(t_next < t for t, t_next in steps)
+    return sum(t_next <= t for t, t_next in steps)

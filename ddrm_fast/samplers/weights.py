@@ -129,6 +129,7 @@ class Sampler(Protocol):
       that a degradation without a decomposition will do; default Operator.
     - ``follows``: whether its own ``advance`` looks at the measurement (:class:`REDDiff`).
     - ``from_pure_noise``: whether the first step may start where abar = 0 (:class:`DDPM`).
+    - ``rounds``: how many steps each noise level gets; all but the last stay at it (:class:`SNIPS`).
     - ``travel``: steps that go back up (:class:`RePaint`).
     - ``edits()``: edits that the sampler brings (:class:`DDPM`, :class:`DPMSolver`); what they keep from step
       to step lives in ``state.memory``.

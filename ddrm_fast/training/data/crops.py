@@ -29,9 +29,12 @@ class CropConfig:
         smooth_share:
             Share of crops that are then magnified, so that the network also meets what
             a camera shows out of focus and at full resolution, 0 to 1.
+        smooth_low:
+            Smallest factor of that, at least 1. A prior that learned from crops magnified by 2 takes a
+            picture that is only enlarged for a likely one, and leaves it soft ...
         smooth_high:
-            Largest factor of that, at least 1; the factor is drawn log-uniformly from 1,
-            and what is magnified has 3 x 3 pixels or more.
+            ... and the largest; the factor is drawn log-uniformly between them, and what is magnified has
+            3 x 3 pixels or more.
         detail:
             Of so many candidates the crop with the most detail is taken, 1 or more: soft backgrounds
             fill most of most photographs. Magnified crops and dead leaves are taken as they come.
@@ -45,6 +48,7 @@ class CropConfig:
     scale_high: float = 0.9
     leaves_scale_low: float = 0.6
     smooth_share: float = 0.25
+    smooth_low: float = 1.0
     smooth_high: float = 6.0
     detail: int = 1
     shares: tuple[float, ...] = ()
@@ -63,9 +67,10 @@ class CropConfig:
             )
         if not 0 <= self.smooth_share <= 1:
             raise ValueError(f"smooth_share: got {self.smooth_share}, expected 0 to 1")
-        if not 1 <= self.smooth_high < math.inf:
+        if not 1 <= self.smooth_low <= self.smooth_high < math.inf:
             raise ValueError(
-                f"smooth_high: got {self.smooth_high}, expected at least 1, not infinity"
+                f"smooth_low, smooth_high: got {self.smooth_low}, {self.smooth_high}, "
+                "expected 1 <= low <= high, not infinity"
             )
         if self.detail < 1:
             raise ValueError(f"detail: got {self.detail}, expected at least 1")
@@ -171,7 +176,7 @@ class CropSource:
         patch = config.patch
         magnified = rng.random() < config.smooth_share
         if magnified:
-            factor = np.exp(rng.uniform(0, np.log(config.smooth_high)))
+            factor = np.exp(rng.uniform(np.log(config.smooth_low), np.log(config.smooth_high)))
             patch = max(3, round(patch / factor))
         crop = _cut(rng, picture, round(patch / scale))
         if config.detail > 1 and not magnified and not from_leaves:
