@@ -17,7 +17,7 @@ from .machine.heap import kept_memory
 from .operators import Forward
 from .operators.cuts import Box
 from .priors import Prior, load_prior
-from .problems import Gaussian, Problem
+from .problems import Gaussian, PoissonGaussian, Problem
 from .problems.checks import check_finite
 from .problems.measurements import noisy
 from .problems.problem import NETWORKS
@@ -65,12 +65,12 @@ class Restoration:
 def degrade(
     x: Tensor,
     operator: Forward,
-    sigma_y: float | Tensor = 0.0,
+    sigma_y: float | Tensor | PoissonGaussian = 0.0,
     seed: int = 0,
     *,
     keep_going: bool = False,
 ) -> Tensor:
-    """y = H x + sigma_y n, for pictures in [0, 1].
+    """y = H x + sigma_y n, for pictures in [0, 1]; or y of a law such as Poisson's.
 
     Args:
         x:
@@ -78,7 +78,8 @@ def degrade(
         operator:
             The degradation.
         sigma_y:
-            Standard deviation of the noise in the unit of y, >= 0, one for all or [B].
+            Standard deviation of the noise in the unit of y, >= 0, one for all or [B]; or
+            :class:`ddrm_fast.problems.PoissonGaussian`, :func:`ddrm_fast.problems.Poisson`.
         seed:
             Of the noise.
         keep_going:
@@ -97,14 +98,16 @@ def degrade(
         raise ValueError(
             f"x: expected clean pictures in [0, 1], got {float(x.min()):.4g} to {float(x.max()):.4g}"
         )
-    return noisy(x, operator, Gaussian.of(sigma_y, x.shape[0]).sigma_y, seed)
+    if not isinstance(sigma_y, PoissonGaussian):
+        sigma_y = Gaussian.of(sigma_y, x.shape[0]).sigma_y
+    return noisy(x, operator, sigma_y, seed)
 
 
 @checked
 def restore(
     y: Tensor,
     operator: Forward,
-    sigma_y: float | Tensor = 0.0,
+    sigma_y: float | Tensor | PoissonGaussian = 0.0,
     prior: Prior | str = "default",
     sampler: Sampler | None = None,
     *,
@@ -140,7 +143,9 @@ def restore(
         operator:
             How the picture was degraded.
         sigma_y:
-            Standard deviation of the noise in y, in the unit of y, >= 0, one for all or [B].
+            Standard deviation of the noise in y, in the unit of y, >= 0, one for all or [B]; or a law of
+            noise that grows with the light (:class:`ddrm_fast.problems.PoissonGaussian`,
+            :func:`ddrm_fast.problems.Poisson`), see docs/noise.md.
         prior:
             A :class:`Prior` on the device of ``y``, or what :func:`load_prior` takes.
         sampler:

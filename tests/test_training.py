@@ -331,7 +331,9 @@ def test_magnified_crops_are_smooth():
 
     sharp = roughness(smooth_share=0.0)
     assert roughness(smooth_share=1.0, smooth_high=1.0) > 0.9 * sharp
-    assert roughness(smooth_share=1.0, smooth_high=2.0) < 0.7 * sharp
+    some = roughness(smooth_share=1.0, smooth_high=4.0)
+    assert some < 0.7 * sharp
+    assert roughness(smooth_share=1.0, smooth_low=3.5, smooth_high=4.0) < 0.7 * some
 
 
 def test_a_run_starts_from_given_weights(tmp_path):
@@ -371,7 +373,7 @@ def test_crop_source_refusals():
 
 
 def test_crop_config_refusals():
-    for values in ({"smooth_share": 1.5}, {"smooth_high": 0.5}, {"patch": 4}):
+    for values in ({"smooth_share": 1.5}, {"smooth_high": 0.5}, {"smooth_low": 7.0}, {"patch": 4}):
         with pytest.raises(ValueError, match=next(iter(values))):
             CropConfig(**values)
 

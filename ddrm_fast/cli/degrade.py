@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..io import read_picture, write_measurement, write_picture
 from ..io.foreign import ask_for_memory
-from ..problems import measure, operator_of, shown
+from ..problems import PoissonGaussian, measure, operator_of, shown
 from ..problems.measured import MEASUREMENT
 from ..registry import TASKS
 from . import specs
@@ -22,7 +22,7 @@ COPIES = 7
 def run(arguments: argparse.Namespace) -> int:
     """Degrade; returns the exit status."""
     options = task_options(arguments)
-    sigma = specs.noise_level("--sigma", arguments.sigma)
+    sigma = specs.noise("--sigma", arguments.sigma)
     seed = specs.seed("--seed", arguments.seed)
     out = output_folder(arguments.out)
     inputs = find_inputs(arguments.inputs, out)
@@ -38,7 +38,7 @@ def _degrade(
     item: Input,
     task: str,
     options: dict[str, str],
-    sigma: float,
+    sigma: float | PoissonGaussian,
     seed: int,
     out: Path,
     originals: set[Path],
@@ -59,5 +59,6 @@ def _degrade(
         write_picture(f"{target}.png", picture.with_pixels(shown(stored)))
     write_measurement(f"{target}{MEASUREMENT}", stored)
     layout = " x ".join(map(str, stored.y.shape))
-    made = f"{operator_of(stored)}, y {layout}, sigma {sigma:.4g}"
+    noise = stored.law or f"{stored.sigma_y:.4g}"
+    made = f"{operator_of(stored)}, y {layout}, sigma {noise}"
     return f"{item.path} -> {target}{MEASUREMENT}  {made}"

@@ -94,6 +94,16 @@ def run(arguments: argparse.Namespace, options: dict[str, str]) -> int:
         return work_through("restore", inputs, work, arguments.quiet)
 
 
+def _level(sigma: str) -> float:
+    """A noise level that was given."""
+    if sigma == "sensor" or not isinstance(level := specs.noise("--sigma", sigma), float):
+        raise ValueError(
+            f"--sigma: got {sigma!r}, but from disk to disk all pixels have one noise level; expected a "
+            "number, or no --memory"
+        )
+    return level
+
+
 def _target(item: Input, out: Path) -> Path:
     """Where the result of an input goes; its record has the same name with .json added."""
     return out if is_block_picture(out) else out / f"{item.name}{item.path.suffix.lower()}"
@@ -114,7 +124,7 @@ def _restore(
     wanted = arguments.sigma in (None, "auto")
     found = survey(picture, arguments.keep_going, wanted, known)
     floor = 0.0 if picture.dtype == "float32" else noise_floor(_BITS[picture.dtype])
-    told = found.noise if wanted else specs.noise_level("--sigma", arguments.sigma)
+    told = found.noise if wanted else _level(arguments.sigma)
     level = floor if told is None else max(floor, told)
     window, stride = _windows(drawing.large, made, picture)
     parameters = {

@@ -32,8 +32,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.model is not None:
         return restore_model.run(arguments)
     options = task_options(arguments)
-    if arguments.sigma not in (None, "auto"):
-        specs.noise_level("--sigma", arguments.sigma)
+    if arguments.sigma not in (None, "auto", "sensor"):
+        specs.noise("--sigma", arguments.sigma)
     if arguments.ray is None and arguments.workers is not None:
         raise ValueError("--workers: belongs to --ray, which is not given")
     if arguments.ray is not None:
@@ -103,7 +103,7 @@ def _read(
     kind = kind_of(arguments)
     target = Path(arguments.out).with_suffix("") if kind.named else Path(arguments.out) / item.name
     job = read_measured(item.path, arguments.task, options_for(item, options), arguments.sigma)
-    drawing, chosen = drawing.planned(Problem.of(job.y, job.operator, job.sigma_y))
+    drawing, chosen = drawing.planned(Problem.of(job.y, job.operator, job.noise))
     truth = _truth(item, arguments.truth, job)
     parameters = {
         **job.record,
@@ -195,6 +195,7 @@ def _write(work: _Work, arrays: bool) -> str:
         "parameters": work.parameters,
         "operator": repr(job.operator),
         "sigma_y": job.sigma_y,
+        **({} if job.law is None else {"law": str(job.law)}),
         "sigma_y_from": job.sigma_from,
         **found,
         **({"doubts": unsure} if unsure else {}),
@@ -209,6 +210,6 @@ def _write(work: _Work, arrays: bool) -> str:
     what = "estimate" if work.estimate else "mean"
     quality = f", {what} {found['psnr']['mean']} dB" if truth is not None else ""
     return (
-        f"{work.item.path} -> {target}*  noise {job.sigma_y:.4f} ({job.sigma_from}), "
+        f"{work.item.path} -> {target}*  {job.noise_said}, "
         f"residual {residual:.4f}{quality}, {work.seconds:.1f} s"
     )

@@ -210,7 +210,7 @@ def write(
         write_picture(path(), job.like.with_pixels(x), kind.quality)
     quality = [f"{v} dB" for v in found["psnr"]["samples"]] if truth is not None else []
     row = [
-        Panel(job.preview, f"input\nnoise {job.sigma_y:.4f} ({job.sigma_from})"),
+        Panel(job.preview, f"input\n{job.noise_said}"),
         Panel(samples[0], f"{first}\n{quality[0] if quality else ''}"),
     ]
     if count > 1:

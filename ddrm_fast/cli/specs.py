@@ -5,11 +5,32 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..registry.values import noise_level, number, seed, sides, whole
 
-__all__ = ["noise_level", "number", "seed", "settings", "sides", "threads", "whole", "writable"]
+if TYPE_CHECKING:
+    from ..problems import PoissonGaussian
+
+__all__ = [
+    "noise",
+    "noise_level",
+    "number",
+    "seed",
+    "settings",
+    "sides",
+    "threads",
+    "whole",
+    "writable",
+]
+
+
+def noise(option: str, text: str) -> float | PoissonGaussian:
+    """A noise level, or the law of noise that grows with the light: poisson:RATE, sensor:A:B."""
+    from ..problems.counts import parse_counts
+
+    law = parse_counts(option, text)
+    return noise_level(option, text) if law is None else law
 
 
 def threads(option: str, text: str | int) -> int:

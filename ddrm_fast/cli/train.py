@@ -156,7 +156,8 @@ _OPTIONS = {
     "leaves_share": "--dead-leaves",
     "crops.patch": "--patch",
     "smooth_share": "--smooth",
-    "smooth_low, smooth_high": "--magnify",
+    "smooth_low": "--magnify",
+    "smooth_high": "--magnify",
     "scale_low, scale_high": "--scale",
 }
 

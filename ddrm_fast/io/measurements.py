@@ -45,6 +45,8 @@ class StoredMeasurement:
             Per channel of the picture's file.
         icc:
             Its colour profile, or None.
+        law:
+            How its noise grows with the light, ``sensor:A:B`` or ``poisson:RATE``; empty where it does not.
         exif, xmp, dpi:
             What else its file said; see :class:`ddrm_fast.io.metadata.Metadata`.
         sha256:
@@ -64,6 +66,7 @@ class StoredMeasurement:
     exif: bytes | None = None
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
+    law: str = ""
     sha256: str = field(default="", compare=False)
 
 
@@ -85,6 +88,7 @@ def write_measurement(path: str | Path, measurement: StoredMeasurement) -> None:
         "crop": measurement.crop,
         "bits": measurement.bits,
         "dpi": measurement.dpi,
+        **({"law": measurement.law} if measurement.law else {}),
     }
     entries = {"header": np.array(json.dumps(header)), "y": measurement.y.numpy()}
     entries |= {f"operator.{name}": x.numpy() for name, x in measurement.arrays.items()}
@@ -133,6 +137,7 @@ def read_measurement(path: str | Path) -> StoredMeasurement:
             alpha=torch.from_numpy(entries["alpha"]) if "alpha" in entries else None,
             bits=int(header["bits"]),
             dpi=dpi_of(header.get("dpi")),
+            law=str(header.get("law", "")),
             sha256=digest(content),
             **{name: entries[name].tobytes() if name in entries else None for name in _BYTES},
         )

@@ -18,11 +18,13 @@ from ..operators.base import Shape
 from ..registry import TASKS, Task, loaded
 from ..registry.values import noise_level
 from .arrays import Size
+from .counts import PoissonGaussian, mean_level, parse_counts
 from .degradation import Degradation, check_options, degradation
 from .edges import continue_blurred
 from .measurements import operator_of, shown
 from .noise import NoiseEstimate, judge_noise, noise_floor
 from .problem import Problem
+from .sensor_noise import estimate_sensor_noise
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +42,7 @@ class Measured:
         operator:
             The degradation.
         sigma_y:
-            Noise level in the unit of y.
+            Noise level in the unit of y; the root of the mean variance where it grows with the light.
         sigma_from:
             "given", "estimated", "stored" or "none".
         image_shape:
@@ -57,6 +59,8 @@ class Measured:
             Rows and columns by which a blurred picture still has to be continued.
         doubt:
             Why an estimated noise level may be wrong, or None.
+        law:
+            How the noise grows with the light, or None.
     """
 
     y: Tensor
@@ -70,6 +74,21 @@ class Measured:
     record: dict[str, Any]
     margin: int = 0
     doubt: str | None = None
+    law: PoissonGaussian | None = None
+
+    @property
+    def noise(self) -> float | PoissonGaussian:
+        """What :meth:`Problem.of` takes for it."""
+        return self.sigma_y if self.law is None else self.law
+
+    @property
+    def noise_said(self) -> str:
+        """Its noise in words."""
+        if self.sigma_from == "none":
+            return "no noise"
+        if self.law is not None:
+            return f"noise {self.law} ({self.sigma_from}), {self.sigma_y:.4f} on average"
+        return f"noise {self.sigma_y:.4f} ({self.sigma_from})"
 
     def continued(self) -> Measured:
         """With y continued to the operator's size; see :func:`ddrm_fast.problems.continue_blurred`."""
@@ -86,7 +105,7 @@ class Measured:
             ValueError: The operator measures nothing, or y is not finite.
         """
         ready = self.continued()
-        return Problem.of(ready.y, ready.operator, ready.sigma_y)
+        return Problem.of(ready.y, ready.operator, ready.noise)
 
 
 def has_measurement(path: Path) -> bool:
@@ -98,7 +117,7 @@ def read_measured(
     path: str | Path,
     task: Task | str | None = None,
     options: Mapping[str, Any] | None = None,
-    sigma: float | str | None = None,
+    sigma: float | str | PoissonGaussian | None = None,
 ) -> Measured:
     """Read a measurement file, or a picture and take it for a measurement.
 
@@ -115,7 +134,8 @@ def read_measured(
             The task's parameters: values, tensors, or the text that stands for them.
         sigma:
             Noise level of y, a number or text such as 25/255, never taken below the rounding of a picture
-            file; "auto": estimated; None: that of the measurement file, else estimated.
+            file; "auto": estimated; None: that of the measurement file, else estimated. Noise that grows with
+            the light: a law, its text (``poisson:RATE``, ``sensor:A:B``), or "sensor": estimated.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -149,7 +169,10 @@ def _said(path: Path, found: Measured) -> Measured:
 
 
 def _of_file(
-    path: Path, task: Task | None, options: Mapping[str, Any], sigma: float | str | None
+    path: Path,
+    task: Task | None,
+    options: Mapping[str, Any],
+    sigma: float | str | PoissonGaussian | None,
 ) -> Measured:
     stored = read_measurement(path)
     if task is not None and (task.name != stored.task or options):
@@ -164,7 +187,9 @@ def _of_file(
         raise ValueError(f"{path}: {error}") from error
 
 
-def of_stored(stored: StoredMeasurement, sigma: float | str | None = None) -> Measured:
+def of_stored(
+    stored: StoredMeasurement, sigma: float | str | PoissonGaussian | None = None
+) -> Measured:
     """A stored measurement, ready to be restored.
 
     Args:
@@ -179,13 +204,18 @@ def of_stored(stored: StoredMeasurement, sigma: float | str | None = None) -> Me
     operator, y = operator_of(stored), stored.y[None]
     task = TASKS.find(stored.task)
     level, origin, doubt = stored.sigma_y, "stored", None
-    if sigma == "auto":
-        if not task.shown:
-            raise ValueError("the noise of coefficients cannot be estimated: give sigma")
-        known = stored.arrays.get(task.known) if task.known else None
+    if sigma in ("auto", "sensor") and not task.shown:
+        raise ValueError("the noise of coefficients cannot be estimated: give sigma")
+    known = stored.arrays.get(task.known) if task.known else None
+    law = _law(y[0], known, stored.law if sigma is None and stored.law else sigma)
+    if law is not None:
+        level = mean_level(y, law)
+        origin = "stored" if sigma is None else "estimated" if sigma == "sensor" else "given"
+    elif sigma == "auto":
         noise = judge_noise(y[0], stored.bits, known)
         level, origin, doubt = noise.level, "estimated", noise.doubt
     elif sigma is not None:
+        assert not isinstance(sigma, PoissonGaussian)
         level, origin = noise_level("sigma", sigma), "given"
     height, width = stored.crop
     preview = shown(stored) if task.shown else _seen(operator, y)[0, :, :height, :width]
@@ -200,7 +230,8 @@ def of_stored(stored: StoredMeasurement, sigma: float | str | None = None) -> Me
         "task_parameters": stored.parameters,
     }
     return Measured(
-        y, operator, level, origin, stored.image_shape, stored.crop, like, preview, record, doubt=doubt
+        y, operator, level, origin, stored.image_shape, stored.crop, like, preview, record, doubt=doubt,
+        law=law,
     )  # fmt: skip
 
 
@@ -215,7 +246,7 @@ def of_picture(
     picture: Picture,
     task: Task | str,
     options: Mapping[str, Any] | None = None,
-    sigma: float | str | None = None,
+    sigma: float | str | PoissonGaussian | None = None,
 ) -> Measured:
     """A picture taken for the measurement of a task.
 
@@ -243,9 +274,14 @@ def of_picture(
     if task.grey and channels == 3:
         grey = torch.tensor(made.parameters["weights"], dtype=torch.float64)
         y = (y * grey.float().view(3, 1, 1)).sum(0, keepdim=True)
-    if task.exact and sigma in (None, "auto"):
+    law = _law(y, known, sigma)
+    if law is not None:
+        noise = NoiseEstimate(mean_level(y, law))
+        origin = "estimated" if sigma == "sensor" else "given"
+    elif task.exact and sigma in (None, "auto"):
         noise, origin = NoiseEstimate(0.0), "none"
     else:
+        assert not isinstance(sigma, PoissonGaussian)
         noise, origin = _noise_of(picture, y, known, sigma)
     margin = 0
     if task.kernel and options.get("boundary") is None:
@@ -260,8 +296,22 @@ def of_picture(
     }
     return Measured(
         y[None].contiguous(), operator, noise.level, origin, made.image_shape, crop, picture, y, record,
-        margin, noise.doubt,
+        margin, noise.doubt, law,
     )  # fmt: skip
+
+
+def _law(
+    y: Tensor, known: Tensor | None, sigma: float | str | PoissonGaussian | None
+) -> PoissonGaussian | None:
+    """The law that was given or asked to be estimated, if any."""
+    if isinstance(sigma, PoissonGaussian):
+        return sigma
+    if sigma != "sensor":
+        return None if sigma is None else parse_counts("sigma", sigma)
+    try:
+        return estimate_sensor_noise(y, known)
+    except ValueError as error:
+        raise ValueError(f"sigma sensor: {error}; give sigma") from error
 
 
 def _without_edges(made: Degradation, kernel: str, factor: int) -> tuple[int, Degradation]:

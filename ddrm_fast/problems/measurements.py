@@ -17,6 +17,7 @@ from ..io import Picture, StoredMeasurement
 from ..operators import Forward
 from ..registry import TASKS, Task
 from .arrays import pad
+from .counts import PoissonGaussian, mean_level
 from .degradation import Degradation, degradation, padded_size
 
 
@@ -25,7 +26,7 @@ def measure(
     task: Task | str,
     options: Mapping[str, Any] | None = None,
     *,
-    sigma_y: float = 0.0,
+    sigma_y: float | PoissonGaussian = 0.0,
     seed: int = 0,
 ) -> StoredMeasurement:
     """y = H x + sigma_y n of a clean picture, with everything that defines H.
@@ -38,7 +39,7 @@ def measure(
         options:
             Its parameters: values, tensors, or the text that stands for them.
         sigma_y:
-            Noise level in the unit of y, >= 0.
+            Noise level in the unit of y, >= 0, or a law of noise that grows with the light.
         seed:
             Of the noise, and of masks, coefficients and bases that are random.
 
@@ -55,12 +56,16 @@ def measure(
     size = padded_size(task, options or {}, picture.size)
     made = degradation(task, (channels, *size), options, seed=seed, crop=picture.size)
     y = noisy(pad(picture.pixels, size)[None], made.operator(), sigma_y, seed)[0]
+    law, level = "", sigma_y
+    if isinstance(level, PoissonGaussian):
+        law, level = str(level), mean_level(y, level)
     return StoredMeasurement(
         y=y,
         task=made.task,
         parameters=made.parameters,
         arrays=made.arrays,
-        sigma_y=sigma_y,
+        sigma_y=level,
+        law=law,
         image_shape=made.image_shape,
         crop=picture.size,
         alpha=picture.alpha,
@@ -72,7 +77,9 @@ def measure(
     )
 
 
-def noisy(x: Tensor, operator: Forward, sigma_y: float | Tensor, seed: int) -> Tensor:
+def noisy(
+    x: Tensor, operator: Forward, sigma_y: float | Tensor | PoissonGaussian, seed: int
+) -> Tensor:
     """H x + sigma_y n, unchecked; what :func:`ddrm_fast.degrade` gives.
 
     Args:
@@ -81,13 +88,15 @@ def noisy(x: Tensor, operator: Forward, sigma_y: float | Tensor, seed: int) -> T
         operator:
             H.
         sigma_y:
-            One noise level, or float64 [B].
+            One noise level, float64 [B], or a law of noise that grows with the light.
         seed:
             Of the noise.
     """
     y = operator.H(x)
     if not y.numel():
         return y
+    if isinstance(sigma_y, PoissonGaussian):
+        return sigma_y.drawn(y, seed)
     levels = torch.as_tensor(sigma_y, dtype=torch.float64).reshape(-1).to(y.device, x.dtype)
     keys = ops.noise_keys(y.shape[0], seed, device=y.device)
     noise = ops.normal(keys, 1, 1, y[0].numel(), stream=ops.Stream.MEASUREMENT)

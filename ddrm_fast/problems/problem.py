@@ -12,6 +12,7 @@ from ..operators import Forward, Operator
 from ..operators.base import Shape
 from ..operators.cuts import Cuts
 from .checks import check_finite, check_forward, check_measures, warn_bytes
+from .counts import PoissonGaussian, as_gaussian
 from .likelihood import Gaussian
 
 #: black and white of the pictures that people have, and of those that networks see
@@ -42,7 +43,9 @@ class Problem:
 
     @classmethod
     @checked
-    def of(cls, y: Tensor, operator: Forward, sigma_y: float | Tensor = 0.0) -> Problem:
+    def of(
+        cls, y: Tensor, operator: Forward, sigma_y: float | Tensor | PoissonGaussian = 0.0
+    ) -> Problem:
         """A problem of pictures in [0, 1], checked.
 
         Args:
@@ -51,7 +54,9 @@ class Problem:
             operator:
                 How the pictures were degraded.
             sigma_y:
-                Standard deviation of the noise in y, in its unit, >= 0, one for all or [B].
+                Standard deviation of the noise in y, in its unit, >= 0, one for all or [B]; or a law of noise
+                that grows with the light, for which the nearest problem of white noise stands
+                (:func:`~ddrm_fast.problems.counts.as_gaussian`).
 
         Raises:
             ValueError: something has a wrong type, shape or value; NaN or infinite entries; the operator
@@ -61,8 +66,10 @@ class Problem:
         check_finite("y", y)
         shape = operator.image_shape(y)
         check_forward(operator, y.shape[0])
-        likelihood = Gaussian.of(sigma_y, y.shape[0])
         check_measures(operator, shape)
+        if isinstance(sigma_y, PoissonGaussian):
+            y, operator, sigma_y = as_gaussian(y, operator, sigma_y)
+        likelihood = Gaussian.of(sigma_y, y.shape[0])
         if y.shape[0] and not y.numel():
             raise ValueError(f"y: has no pixels, got shape {tuple(y.shape)}")
         return cls(operator, y.detach(), likelihood)

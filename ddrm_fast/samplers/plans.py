@@ -32,6 +32,9 @@ _LITTLE = 0.15
 _LOW, _HIGH, _HIGHEST = 0.094, 0.39, 1.0
 #: a blur of less noise than this rings unless the denoiser is trusted more
 _RINGS, _TRUST, _MORE_TRUST = 0.02, 0.23, 0.4
+#: at most, where pixels have noise of their own: a weak one must not keep the noise that a strong one loses;
+#: gains that differ by less than this share are alike
+_UNEVEN_TRUST, _EVEN = 0.5, 0.99
 #: where rounding is what was lost
 _MAP_TRUST = 1.0
 
@@ -174,10 +177,14 @@ def _estimate(kind: str, sigma_y: float, problem: Problem) -> Plan:
         return Plan(
             kind, splitting(_HIGH), False, "from noise level 0.39, since little is measured"
         )
-    if kind == "uneven gain":  # the noise of a pixel is sigma_y over its gain
-        weakest = float(problem.decomposed.singulars(problem.shape).min())
-        first = _rounded(min(1.0, max(_LOW, sigma_y / weakest)))
-        return Plan(kind, splitting(first), False, f"from noise level {first:.2g}")
+    if kind in ("uneven gain", "missing pixels"):  # the noise of a pixel is sigma_y over its gain
+        gains = problem.decomposed.singulars(problem.shape)
+        weakest, strongest = float(gains[gains > 0].min()), float(gains.max())
+        if weakest < _EVEN * strongest:
+            first = _rounded(min(1.0, max(_LOW, 2 * sigma_y / weakest)))
+            why = f"from noise level {first:.2g}, twice that of the pixel with the most noise"
+            trust = min(_UNEVEN_TRUST, _TRUST + 0.05 * (strongest / weakest - 1))
+            return Plan(kind, splitting(first, _rounded(trust)), False, why)
     return Plan(kind, splitting(_LOW), False, "from noise level 0.094, since gaps are small")
 
 

@@ -38,7 +38,11 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("inputs", nargs="+", metavar="PICTURE", help="pictures or folders")
     parser.add_argument("--out", default="degraded", metavar="DIR", help="(degraded)")
     add_task_options(parser, required=True)
-    parser.add_argument("--sigma", default="0", metavar="S", help="noise, 0.1 or 25/255 (0)")
+    parser.add_argument(
+        "--sigma", default="0", metavar="S",
+        help="noise, 0.1 or 25/255 (0); or noise that grows with the light: poisson:RATE, photons counted "
+        "where it is white, or sensor:A:B, of variance A signal + B",
+    )  # fmt: skip
     parser.add_argument(
         "--seed", default=0, metavar="N", help="of noise, random masks and coefficients (0)"
     )

@@ -105,8 +105,9 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--sigma", metavar="S",
         help="noise of the input, 0.1 or 25/255, or auto: estimated, fine texture included; of "
-        "strong noise, what clipping to black and white left of it (default: that of the .npz file, "
-        "else auto)",
+        "strong noise, what clipping to black and white left of it; noise that grows with the light: "
+        "poisson:RATE, sensor:A:B (variance A signal + B), or sensor: estimated (default: that of the .npz "
+        "file, else auto)",
     )  # fmt: skip
     parser.add_argument("--truth", metavar="PATH", help="clean picture, or a folder of them")
     parser.add_argument(

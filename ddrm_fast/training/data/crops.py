@@ -67,10 +67,13 @@ class CropConfig:
             )
         if not 0 <= self.smooth_share <= 1:
             raise ValueError(f"smooth_share: got {self.smooth_share}, expected 0 to 1")
-        if not 1 <= self.smooth_low <= self.smooth_high < math.inf:
+        if not 1 <= self.smooth_high < math.inf:
             raise ValueError(
-                f"smooth_low, smooth_high: got {self.smooth_low}, {self.smooth_high}, "
-                "expected 1 <= low <= high, not infinity"
+                f"smooth_high: got {self.smooth_high}, expected at least 1, not infinity"
+            )
+        if not 1 <= self.smooth_low <= self.smooth_high:
+            raise ValueError(
+                f"smooth_low: got {self.smooth_low}, expected from 1 to smooth_high = {self.smooth_high}"
             )
         if self.detail < 1:
             raise ValueError(f"detail: got {self.detail}, expected at least 1")
