@@ -18,12 +18,23 @@ from typing import NoReturn, cast
 from .. import __version__
 from ..registry import load_plugins
 from . import train, train_ddpm, train_diffir
-from .commands import bench, bound, completion, degrade, evaluate, info, restore, sample, tasks
+from .commands import (
+    bench,
+    bound,
+    compare,
+    completion,
+    degrade,
+    evaluate,
+    info,
+    restore,
+    sample,
+    tasks,
+)
 from .endings import Terminated, tidy_end, warnings_in_words
 from .errors import FAILURES, one_line, speak_of
 
 COMMANDS = (
-    restore, tasks, degrade, sample, evaluate, bound, bench, info, train, train_ddpm, train_diffir,
+    restore, tasks, degrade, sample, evaluate, compare, bound, bench, info, train, train_ddpm, train_diffir,
     completion,
 )  # fmt: skip
 

@@ -40,7 +40,7 @@ FORMAT = "ddrm_fast.evaluation/1"
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate; returns the exit status."""
-    names = _case_names(arguments.cases)
+    names = case_names(arguments.cases)
     crop = specs.whole("--crop", arguments.crop, 0)
     inputs = _inputs(arguments)
     out = Path(arguments.out)
@@ -171,7 +171,8 @@ def _compare_sets(
         )
 
 
-def _case_names(text: str | None) -> list[str]:
+def case_names(text: str | None) -> list[str]:
+    """The cases that ``--cases`` names; all where it is not given."""
     names = list(CASES) if text is None else [name.strip() for name in text.split(",")]
     for name in names:
         if name not in CASES:
