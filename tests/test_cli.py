@@ -217,7 +217,7 @@ def test_bash_completes(capsys, tmp_path):
         (["ddrm-fast", "re"], ["restore"]),
         (["ddrm-fast", "restore", "--end"], ["--end-on-measurement"]),
         (["ddrm-fast", "restore", "a.png", "--task", "ol"], ["oldphoto"]),
-        (["ddrm-fast", "restore", "a.png", "--sampler", "re"], ["red-diff", "repaint"]),
+        (["ddrm-fast", "restore", "a.png", "--sampler", "re"], ["red-diff", "red", "repaint"]),
     ):
         line = f"""
             source {tmp_path / "script"}
