@@ -276,7 +276,8 @@ def draw(
     for of_plan, rows in drawing.planned(problem):
         items = [Item(Box(*places[i], *shape[1:]), i, j) for j in range(number) for i in rows]
         chunks += [(of_plan, items[start : start + size]) for start in range(0, len(items), size)]
-    falling_back, black = FallingBack(drawing.prior, shape[1:]), fits_black(problem)
+    falling_back = FallingBack(drawing.prior, shape[1:], pulls=any(d.pulls for d, _ in chunks))
+    black = fits_black(problem)
     total_steps = sum(of_plan.steps for of_plan, _ in chunks)
     with _Progress(total_steps, progress, callback) as bar:
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .as_denoiser import AsDenoiser
+from .checkpointing import checkpointed
 from .precision import DTYPES, check_precision, fastest_precision
 from .prediction import prediction_row
 from .schedule import Schedule
@@ -70,6 +71,8 @@ class Prior:
     fractional: bool = False
     sigma_min: float | None = None
     notes: tuple[str, ...] = ()
+    #: gradients through the network keep no more than the inputs of its blocks, and compute these twice
+    checkpointing: bool = field(default=False, init=False)
     #: what :func:`~ddrm_fast.load_prior` read it from; None: made in memory, or around another network
     source: Source | None = field(default=None, init=False, repr=False, compare=False)
     _fastest: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -127,7 +130,8 @@ class Prior:
         x = x_t if self.dtype is None else x_t.to(self.dtype)
         if self.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
-        out = self._cast(self.network, x, t, *(() if labels is None else (labels,)))
+        with checkpointed(self.module if self.checkpointing else None):
+            out = self._cast(self.network, x, t, *(() if labels is None else (labels,)))
         if not isinstance(out, Tensor):
             raise ValueError(f"network: expected a tensor as output, got {type(out).__name__}")
         shape = tuple(x_t.shape)

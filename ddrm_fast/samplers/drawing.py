@@ -111,6 +111,12 @@ class Drawing:
         return self.sampler
 
     @property
+    def pulls(self) -> bool:
+        """Whether gradients go through the network."""
+        brought = self.chosen.edits() if hasattr(self.chosen, "edits") else []
+        return any(edit.differentiates or edit.keeps_graph for edit in [*brought, *self.edits])
+
+    @property
     def moves(self) -> list[tuple[float, float]]:
         """(t, t_next) of every move of a run; t_next > t goes back up and calls no network."""
         return planned(self.prior, self.chosen, self.travel)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from ..priors import Prior
+from ..priors.acceleration import accelerated
+from ..priors.checkpointing import blocks_of
 from ..priors.tiled import windowed
 from ..problems import Problem
 from ..problems.checks import all_finite
@@ -33,10 +35,17 @@ class FallingBack:
             quarter and so on (:func:`ddrm_fast.large.windowed`).
         black:
             The darkest value of a picture.
+        pulls:
+            Whether gradients go through the network: its blocks are then computed twice first
+            (:mod:`~ddrm_fast.priors.checkpointing`), before there is less at a time.
     """
 
-    def __init__(self, prior: Prior, size: Sequence[int], black: float = -1.0) -> None:
+    def __init__(
+        self, prior: Prior, size: Sequence[int], black: float = -1.0, pulls: bool = False
+    ) -> None:
         self.prior, self.black = prior, black
+        self._may_checkpoint = pulls and not prior.checkpointing and prior.module is not None
+        self._checkpointing = False
         self._tile, self._tiled = max(size), False
         self._most: int | None = None
 
@@ -90,8 +99,9 @@ class FallingBack:
         while work:
             part, reason = work[: self._most or len(work)], ""
             try:
-                tiled = self._in_tiles(prior) if self._tiled else None
-                drawn.append(draw(part, prior if tiled is None else tiled))
+                seen = accelerated(prior, checkpointing=True) if self._checkpointing else prior
+                tiled = self._in_tiles(seen) if self._tiled else None
+                drawn.append(draw(part, seen if tiled is None else tiled))
                 work = work[len(part) :]
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
@@ -109,6 +119,10 @@ class FallingBack:
         Raises:
             torch.OutOfMemoryError: It is as little as can be.
         """
+        if self._may_checkpoint and blocks_of(cast("torch.nn.Module", prior.module)):
+            self._may_checkpoint, self._checkpointing = False, True
+            _say("gradients through the whole network; going on with its blocks computed twice")
+            return
         if count > 1:
             self._most = count // 2
             _say(f"{count} pictures at a time; going on with {self._most}")
