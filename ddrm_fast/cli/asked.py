@@ -244,6 +244,10 @@ def read_asked(arguments: argparse.Namespace, device: str | None = None) -> Aske
     if arguments.precision is not None:
         prior.precision = arguments.precision
     classes, prior = networks.read_classes(arguments, prior, device)
+    if arguments.checkpointing:
+        if arguments.compile:
+            raise ValueError("--checkpointing: does not go together with --compile")
+        prior = accelerated(prior, checkpointing=True)
     if arguments.compile:
         prior.precision_on(device)  # what "auto" means is found out at another size, before
         prior = accelerated(prior, compile=True)

@@ -123,6 +123,11 @@ def add_sampling_options(parser: argparse.ArgumentParser, samples: int | None) -
         help="torch.compile of the network, which takes a while for each size of pictures, windows or tiles: "
         "for many of one size; needs a C++ compiler; the same pictures but for rounding (no)",
     )  # fmt: skip
+    group.add_argument(
+        "--checkpointing", action="store_true",
+        help="samplers that look through the network (dps, pigdm ...) take less memory, and a call more a step "
+        "(where memory does not suffice)",
+    )  # fmt: skip
     add_machine_options(group)
     add_large_options(parser)
     add_class_options(parser)
