@@ -174,7 +174,7 @@ def test_networks_that_refuse_the_probe_stay_in_single_precision(monkeypatch):
 
 
 def test_half_precision_of_the_shipped_prior(monkeypatch):
-    """Denoising a smooth picture, where rounding shows most: it adds less than 2 %, 0.09 dB, to the squared error."""
+    """Denoising a smooth picture, where rounding shows most: it adds less than 2 % (0.09 dB) to the error."""
     monkeypatch.setattr("ddrm_fast.priors.precision.native_bfloat16", lambda: True)
     prior, exact = load_prior(), load_prior()
     assert prior.precision_on("cpu") == "bfloat16"

@@ -64,6 +64,22 @@ def test_a_sampler_that_cannot_says_why():
     assert table == {}
 
 
+def test_times_are_medians_and_figures_means():
+    pictures = {
+        str(n): {"psnr": p, "seconds": t}
+        for n, (p, t) in enumerate([(20.0, 1.0), (22.0, 1.2), (24.0, 90.0)])
+    }
+    found = comparison.means({"ddrm": {"sr2": pictures}})["ddrm"]["sr2"]
+    assert found == {"pictures": 3, "psnr": 22.0, "seconds": 1.2}
+
+
+def test_memory_is_that_of_the_run():
+    x = torch.rand(3, 256, 256, generator=torch.Generator().manual_seed(0))
+    found = comparison.compared(CASES["sr2"], x, GaussianPrior(), comparison.contender("ddrm", 2))
+    if "memory" in found:  # (Linux)
+        assert found["memory"] > x.nbytes / 2**20
+
+
 def test_tables_have_the_best_in_bold():
     found = {"a": {"x": {"psnr": 20.0, "seconds": 1.0}}, "b": {"x": {"psnr": 21.0, "seconds": 2.0}}}
     rows = comparison.markdown(found, ["x", "y"], "psnr", 1).splitlines()

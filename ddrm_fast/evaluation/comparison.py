@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..io import write_atomically
 from ..large.memory import forget_peak, peak, resident
+from ..machine.heap import give_back
 from ..priors import Prior
 from ..priors.grey import for_channels
 from ..problems import Problem
@@ -144,6 +145,7 @@ def compared(
     """
     counting, seen = counted(for_channels(prior, x.shape[0]))
     number = samples if who.drawn else None
+    give_back()  # memory that is reused would not be counted
     memory = forget_peak()
     before, start = resident(), time.perf_counter()
     took = 0.0
@@ -177,7 +179,7 @@ def compared(
 
 
 def means(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
-    """Means over the pictures: sampler -> case -> measure -> number.
+    """Means over the pictures, of times and memory medians: sampler -> case -> measure -> number.
 
     Args:
         results:
@@ -192,8 +194,11 @@ def means(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, d
             kept = found.setdefault(who, {}).setdefault(case, {"pictures": len(rows)})
             for measure in MEASURES:
                 values = [row[measure] for row in rows if row.get(measure) is not None]
-                if values:
-                    kept[measure] = statistics.fmean(values)
+                if values:  # a machine that was busy for a while says nothing of the sampler
+                    middle = (
+                        statistics.median if measure in ("seconds", "memory") else statistics.fmean
+                    )
+                    kept[measure] = middle(values)
             of_mean = [row["mean"]["psnr"] for row in rows if "mean" in row]
             if of_mean:
                 kept["psnr of mean"] = statistics.fmean(of_mean)
@@ -222,7 +227,10 @@ def markdown(
 
 
 def plot(path: Path, found: Mapping[str, Mapping[str, Any]], cases: Sequence[str]) -> bool:
-    """PSNR against seconds, a panel for each case; False where matplotlib is not installed."""
+    """PSNR against seconds, a panel for each case; False where matplotlib is not installed.
+
+    What is more than 10 dB behind stands at the foot of its panel, with its figure.
+    """
     try:
         import matplotlib
     except ImportError:
@@ -230,7 +238,7 @@ def plot(path: Path, found: Mapping[str, Mapping[str, Any]], cases: Sequence[str
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    shown = [case for case in cases if any(case in row for row in found.values())]
+    shown = [case for case in cases if any("psnr" in row.get(case, {}) for row in found.values())]
     if not shown:
         return False
     columns = min(3, len(shown))
@@ -240,11 +248,14 @@ def plot(path: Path, found: Mapping[str, Mapping[str, Any]], cases: Sequence[str
     )
     colours = {who: pyplot.get_cmap("tab20")(number % 20) for number, who in enumerate(found)}
     for panel, case in zip(panels.flat, shown, strict=False):
-        for who, row in found.items():
-            if case in row and "psnr" in row[case]:
-                place = row[case]["seconds"], row[case]["psnr"]
-                panel.plot(*place, "o", color=colours[who])
-                panel.annotate(who, place, fontsize=7, xytext=(3, 3), textcoords="offset points")
+        there = {who: row[case] for who, row in found.items() if "psnr" in row.get(case, {})}
+        foot = max(row["psnr"] for row in there.values()) - 10
+        for who, row in there.items():
+            below = row["psnr"] < foot
+            place = row["seconds"], max(row["psnr"], foot)
+            label = f"{who} ({row['psnr']:.1f})" if below else who
+            panel.plot(*place, "v" if below else "o", color=colours[who])
+            panel.annotate(label, place, fontsize=7, xytext=(3, 3), textcoords="offset points")
         panel.set_xscale("log")
         panel.set_title(case)
         panel.set_xlabel("seconds a picture")

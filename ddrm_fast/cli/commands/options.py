@@ -125,8 +125,8 @@ def add_sampling_options(parser: argparse.ArgumentParser, samples: int | None) -
     )  # fmt: skip
     group.add_argument(
         "--checkpointing", action="store_true",
-        help="samplers that look through the network (dps, pigdm ...) take less memory, and a call more a step "
-        "(where memory does not suffice)",
+        help="samplers that look through the network (dps, pigdm ...) take less memory, and a call more a "
+        "step (where memory does not suffice)",
     )  # fmt: skip
     add_machine_options(group)
     add_large_options(parser)
