@@ -24,9 +24,10 @@ def levels_of(problem: Problem, levels: int, factor: int) -> list[Problem]:
     for _ in range(levels):
         shape = found[-1].shape
         if shape[1] % factor or shape[2] % factor:
+            power = factor**levels if levels < 32 else f"{factor}^{levels}"
             raise ValueError(
                 f"levels: with {levels} levels height and width must be multiples of "
-                f"{factor**levels}, got {problem.shape[1]} x {problem.shape[2]}"
+                f"{power}, got {problem.shape[1]} x {problem.shape[2]}"
             )
         found.append(found[-1].coarse(factor))
     return found
