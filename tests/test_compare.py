@@ -130,6 +130,8 @@ def test_from_the_shell_and_on_with_what_is_missing(photos, tmp_path, capsys, mo
     second = json.loads((out / "compare.json").read_text())
     assert second["results"]["ddrm"] == first["results"]["ddrm"] and "red" in second["means"]
     assert (out / "compare.png").is_file()
+    assert main([*line, *names, "--prior", "default"]) == 1
+    assert "--prior: got default, the comparison in" in capsys.readouterr().err
     assert main([*line, *names, "--samples", "2"]) == 1
     assert "--samples: got 2, the comparison in" in capsys.readouterr().err
     (out / "compare.json").write_text("{}")
@@ -153,7 +155,7 @@ def test_mean_and_error_bars_of_several_samples(photos, tmp_path):
     ]
     assert main(["compare", str(photos), "--crop", "16", "--quiet", "--out", str(out), *words]) == 0
     text = (out / "compare.md").read_text()
-    assert "PSNR of the mean of 3" in text and "% within 68 % bars" in text
+    assert "PSNR of the samples' mean" in text and "% within 68 % bars" in text
 
 
 @pytest.mark.parametrize(

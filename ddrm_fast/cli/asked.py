@@ -5,18 +5,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, cast
 
 import torch
 
 from .. import ops, restoration
-from ..io.files import digest
 from ..large import duration as estimates
 from ..operators import Operator
 from ..priors import Prior, accelerated
 from ..priors.grey import for_channels
-from ..priors.load import DEFAULT
 from ..problems import Problem, check_options
 from ..registry import SAMPLERS, edit_of, loaded
 from ..samplers import Drawing, Edit, Sampler, Steps, Travel, parse_steps
@@ -256,11 +253,10 @@ def read_asked(arguments: argparse.Namespace, device: str | None = None) -> Aske
         edit_of(text)
     if sampler is not None:
         planned(prior, sampler, travel)
-    path = DEFAULT if arguments.prior == "default" else Path(arguments.prior)
     return Asked(
         prior,
         arguments.prior,
-        digest(path.read_bytes()) if path.is_file() else None,
+        networks.digest_of(arguments.prior),
         sampler,
         travel,
         samples,

@@ -46,7 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
             prior.precision = arguments.precision
         settings = {
             "crop": crop, "calls": calls, "samples": samples, "seed": seed, "prior": arguments.prior,
-            "precision": prior.precision_on(device), "device": device,
+            "prior_sha256": networks.digest_of(arguments.prior), "precision": prior.precision_on(device),
+            "device": device,
         }  # fmt: skip
         record = _open(out / "compare.json", settings)
         perception = read_perception(False, arguments.download, quiet=arguments.quiet)
@@ -57,7 +58,9 @@ def run(arguments: argparse.Namespace) -> int:
             known = record["results"].setdefault(each.name, {}).setdefault(case, {})
             try:
                 picture = read_picture(item.path)
-                if known.get(item.name, {}).get("sha256") == picture.sha256:
+                if _finished(
+                    known.get(item.name, {}), picture.sha256, perception.lpips is not None
+                ):
                     continue
                 x = centre(picture.pixels, crop)
                 if TASKS[CASES[case].task].grey and x.shape[0] != 3:
@@ -76,6 +79,13 @@ def run(arguments: argparse.Namespace) -> int:
     for line in perception.left_out:
         print(f"left out: {line}")
     return 1 if failed else 0
+
+
+def _finished(known: dict[str, Any], sha256: str, with_lpips: bool) -> bool:
+    """Whether an earlier run found all that this one would, of the same picture."""
+    return known.get("sha256") == sha256 and (
+        not with_lpips or "lpips" in known or "refused" in known
+    )
 
 
 def _contenders(text: str | None, calls: int) -> list[comparison.Contender]:
@@ -107,7 +117,7 @@ def _open(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
     changed = [name for name in settings if record["settings"].get(name) != settings[name]]
     if changed:
         raise ValueError(
-            f"--{changed[0]}: got {settings[changed[0]]}, the comparison in {path} has "
+            f"--{changed[0].partition('_')[0]}: got {settings[changed[0]]}, the comparison in {path} has "
             f"{record['settings'].get(changed[0])}; choose another folder for --out"
         )
     return record
@@ -128,15 +138,11 @@ def _report(
     found = comparison.means(chosen)
     counts = {len(pictures) for by_case in chosen.values() for pictures in by_case.values()}
     settings = record["settings"]
-    titles = {
-        measure: (title, digits) for measure, (title, digits, _) in comparison.MEASURES.items()
-    }
-    titles["psnr of mean"] = (f"PSNR of the mean of {settings['samples']}, dB", 2)
     parts = [
         f"{max(counts, default=0)} pictures, {settings['crop'] or 'whole'} pixels a side, prior "
         f"{settings['prior']}, {settings['calls']} network calls (estimate and sample: their own)"
     ]
-    for measure, (title, digits) in titles.items():
+    for measure, (title, digits, _) in comparison.MEASURES.items():
         if any(measure in row for by_case in found.values() for row in by_case.values()):
             parts += [f"## {title}", comparison.markdown(found, cases, measure, digits)]
     refused = {

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import specs
@@ -45,6 +46,15 @@ def read_prior(arguments: argparse.Namespace, device: str) -> Prior:
     config = specs.settings("--prior-config", arguments.prior_config)
     with _named("--prior-config"):
         return load_prior(arguments.prior, config, device)
+
+
+def digest_of(name: str) -> str | None:
+    """SHA-256 of the file of a prior, by what ``--prior`` says; None where it is no file."""
+    from ..io.files import digest
+    from ..priors.load import DEFAULT
+
+    path = DEFAULT if name == "default" else Path(name)
+    return digest(path.read_bytes()) if path.is_file() else None
 
 
 @contextmanager

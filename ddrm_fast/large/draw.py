@@ -56,7 +56,9 @@ class Drawer:
             batch = batch.to(self.device)
         if self._falling_back is None:
             box = batch.items[0].box
-            self._falling_back = FallingBack(self.drawing.prior, (box.height, box.width), black=0.0)
+            self._falling_back = FallingBack(
+                self.drawing.prior, (box.height, box.width), black=0.0, pulls=self.drawing.pulls
+            )
 
         def draw(rows: Sequence[int], prior: Prior) -> Tensor:
             part = batch.select(rows).in_network_range()

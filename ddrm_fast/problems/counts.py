@@ -59,12 +59,12 @@ class PoissonGaussian:
                 "0 or more"
             )
         counts = []
-        for number_, picture in enumerate(signal):
-            generator = torch.Generator().manual_seed((seed + number_) % 2**64)
+        for row, picture in enumerate(signal):
+            generator = torch.Generator().manual_seed((seed + row) % 2**64)
             counts.append(torch.poisson(picture.double().cpu() / self.a, generator=generator))
         y = torch.stack(counts) * self.a if counts else signal.double()
-        keys = ops.noise_keys(signal.shape[0], seed, device=torch.device("cpu"))
         if self.b and signal.numel():
+            keys = ops.noise_keys(signal.shape[0], seed, device=torch.device("cpu"))
             noise = ops.normal(keys, 1, 1, signal[0].numel(), stream=ops.Stream.MEASUREMENT)
             y = y + math.sqrt(self.b) * noise.double().view(y.shape)
         return y.to(signal)

@@ -13,9 +13,12 @@ from ...operators.base import Operator
 BASIS = ("V", "Vt", "U", "Ut", "singulars")
 
 
+class MissingMethodError(NotImplementedError):
+    """A solver asks for a method that a degradation of one's own does not give."""
+
+
 def _missing(functions: Functions, method: str) -> NoReturn:
-    """What the published base class raises where a solver needs what a class does not give."""
-    raise NotImplementedError(f"{type(functions).__name__}.{method}")
+    raise MissingMethodError(f"{type(functions).__name__}.{method}")
 
 
 class Functions:
