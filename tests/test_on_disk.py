@@ -12,13 +12,21 @@ import torch
 from small_cases import PIXELWISE, pixelwise
 from test_blocks import damage
 
-from ddrm_fast import DDRM, Prior, Travel
+from ddrm_fast import DDRM, HQS, Prior, Travel
 from ddrm_fast.io import OutputError, blocks
 from ddrm_fast.io.blocks import BlockError, BlockPicture, write_blocks
 from ddrm_fast.io.files import in_words
 from ddrm_fast.large import memory, on_disk, restore_windows
 from ddrm_fast.large.on_disk import Degradation, restore_on_disk, survey
-from ddrm_fast.operators import Colorization, Denoising, Inpainting, SuperResolution
+from ddrm_fast.operators import (
+    Colorization,
+    Denoising,
+    Gamma,
+    Inpainting,
+    Saturated,
+    SuperResolution,
+)
+from ddrm_fast.problems.regions import regions
 from ddrm_fast.samplers import Clip
 
 pytest.importorskip("zarr", reason="zarr is not installed: pip install ddrm-fast[large]")
@@ -85,6 +93,22 @@ def test_as_in_memory(tmp_path, name):
     assert report.windows == 12 and report.resumed == 0 and not report.lost
     assert report.megapixels == pytest.approx(0.01152)
     assert report.peak_bytes > 0 and report.seconds["all"] >= report.seconds["network"] >= 0
+
+
+@pytest.mark.parametrize(
+    "task, options, operator",
+    [("saturate", {"gain": "1.6"}, Saturated(1.6)), ("gamma", {"gamma": "0.5"}, Gamma(0.5))],
+)
+def test_maps_of_pixels_as_in_memory(tmp_path, task, options, operator):
+    """What happens to every pixel alone, without a decomposition."""
+    y = stored(tmp_path / "y.zarr")
+    settings = {**RUN, "sigma_y": 0.02, "sampler": HQS(steps=3)}
+    degradation = regions(task, options, SIZE)
+    restore_on_disk(tmp_path / "y.zarr", tmp_path / "x.zarr", degradation, **settings)
+    expected = restore_windows(y, operator, **settings).mean[0]
+    found = whole(tmp_path / "x.zarr")
+    assert torch.equal(found, expected.float())
+    assert (found - y[0]).abs().mean() > 0.01  # it was not merely copied
 
 
 def test_settings_reach_the_loop(tmp_path):

@@ -273,6 +273,7 @@ TASKS.register(
         summary="too much light: a gain, then everything above white is white",
         complaint="overexposed: white patches",
         make="ddrm_fast.operators:Saturated",
+        regions="ddrm_fast.operators:Saturated",
         parameters=(Number(name="gain", help="> 1: brighter", low=0, default=2.0, example="2"),),
         cases={"saturate-2": (0.0, {"gain": "2"})},
     )
@@ -283,6 +284,7 @@ TASKS.register(
         summary="a gamma curve: x^gamma",
         complaint="too dark or too bright: a wrong gamma",
         make="ddrm_fast.operators:Gamma",
+        regions="ddrm_fast.operators:Gamma",
         parameters=(Number(name="gamma", help="> 1: darker", low=0, default=2.2, example="2.2"),),
     )
 )
