@@ -350,3 +350,42 @@ def test_a_picture_on_disk_by_workers(here):
     assert main([*line, "--out", "two.zarr", "--ray", "--workers", "2"]) == 0
     one, two = (BlockPicture(name).read(0, 0, 70, 90) for name in ("one.zarr", "two.zarr"))
     assert torch.equal(one, two)
+
+
+def test_a_comparison_has_the_same_figures_by_workers(tmp_path):
+    """And goes on where it was, with a picture that nobody can read beside the others."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(2):
+        x = torch.rand(3, 24, 24, generator=torch.Generator().manual_seed(number))
+        write_picture(photos / f"{number}.png", Picture(x))
+    line = [
+        "compare",
+        str(photos),
+        "--prior",
+        "gaussian",
+        "--cases",
+        "sr2,noise-25",
+        "--calls",
+        "4",
+    ]
+    line += ["--samplers", "estimate,ddrm", "--crop", "16", "--quiet", "--device", "cpu"]
+    assert main([*line, "--out", str(tmp_path / "one")]) == 0
+    (photos / "2.png").write_bytes(b"no picture")
+    shared = [*line, "--out", str(tmp_path / "two"), "--ray", "--workers", "2", "--threads", "1"]
+    assert main(shared) == 1
+
+    def figures(folder):
+        found = json.loads((tmp_path / folder / "compare.json").read_text())["results"]
+        return {
+            (who, case, name): {k: round(row[k], 3) for k in ("psnr", "residual", "calls")}
+            for who, cases in found.items()
+            for case, pictures in cases.items()
+            for name, row in pictures.items()
+        }
+
+    assert len(figures("one")) == 8 and figures("two") == figures("one")
+    before = (tmp_path / "two" / "compare.json").stat().st_mtime_ns
+    (photos / "2.png").unlink()
+    assert main(shared) == 0  # nothing to do but the report
+    assert (tmp_path / "two" / "compare.json").stat().st_mtime_ns > before

@@ -5,6 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +21,25 @@ from ..evaluation.cases import CASES, centre
 from ..evaluation.perception import read_perception
 from ..io import read_picture, write_json
 from ..io.files import write_atomically
+from ..machine.workers import Lost
+from ..priors import Prior
 from ..registry import TASKS
-from . import networks, specs
+from . import cluster, networks, specs
 from .asked import use_machine
 from .errors import FAILURES, one_line
 from .evaluate import case_names
-from .inputs import find_inputs, output_folder
+from .inputs import Input, find_inputs, output_folder
 
 FORMAT = "ddrm_fast.comparison/1"
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One case of one picture by one sampler."""
+
+    item: Input
+    case: str
+    who: str
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -33,52 +48,124 @@ def run(arguments: argparse.Namespace) -> int:
     calls = specs.whole("--calls", arguments.calls)
     samples = specs.whole("--samples", arguments.samples)
     crop, seed = specs.whole("--crop", arguments.crop, 0), specs.seed("--seed", arguments.seed)
-    who = _contenders(arguments.samplers, calls)
+    who = [each.name for each in _contenders(arguments.samplers, calls)]
+    if arguments.ray is None and arguments.workers is not None:
+        raise ValueError("--workers: belongs to --ray, which is not given")
     out = output_folder(arguments.out)
     inputs = find_inputs(arguments.inputs, out)
     if arguments.limit is not None:
         inputs = inputs[: specs.whole("--limit", arguments.limit)]
-    failed: set[str] = set()
-    with use_machine(arguments):
-        device = networks.device_of(arguments)
-        prior = networks.read_prior(arguments, device)
-        if arguments.precision is not None:
-            prior.precision = arguments.precision
+    with ExitStack() as stack:
+        if arguments.ray is None:
+            stack.enter_context(use_machine(arguments))
+        # a wrong option is said once, before workers start; all compute in what this machine chose
+        prior, device = _prior(arguments, None if arguments.ray is None else "cpu")
+        arguments.precision = prior.precision_on(device)
         settings = {
             "crop": crop, "calls": calls, "samples": samples, "seed": seed, "prior": arguments.prior,
-            "prior_sha256": networks.digest_of(arguments.prior), "precision": prior.precision_on(device),
+            "prior_sha256": networks.digest_of(arguments.prior), "precision": arguments.precision,
             "device": device,
         }  # fmt: skip
         record = _open(out / "compare.json", settings)
         perception = read_perception(False, arguments.download, quiet=arguments.quiet)
-        work = [(item, case, each) for item in inputs for case in cases for each in who]
-        for item, case, each in tqdm(work, unit="run", disable=True if arguments.quiet else None):
-            if item.name in failed:
-                continue
-            known = record["results"].setdefault(each.name, {}).setdefault(case, {})
-            try:
-                picture = read_picture(item.path)
-                if _finished(
-                    known.get(item.name, {}), picture.sha256, perception.lpips is not None
-                ):
-                    continue
-                x = centre(picture.pixels, crop)
-                if TASKS[CASES[case].task].grey and x.shape[0] != 3:
-                    continue
-                found = comparison.compared(
-                    CASES[case], x.to(device), prior, each, samples, seed, perception.lpips
-                )
-            except FAILURES as error:
-                failed.add(item.name)
-                tqdm.write(f"ddrm-fast compare: {one_line(error, item.path)}", file=sys.stderr)
-                continue
-            known[item.name] = {"sha256": picture.sha256} | found
-            write_json(out / "compare.json", record)
+        digests, failed = _digests(inputs)
+        work = [
+            _Run(item, case, name)
+            for item in inputs
+            for case in cases
+            for name in who
+            if item.name in digests
+            and not _finished(
+                record["results"].get(name, {}).get(case, {}).get(item.name, {}),
+                digests[item.name],
+                perception.lpips is not None,
+            )
+        ]
+        for done, found in _all(work, arguments):
+            if isinstance(found, str):
+                if done.item.name not in failed:
+                    _say(found)
+                failed.add(done.item.name)
+            elif found:
+                known = record["results"].setdefault(done.who, {}).setdefault(done.case, {})
+                known[done.item.name] = {"sha256": digests[done.item.name]} | found
+                write_json(out / "compare.json", record)
     wanted = {item.name for item in inputs if item.name not in failed}
-    _report(out, record, [each.name for each in who], cases, wanted)
+    _report(out, record, who, cases, wanted)
     for line in perception.left_out:
         print(f"left out: {line}")
     return 1 if failed else 0
+
+
+def _prior(arguments: argparse.Namespace, device: str | None = None) -> tuple[Prior, str]:
+    """The prior that was asked for, and where it computes."""
+    device = device or networks.device_of(arguments)
+    prior = networks.read_prior(arguments, device)
+    if arguments.precision is not None:
+        prior.precision = arguments.precision
+    return prior, device
+
+
+def _digests(inputs: Sequence[Input]) -> tuple[dict[str, str], set[str]]:
+    """The digest of every picture by its name, and the names of those that cannot be read."""
+    digests, failed = {}, set()
+    for item in inputs:
+        try:
+            digests[item.name] = read_picture(item.path).sha256
+        except FAILURES as error:
+            failed.add(item.name)
+            _say(one_line(error, item.path))
+    return digests, failed
+
+
+def _all(
+    work: Sequence[_Run], arguments: argparse.Namespace
+) -> Iterator[tuple[_Run, dict[str, Any] | str]]:
+    """Every run with what :func:`_worker` says of it, as they are finished; by workers where asked for."""
+    quiet = True if arguments.quiet else None
+    if not work:
+        return
+    if arguments.ray is None:
+        one, failed = _worker(arguments), set()
+        for each in tqdm(work, unit="run", disable=quiet):
+            if each.item.name not in failed:
+                found = one(each)
+                if isinstance(found, str):
+                    failed.add(each.item.name)
+                yield each, found
+        return
+    with cluster.pool(arguments, partial(_worker, arguments)) as crew:
+        for index, found in tqdm(crew.run(work), total=len(work), unit="run", disable=quiet):
+            if isinstance(found, Lost):
+                path = work[index].item.path
+                found = f"{path}: its worker died {found.tries} times ({found.reason})"
+            yield work[index], found
+
+
+def _worker(arguments: argparse.Namespace) -> Callable[[_Run], dict[str, Any] | str]:
+    """What finds the figures of a run: none where the case does not concern the picture; what went wrong as
+    words."""
+    prior, device = _prior(arguments)
+    lpips = read_perception(False, False, quiet=True).lpips
+    crop, samples, seed = int(arguments.crop), int(arguments.samples), int(arguments.seed)
+
+    def one(each: _Run) -> dict[str, Any] | str:
+        try:
+            x = centre(read_picture(each.item.path).pixels, crop)
+            if TASKS[CASES[each.case].task].grey and x.shape[0] != 3:
+                return {}
+            who = comparison.contender(each.who, int(arguments.calls))
+            return comparison.compared(
+                CASES[each.case], x.to(device), prior, who, samples, seed, lpips
+            )
+        except FAILURES as error:
+            return one_line(error, each.item.path)
+
+    return one
+
+
+def _say(what: str) -> None:
+    tqdm.write(f"ddrm-fast compare: {what}", file=sys.stderr)
 
 
 def _finished(known: dict[str, Any], sha256: str, with_lpips: bool) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from .evaluate import CASES, describe
 from .later import later
-from .options import PRECISIONS, PRIORS, add_machine_options, add_prior_options
+from .options import PRECISIONS, PRIORS, add_machine_options, add_prior_options, add_worker_options
 
 EXAMPLE = """\
 examples:
@@ -18,6 +18,10 @@ examples:
   Two settings of one sampler, against what the defaults choose:
 
     ddrm-fast compare photos/ --samplers estimate,ddrm:eta=0.5,ddrm:eta=1 --cases sr4 --out which/
+
+  By four workers of a thread each; times and memory are then those of a worker beside the others:
+
+    ddrm-fast compare photos/ --cases sr4 --out which/ --ray --workers 4 --threads 1
 
   After an interruption, the same line goes on with what is missing; more samplers, cases or pictures join
   what is there.
@@ -68,5 +72,6 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--download", action="store_true", help="fetch the weights of LPIPS if they are not here"
     )
+    add_worker_options(parser)
     add_machine_options(parser)
     parser.set_defaults(run=later("compare"))
