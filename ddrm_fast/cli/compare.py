@@ -59,8 +59,9 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.ray is None:
             stack.enter_context(use_machine(arguments))
         # a wrong option is said once, before workers start; all compute in what this machine chose
-        prior, device = _prior(arguments, None if arguments.ray is None else "cpu")
-        arguments.precision = prior.precision_on(device)
+        device = networks.device_of(arguments)
+        here = device if arguments.ray is None else "cpu"  # of workers, each reads its own
+        arguments.precision = _prior(arguments, here).precision_on(here)
         settings = {
             "crop": crop, "calls": calls, "samples": samples, "seed": seed, "prior": arguments.prior,
             "prior_sha256": networks.digest_of(arguments.prior), "precision": arguments.precision,
@@ -97,13 +98,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _prior(arguments: argparse.Namespace, device: str | None = None) -> tuple[Prior, str]:
-    """The prior that was asked for, and where it computes."""
-    device = device or networks.device_of(arguments)
+def _prior(arguments: argparse.Namespace, device: str) -> Prior:
+    """The prior that was asked for."""
     prior = networks.read_prior(arguments, device)
     if arguments.precision is not None:
         prior.precision = arguments.precision
-    return prior, device
+    return prior
 
 
 def _digests(inputs: Sequence[Input]) -> tuple[dict[str, str], set[str]]:
@@ -145,7 +145,8 @@ def _all(
 def _worker(arguments: argparse.Namespace) -> Callable[[_Run], dict[str, Any] | str]:
     """What finds the figures of a run: none where the case does not concern the picture; what went wrong as
     words."""
-    prior, device = _prior(arguments)
+    device = networks.device_of(arguments)
+    prior = _prior(arguments, device)
     lpips = read_perception(False, False, quiet=True).lpips
     crop, samples, seed = int(arguments.crop), int(arguments.samples), int(arguments.seed)
 
