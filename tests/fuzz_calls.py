@@ -32,13 +32,12 @@ from ddrm_fast.samplers import Clip, Steps, parse_steps
 from ddrm_fast.training.data.crops import CropConfig
 from ddrm_fast.training.fit import Fit
 
-#: whoever raises these says what was wrong
-
 
 def anything(*_, **__):
     """A function in the place of something else; where one belongs, it is a right one."""
 
 
+#: whoever raises these says what was wrong
 TOLD = (ValueError, TypeError, OSError, ImportError, FloatingPointError)
 
 

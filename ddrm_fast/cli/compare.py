@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -60,7 +60,9 @@ def run(arguments: argparse.Namespace) -> int:
             stack.enter_context(use_machine(arguments))
         # a wrong option is said once, before workers start; all compute in what this machine chose
         device = networks.device_of(arguments)
-        here = device if arguments.ray is None else "cpu"  # of workers, each reads its own
+        here = (
+            device if arguments.ray is None else "cpu"
+        )  # each worker reads the prior onto its own device
         arguments.precision = _prior(arguments, here).precision_on(here)
         settings = {
             "crop": crop, "calls": calls, "samples": samples, "seed": seed, "prior": arguments.prior,
@@ -82,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
                 perception.lpips is not None,
             )
         ]
-        for done, found in _all(work, arguments):
+        for done, found in _all(work, arguments, failed):
             if isinstance(found, str):
                 if done.item.name not in failed:
                     _say(found)
@@ -119,20 +121,20 @@ def _digests(inputs: Sequence[Input]) -> tuple[dict[str, str], set[str]]:
 
 
 def _all(
-    work: Sequence[_Run], arguments: argparse.Namespace
+    work: Sequence[_Run], arguments: argparse.Namespace, failed: Collection[str]
 ) -> Iterator[tuple[_Run, dict[str, Any] | str]]:
-    """Every run with what :func:`_worker` says of it, as they are finished; by workers where asked for."""
+    """Every run with what :func:`_worker` says of it, as they are finished; by workers where asked for.
+
+    Pictures whose names join ``failed`` meanwhile are passed over, where they are not shared out already.
+    """
     quiet = True if arguments.quiet else None
     if not work:
         return
     if arguments.ray is None:
-        one, failed = _worker(arguments), set()
+        one = _worker(arguments)
         for each in tqdm(work, unit="run", disable=quiet):
             if each.item.name not in failed:
-                found = one(each)
-                if isinstance(found, str):
-                    failed.add(each.item.name)
-                yield each, found
+                yield each, one(each)
         return
     with cluster.pool(arguments, partial(_worker, arguments)) as crew:
         for index, found in tqdm(crew.run(work), total=len(work), unit="run", disable=quiet):
