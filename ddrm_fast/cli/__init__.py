@@ -28,14 +28,15 @@ from .commands import (
     info,
     restore,
     sample,
+    serve,
     tasks,
 )
 from .endings import Terminated, tidy_end, warnings_in_words
 from .errors import FAILURES, one_line, speak_of
 
 COMMANDS = (
-    restore, tasks, degrade, sample, evaluate, compare, bound, bench, info, train, train_ddpm, train_diffir,
-    completion,
+    restore, tasks, serve, degrade, sample, evaluate, compare, bound, bench, info, train, train_ddpm,
+    train_diffir, completion,
 )  # fmt: skip
 
 

@@ -1,0 +1,218 @@
+"""A restoration that reports while it runs and can be stopped; it draws what `ddrm-fast restore` draws."""
+
+from __future__ import annotations
+
+import argparse
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..cli.asked import Asked, read_asked
+from ..cli.large import Large
+from ..io import Picture
+from ..large.advice import LOOP, SAMPLE, STAGED
+from ..large.duration import in_words, seconds_of_a_call, tile_of
+from ..problems import Problem
+from ..problems.measured import Measured, of_picture
+from ..restoration import Restoration, draw
+from ..samplers import StepInfo
+from ..samplers.travel import network_calls
+from .wrongs import Said
+
+#: side of the tiles that a network sees of a picture that does not fit the memory whole
+TILE = 1024
+#: seconds between two reports
+_OFTEN = 0.3
+
+
+class Stopped(Exception):
+    """Somebody stopped the run, or its time was over; the message says which."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What all visitors share.
+
+    Args:
+        asked:
+            Prior, device and precision, as the command line reads them.
+        words:
+            The options of the command line that say the same.
+        memory:
+            Bytes that a run may take.
+        seconds:
+            That a run may take.
+        threads:
+            Of the processor, or None: all.
+        pace:
+            Seconds of a network call for each pixel.
+    """
+
+    asked: Asked
+    words: tuple[str, ...] = ()
+    memory: int = 2**31
+    seconds: float = 3600.0
+    threads: int | None = None
+    pace: float = 0.0
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace, **more: Any) -> Engine:
+        """With the prior read, and its time on a tile measured."""
+        asked = replace(read_asked(arguments), quiet=True)
+        shape = tile_of(asked.prior, (3, 256, 256))
+        once = seconds_of_a_call(asked.prior, shape, torch.device(asked.device))
+        return cls(asked, pace=once / (shape[1] * shape[2]), **more)
+
+    def measured(self, picture: Picture, said: Said) -> Measured:
+        """The picture as the measurement of what is said of it.
+
+        Raises:
+            ValueError: It does not fit.
+        """
+        return of_picture(picture, said.task, said.given, said.sigma)
+
+    def asked_for(self, pixels: int, samples: int | None) -> tuple[Asked, list[str]]:
+        """How so many pixels are restored within the memory, and what the command line is told of it.
+
+        Raises:
+            ValueError: Nothing fits it.
+        """
+        asked = replace(self.asked, samples=samples)
+        words = [*self.words, *(() if samples is None else ("--samples", str(samples)))]
+        network = STAGED.get(asked.prior.precision_on(asked.device), STAGED["float32"])
+        loop = LOOP + SAMPLE * ((samples or 1) - 1)
+        if pixels * (network + loop) <= self.memory:
+            return asked, words
+        if pixels * loop + TILE * TILE * network > self.memory:
+            raise ValueError(
+                f"{pixels / 1e6:.1f} megapixels take more memory than this page may: smaller, fewer samples, "
+                "or `ddrm-fast restore --memory` from disk to disk"
+            )
+        large = Large("joint", TILE, None, 0)
+        return replace(asked, large=large), [*words, "--large", "joint", "--window", str(TILE)]
+
+    def expected(self, problem: Problem, asked: Asked, pixels: int) -> float:
+        """Seconds that so many pixels will take, from those of a tile.
+
+        Args:
+            problem:
+                Of the picture or of a part of it: it says how many calls there are.
+        """
+        chosen, _ = asked.planned(problem)
+        plans = chosen.drawing(problem.shape[0], problem).planned(problem)
+        calls = sum(network_calls(each.moves) * len(rows) * each.pictures for each, rows in plans)
+        return 1.1 * calls * pixels * self.pace
+
+
+@dataclass
+class Report:
+    """How far a run is.
+
+    Args:
+        share:
+            0 to 1.
+        left:
+            Seconds that it will still take, or None: not known yet.
+        estimate:
+            The clean picture as the last step saw it, (C, H, W), or None.
+    """
+
+    share: float = 0.0
+    left: float | None = None
+    estimate: Tensor | None = None
+
+    def __str__(self) -> str:
+        left = "" if self.left is None else f", {in_words(self.left)} left"
+        return f"{100 * self.share:.0f} %{left}"
+
+
+def restored(
+    engine: Engine, job: Measured, asked: Asked, stop: threading.Event
+) -> Iterator[Report | Restoration]:
+    """Reports while a run goes on, then what came of it.
+
+    Raises:
+        Stopped: ``stop`` was set, or the time was over.
+        ValueError, MemoryError, RuntimeError: as :func:`ddrm_fast.draw`.
+    """
+    problem = job.problem.to(asked.device)
+    asked, _ = asked.planned(problem)
+    drawing = asked.drawing(problem.shape[0], problem)
+    plans = drawing.planned(problem)
+    calls = sum(network_calls(each.moves) * len(rows) * each.pictures for each, rows in plans)
+    height, width = problem.shape[1:]
+    state = _Running(stop, calls * height * width, engine.seconds)
+    found: list[Restoration | BaseException] = []
+
+    def work() -> None:
+        try:
+            if engine.threads is not None:
+                torch.set_num_threads(engine.threads)
+            with state.watching(asked.prior.module):
+                found.append(draw(problem, drawing, callback=state.after_step))
+        except BaseException as error:  # goes on in the other thread
+            found.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(_OFTEN)
+        if thread.is_alive():
+            yield state.report()
+    (result,) = found
+    if isinstance(result, BaseException):
+        raise result
+    yield result
+
+
+class _Running:
+    """What a run has done so far; ends it where it has to end."""
+
+    def __init__(self, stop: threading.Event, total: int, most: float) -> None:
+        self.stop, self.total, self.most = stop, total, most
+        self.begun, self.done, self.steps = time.monotonic(), 0, 0
+        self.seen: Tensor | None = None
+
+    @contextmanager
+    def watching(self, module: torch.nn.Module | None) -> Iterator[None]:
+        """Counts what the network sees, and ends the run between two of its calls, also those of tiles."""
+        if module is None:
+            yield
+            return
+        hook = module.register_forward_pre_hook(partial(self._before_call))
+        try:
+            yield
+        finally:
+            hook.remove()
+
+    def _before_call(self, module: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
+        self.check()
+        if inputs and isinstance(inputs[0], Tensor) and inputs[0].dim() == 4:
+            self.done += inputs[0].shape[0] * inputs[0].shape[2] * inputs[0].shape[3]
+
+    def check(self) -> None:
+        """Raises Stopped where the run has to end."""
+        if self.stop.is_set():
+            raise Stopped("stopped")
+        if time.monotonic() - self.begun > self.most:
+            raise Stopped(f"ended after {in_words(self.most)}, as long as a run may take here")
+
+    def after_step(self, info: StepInfo) -> None:
+        """A callback of the loop."""
+        self.check()
+        self.steps = info.index + 1
+        self.seen = info.x0[0].detach().cpu().add(1).div(2)
+
+    def report(self) -> Report:
+        """How far it is."""
+        share = min(0.99, self.done / self.total) if self.total else 0.0
+        took = time.monotonic() - self.begun
+        left = took * (1 - share) / share if share > 0.02 else None
+        return Report(share, left, self.seen)
