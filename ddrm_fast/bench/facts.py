@@ -18,7 +18,8 @@ from ..priors.load import DEFAULT
 
 #: packages of the extras of pyproject.toml, each of which some command or option needs
 OPTIONAL = (
-    "accelerate", "deepinv", "diffusers", "ducc0", "gradio", "matplotlib", "ray", "pillow-heif", "scikit-image",
+    "accelerate", "deepinv", "diffusers", "ducc0", "gradio", "matplotlib", "ray", "pillow-heif",
+    "scikit-image",
     "shtab", "tensorboard", "torch-fidelity", "torchmetrics", "torchvision", "triton", "zarr",
 )  # fmt: skip
 

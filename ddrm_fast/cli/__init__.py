@@ -11,6 +11,7 @@ import difflib
 import logging
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from typing import NoReturn, cast
@@ -108,6 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if others:
         command.refuse(others)
     speak_of(arguments_of(command))
+    parsed.line = shlex.join(["ddrm-fast", *(sys.argv[1:] if arguments is None else arguments)])
     try:
         with tidy_end(), warnings_in_words(parsed.command):
             return parsed.run(parsed)

@@ -24,7 +24,7 @@ from ..io.files import write_atomically
 from ..machine.workers import Lost
 from ..priors import Prior
 from ..registry import TASKS
-from . import cluster, networks, specs
+from . import cluster, networks, pages, specs
 from .asked import use_machine
 from .errors import FAILURES, one_line
 from .evaluate import case_names
@@ -51,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     who = [each.name for each in _contenders(arguments.samplers, calls)]
     if arguments.ray is None and arguments.workers is not None:
         raise ValueError("--workers: belongs to --ray, which is not given")
+    page = pages.kept("--report", arguments.report)
     out = output_folder(arguments.out)
     inputs = find_inputs(arguments.inputs, out)
     if arguments.limit is not None:
@@ -79,9 +80,10 @@ def run(arguments: argparse.Namespace) -> int:
             for name in who
             if item.name in digests
             and not _finished(
-                record["results"].get(name, {}).get(case, {}).get(item.name, {}),
+                known := record["results"].get(name, {}).get(case, {}).get(item.name, {}),
                 digests[item.name],
                 perception.lpips is not None,
+                page is None or "refused" in known or bool(page.found(f"{case} {name}", item.name)),
             )
         ]
         for done, found in _all(work, arguments, failed):
@@ -95,6 +97,8 @@ def run(arguments: argparse.Namespace) -> int:
                 write_json(out / "compare.json", record)
     wanted = {item.name for item in inputs if item.name not in failed}
     _report(out, record, who, cases, wanted)
+    if page:
+        pages.of_comparison(arguments, record, who, cases, sorted(wanted), page)
     for line in perception.left_out:
         print(f"left out: {line}")
     return 1 if failed else 0
@@ -151,6 +155,7 @@ def _worker(arguments: argparse.Namespace) -> Callable[[_Run], dict[str, Any] | 
     prior = _prior(arguments, device)
     lpips = read_perception(False, False, quiet=True).lpips
     crop, samples, seed = int(arguments.crop), int(arguments.samples), int(arguments.seed)
+    page = pages.kept("--report", arguments.report)
 
     def one(each: _Run) -> dict[str, Any] | str:
         try:
@@ -158,8 +163,11 @@ def _worker(arguments: argparse.Namespace) -> Callable[[_Run], dict[str, Any] | 
             if TASKS[CASES[each.case].task].grey and x.shape[0] != 3:
                 return {}
             who = comparison.contender(each.who, int(arguments.calls))
+            keep = None
+            if page is not None:
+                keep = partial(page.put, f"{each.case} {each.who}", each.item.name)
             return comparison.compared(
-                CASES[each.case], x.to(device), prior, who, samples, seed, lpips
+                CASES[each.case], x.to(device), prior, who, samples, seed, lpips, keep
             )
         except FAILURES as error:
             return one_line(error, each.item.path)
@@ -171,10 +179,12 @@ def _say(what: str) -> None:
     tqdm.write(f"ddrm-fast compare: {what}", file=sys.stderr)
 
 
-def _finished(known: dict[str, Any], sha256: str, with_lpips: bool) -> bool:
-    """Whether an earlier run found all that this one would, of the same picture."""
-    return known.get("sha256") == sha256 and (
-        not with_lpips or "lpips" in known or "refused" in known
+def _finished(known: dict[str, Any], sha256: str, with_lpips: bool, shown: bool) -> bool:
+    """Whether an earlier run found all that this one would, of the same picture, and kept what is shown."""
+    return (
+        shown
+        and known.get("sha256") == sha256
+        and (not with_lpips or "lpips" in known or "refused" in known)
     )
 
 

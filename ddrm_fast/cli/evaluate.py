@@ -17,6 +17,7 @@ import ddrm_fast
 
 from ..evaluation.cases import CASES, centre, evaluate
 from ..evaluation.perception import Perception, read_perception
+from ..evaluation.report import maps_of
 from ..evaluation.tables import row_of, table
 from ..io import (
     OutputError,
@@ -29,7 +30,7 @@ from ..io import (
 )
 from ..io.files import digest
 from ..registry import TASKS
-from . import specs
+from . import pages, specs
 from .asked import read_asked, use_machine
 from .commands.evaluate import describe
 from .errors import FAILURES, one_line
@@ -45,6 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     inputs = _inputs(arguments)
     out = Path(arguments.out)
     kept = Path(arguments.pictures) if arguments.pictures else None
+    page = pages.kept("--report", arguments.report)
     failed: set[str] = set()
     with use_machine(arguments):
         drawing = read_asked(arguments)
@@ -59,12 +61,13 @@ def run(arguments: argparse.Namespace) -> int:
                 known = record["results"].setdefault(name, {})
                 sample = kept and _sample_file(kept, name, item.name)
                 made: dict[str, Any] = {"sha256": picture.sha256, "sampler": repr(drawing.sampler)}
-                if _finished(known.get(item.name), made, perception, sample):
+                shown = page is None or bool(page.found(name, item.name))
+                if shown and _finished(known.get(item.name), made, perception, sample):
                     continue
                 x = centre(picture.pixels, crop)
                 if TASKS[CASES[name].task].grey and x.shape[0] != 3:
                     continue
-                figures, estimates = evaluate(
+                figures, estimates, bars = evaluate(
                     CASES[name],
                     x,
                     drawing.drawn,
@@ -83,6 +86,9 @@ def run(arguments: argparse.Namespace) -> int:
                     [_panels(figures, estimates, x)],
                     " ".join(describe(name).split()),
                 )
+            if page:
+                maps = {} if bars is None else maps_of(*bars)
+                page.put(name, item.name, {**estimates, "truth": x, **maps})
             made["with_lpips"] = perception.lpips is not None
             if sample:
                 write_picture(sample, Picture(estimates["sample"]))
@@ -97,6 +103,8 @@ def run(arguments: argparse.Namespace) -> int:
     record["left_out"] = perception.left_out
     record["ddrm_fast"], record["torch"] = ddrm_fast.__version__, torch.__version__
     write_json(out, record)
+    if page:
+        pages.of_evaluation(arguments, record, list(done), page)
     if record["table"]:
         print(table(record["table"], drawing.samples or 1))
         for line in perception.left_out:

@@ -20,7 +20,7 @@ from ..problems import Measured, Problem, has_measurement, read_measured
 from ..restoration import Restoration
 from ..samplers.doubts import doubts
 from ..samplers.plans import Plan
-from . import on_disk, restore_model, results, specs
+from . import on_disk, pages, restore_model, results, specs
 from .asked import Asked, read_asked, task_options, use_machine
 from .cluster import share_out
 from .folder import Stages, work_through
@@ -29,6 +29,10 @@ from .inputs import Input, find_inputs, options_for, output_folder, partner
 
 def run(arguments: argparse.Namespace) -> int:
     """Restore; returns the exit status."""
+    if arguments.report is not None and (
+        arguments.model is not None or arguments.memory is not None
+    ):
+        raise ValueError("--report: does not go together with --model or --memory")
     if arguments.model is not None:
         return restore_model.run(arguments)
     options = task_options(arguments)
@@ -57,10 +61,15 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(
             f"--task: is needed, none of the {len(inputs)} inputs is a measurement file"
         )
+    pages.kept("--report", arguments.report)  # a wrong name is said before any work
     if arguments.ray is not None:
-        return share_out("restore", inputs, partial(stages, options, arguments), arguments)
-    with use_machine(arguments):
-        return work_through("restore", inputs, stages(options, arguments), arguments.quiet)
+        status = share_out("restore", inputs, partial(stages, options, arguments), arguments)
+    else:
+        with use_machine(arguments):
+            status = work_through("restore", inputs, stages(options, arguments), arguments.quiet)
+    if arguments.report is not None:
+        pages.of_folder(arguments, [(item, target_of(item, arguments)) for item in inputs])
+    return status
 
 
 def stages(options: dict[str, str], arguments: argparse.Namespace) -> Stages:
@@ -101,7 +110,7 @@ def _read(
 ) -> _Work | str:
     """What there is to do for an input; what to print where it is done already."""
     kind = kind_of(arguments)
-    target = Path(arguments.out).with_suffix("") if kind.named else Path(arguments.out) / item.name
+    target = target_of(item, arguments)
     job = read_measured(item.path, arguments.task, options_for(item, options), arguments.sigma)
     drawing, chosen = drawing.planned(Problem.of(job.y, job.operator, job.noise))
     truth = _truth(item, arguments.truth, job)
@@ -121,6 +130,12 @@ def _read(
         raise ValueError(f"--out: {result} is there and is no result of `ddrm-fast restore`")
     check_writable(f"{target}-uncertainty.png")  # the longest name
     return _Work(item, target, kind, job, drawing, truth, parameters, earlier, chosen)
+
+
+def target_of(item: Input, arguments: argparse.Namespace) -> Path:
+    """Where the results of an input go, without suffix."""
+    out = Path(arguments.out)
+    return out.with_suffix("") if kind_of(arguments).named else out / item.name
 
 
 def kind_of(arguments: argparse.Namespace) -> results.Kind:

@@ -49,7 +49,7 @@ def evaluate(
     seed: int = 0,
     lpips: Lpips | None = None,
     prior: Prior | None = None,
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
+) -> tuple[dict[str, Any], dict[str, Tensor], tuple[Tensor, Tensor] | None]:
     """One case on one clean picture.
 
     Args:
@@ -69,8 +69,8 @@ def evaluate(
             That draws: its error bars are measured, where there are two samples or more.
 
     Returns:
-        Figures for the record, and the estimates (C, H, W) by method; "sample" is the first sample, its
-        figures are means over all.
+        Figures for the record; the estimates (C, H, W) by method; "sample" is the first sample, its
+        figures are means over all; where error bars are measured, those of 68 % and the error of the mean.
     """
     size = (x.shape[1], x.shape[2])
     padded = padded_size(case.task, case.options, size)
@@ -106,7 +106,14 @@ def evaluate(
         cut = [_cut(part, size) for part in (bars.half_68, bars.half_95, result.std)]
         bars = replace(bars, half_68=cut[0], half_95=cut[1])
         figures["uncertainty"] = coverage(bars, estimates["mean"], cut[2], x)
-    return figures, estimates
+        return figures, estimates, (cut[0], (estimates["mean"] - x).abs())
+    return figures, estimates, None
+
+
+def inputs_of(estimates: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What the degraded picture looks like, by the name of the baseline that shows it."""
+    name = next((name for name in ("input", "bicubic", "pinv") if name in estimates), None)
+    return {} if name is None else {"input": estimates[name]}
 
 
 def _cut(picture: Tensor, size: tuple[int, int]) -> Tensor:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,7 +23,8 @@ from ..problems import Problem
 from ..registry import SAMPLERS, loaded
 from ..restoration import Restoration, draw
 from ..samplers import Drawing, Sampler, Steps
-from .cases import Case, evaluate
+from .cases import Case, evaluate, inputs_of
+from .report import maps_of, plotted
 
 #: the defaults, which choose by themselves: the estimate, and a sample
 ESTIMATE, SAMPLE = "estimate", "sample"
@@ -127,6 +127,7 @@ def compared(
     samples: int = 1,
     seed: int = 0,
     lpips: Callable[[Tensor, Tensor], float] | None = None,
+    keep: Callable[[dict[str, Tensor]], None] | None = None,
 ) -> dict[str, Any]:
     """One case of one clean picture by one sampler.
 
@@ -139,6 +140,8 @@ def compared(
             The sampler.
         samples:
             Of each picture; with two and more, their mean is measured too, and the error bars.
+        keep:
+            Is given what a page shows: the input, the result, the truth, and of error bars the maps.
 
     Returns:
         Figures by the names of :data:`MEASURES`, as far as they are there; or "refused" with the reason,
@@ -159,9 +162,15 @@ def compared(
         return found, repr(drawing.planned(problem)[0][0].sampler)
 
     try:
-        figures, _ = evaluate(case, x, drawn, None, seed, lpips, prior if samples > 1 else None)
+        figures, estimates, bars_of = evaluate(
+            case, x, drawn, None, seed, lpips, prior if samples > 1 else None
+        )
     except ValueError as error:
         return {"refused": str(error)}
+    if keep is not None:
+        best = "mean" if samples > 1 and who.drawn else "sample"
+        maps = {} if bars_of is None or not who.drawn else maps_of(*bars_of)
+        keep(inputs_of(estimates) | {"truth": x, "result": estimates[best]} | maps)
     found = dict(figures["sample"])
     if samples > 1 and who.drawn:
         found["psnr of mean"] = figures["mean"]["psnr"]
@@ -224,47 +233,51 @@ def markdown(
 
 
 def plot(path: Path, found: Mapping[str, Mapping[str, Any]], cases: Sequence[str]) -> bool:
-    """PSNR against seconds, a panel for each case; False where matplotlib is not installed.
+    """:func:`plot_of` in a file; False where there is none to be drawn."""
+    drawn = plot_of(found, cases, "seconds", "png")
+    if drawn is not None:
+        write_atomically(path, drawn)
+    return drawn is not None
+
+
+def plot_of(
+    found: Mapping[str, Mapping[str, Any]], cases: Sequence[str], against: str, kind: str = "svg"
+) -> bytes | None:
+    """PSNR against seconds or network calls, a panel for each case; None where matplotlib is not installed.
 
     What is more than 10 dB behind stands at the foot of its panel, with its figure.
     """
-    try:
-        import matplotlib
-    except ImportError:
-        return False
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     shown = [case for case in cases if any("psnr" in row.get(case, {}) for row in found.values())]
     if not shown:
-        return False
+        return None
     columns = min(3, len(shown))
-    rows = -(-len(shown) // columns)
-    figure, panels = pyplot.subplots(
-        rows, columns, figsize=(4.6 * columns, 3.4 * rows), layout="constrained", squeeze=False
-    )
+
+    def draw(panels: Any) -> None:
+        for panel, case in zip(panels.flat, shown, strict=False):
+            _panel(panel, case, found, against)
+        for panel in panels.flat[len(shown) :]:
+            panel.axis("off")
+
+    return plotted(draw, -(-len(shown) // columns), columns, kind)
+
+
+def _panel(panel: Any, case: str, found: Mapping[str, Mapping[str, Any]], against: str) -> None:
+    from matplotlib import pyplot
+
     colours = {who: pyplot.get_cmap("tab20")(number % 20) for number, who in enumerate(found)}
-    for panel, case in zip(panels.flat, shown, strict=False):
-        there = {who: row[case] for who, row in found.items() if "psnr" in row.get(case, {})}
-        foot = max(row["psnr"] for row in there.values()) - 10
-        for who, row in there.items():
-            below = row["psnr"] < foot
-            place = row["seconds"], max(row["psnr"], foot)
-            label = f"{who} ({row['psnr']:.1f})" if below else who
-            panel.plot(*place, "v" if below else "o", color=colours[who])
-            panel.annotate(label, place, fontsize=7, xytext=(3, 3), textcoords="offset points")
-        panel.set_xscale("log")
-        panel.set_title(case)
-        panel.set_xlabel("seconds a picture")
-        panel.set_ylabel("PSNR, dB")
-        panel.margins(x=0.25, y=0.12)
-    for panel in panels.flat[len(shown) :]:
-        panel.axis("off")
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    pyplot.close(figure)
-    write_atomically(path, buffer.getvalue())
-    return True
+    there = {who: row[case] for who, row in found.items() if "psnr" in row.get(case, {})}
+    foot = max(row["psnr"] for row in there.values()) - 10
+    for who, row in there.items():
+        below = row["psnr"] < foot
+        place = row[against], max(row["psnr"], foot)
+        label = f"{who} ({row['psnr']:.1f})" if below else who
+        panel.plot(*place, "v" if below else "o", color=colours[who])
+        panel.annotate(label, place, fontsize=7, xytext=(3, 3), textcoords="offset points")
+    panel.set_xscale("log")
+    panel.set_title(case)
+    panel.set_xlabel("seconds a picture" if against == "seconds" else "network calls a picture")
+    panel.set_ylabel("PSNR, dB")
+    panel.margins(x=0.25, y=0.12)
 
 
 def environment() -> dict[str, Any]:

@@ -64,6 +64,10 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("--limit", metavar="N", help="only the first N pictures")
     parser.add_argument("--seed", default=0, metavar="N", help="of the noise (0)")
     parser.add_argument("--out", default="comparison", metavar="DIR", help="(comparison)")
+    parser.add_argument(
+        "--report", metavar="FILE",
+        help="also a page, .html, with all tables, plots and pictures, which are kept in FILE-pictures/",
+    )  # fmt: skip
     parser.add_argument("--prior", default="default", metavar="PRIOR", help=PRIORS)
     add_prior_options(parser)
     parser.add_argument(

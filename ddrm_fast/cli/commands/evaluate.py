@@ -67,6 +67,11 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
         help="keep the first sample of every picture and case there, and compare them as sets",
     )  # fmt: skip
     parser.add_argument(
+        "--report", metavar="FILE",
+        help="also a page, .html: tables that sort, pictures under sliders, error bars beside errors; its "
+        "pictures are kept in FILE-pictures/ for when the run goes on",
+    )  # fmt: skip
+    parser.add_argument(
         "--download",
         action="store_true",
         help="fetch feature networks that are not on this machine",

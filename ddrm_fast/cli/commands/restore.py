@@ -109,6 +109,10 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
         "poisson:RATE, sensor:A:B (variance A signal + B), or sensor: estimated (default: that of the .npz "
         "file, else auto)",
     )  # fmt: skip
+    parser.add_argument(
+        "--report", metavar="FILE",
+        help="also a page, .html, with all inputs and results under sliders, and their figures",
+    )  # fmt: skip
     parser.add_argument("--truth", metavar="PATH", help="clean picture, or a folder of them")
     parser.add_argument(
         "--arrays", action="store_true", help="also write samples, mean and std as photo-arrays.npz"
