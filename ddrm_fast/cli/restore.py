@@ -24,7 +24,7 @@ from . import on_disk, pages, restore_model, results, specs
 from .asked import Asked, read_asked, task_options, use_machine
 from .cluster import share_out
 from .folder import Stages, work_through
-from .inputs import Input, find_inputs, options_for, output_folder, partner
+from .inputs import Input, arrivals, find_inputs, options_for, output_folder, partner
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -47,6 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
         return on_disk.run(arguments, options)
     kind = kind_of(arguments)
     out = None if kind.named else output_folder(arguments.out)
+    if arguments.watch:
+        return _watch(arguments, options, out)
     inputs = find_inputs(arguments.inputs, out, measurements=True)
     if kind.named and (len(inputs) > 1 or Path(arguments.inputs[0]).is_dir()):
         raise ValueError(
@@ -70,6 +72,22 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.report is not None:
         pages.of_folder(arguments, [(item, target_of(item, arguments)) for item in inputs])
     return status
+
+
+def _watch(arguments: argparse.Namespace, options: dict[str, str], out: Path | None) -> int:
+    """Restore what is in the folders, then what arrives, until somebody ends it."""
+    if out is None or not all(Path(folder).is_dir() for folder in arguments.inputs):
+        raise ValueError("--watch: expected folders as inputs, and one for --out")
+    if arguments.task is None:
+        raise ValueError("--task: is needed with --watch")
+    for name in ("ray", "report"):
+        if getattr(arguments, name) is not None:
+            raise ValueError(f"--watch: does not go together with --{name}")
+    with use_machine(arguments):
+        doing = stages(options, arguments)
+        for items in arrivals(arguments.inputs, out, quiet=arguments.quiet):
+            work_through("restore", items, doing, arguments.quiet)
+    return 0  # never: somebody ends it
 
 
 def stages(options: dict[str, str], arguments: argparse.Namespace) -> Stages:

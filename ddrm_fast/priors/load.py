@@ -13,6 +13,7 @@ import torch
 from ..machine.arguments import checked
 from .adapters import DenoiserPrior
 from .diffusers_models import from_diffusers, from_pipeline
+from .download import here
 from .gaussian import GaussianPrior
 from .prior import Prior
 from .published import PRESETS, load_published
@@ -48,6 +49,7 @@ def load_prior(
             - a ``.safetensors`` file written by ``ddrm-fast train`` or ``ddrm-fast train-ddpm``;
             - a published checkpoint: guided-diffusion (``256x256_diffusion_uncond.pt`` and relatives), DDPM
               (``celeba_hq.ckpt`` and relatives), or a diffusers ``UNet2DModel`` in one file;
+            - the name of one that `ddrm-fast download` fetched;
             - a folder saved by diffusers that holds a ``UNet2DModel``: a pipeline's, or its ``unet``;
             - a pipeline of diffusers in memory, such as a ``DDPMPipeline``.
         config:
@@ -78,7 +80,7 @@ def load_prior(
         return gaussian
     prior = _read(name_or_path, config)
     if isinstance(name_or_path, (str, Path)):
-        path = DEFAULT if name_or_path == "default" else Path(name_or_path)
+        path = DEFAULT if name_or_path == "default" else here(name_or_path)
         prior.source = Source(str(name_or_path), path, config)
     for note in prior.notes:
         warnings.warn(f"{prior.name}: {note}", stacklevel=2)
@@ -96,7 +98,7 @@ def _needs_none(config: Mapping[str, Any] | None, name: str | Path) -> None:
 def _read(name_or_path: str | Path | Any, config: Mapping[str, Any] | None) -> Prior:
     if not isinstance(name_or_path, (str, Path)):
         return _in_memory(name_or_path, config)
-    path = DEFAULT if name_or_path == "default" else Path(name_or_path)
+    path = DEFAULT if name_or_path == "default" else here(name_or_path)
     if path.is_dir():
         if set(config or {}) - {"scheduler"}:
             _needs_none(config, path)

@@ -113,6 +113,10 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
         "--report", metavar="FILE",
         help="also a page, .html, with all inputs and results under sliders, and their figures",
     )  # fmt: skip
+    parser.add_argument(
+        "--watch", action="store_true",
+        help="go on with what arrives in the folders that are named, until Ctrl-C",
+    )  # fmt: skip
     parser.add_argument("--truth", metavar="PATH", help="clean picture, or a folder of them")
     parser.add_argument(
         "--arrays", action="store_true", help="also write samples, mean and std as photo-arrays.npz"

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from ..diffusers_models import CONDITIONAL, single_file
+from ..download import here
 from ..networks.ddpm import DDPMUNet
 from ..networks.guided import GuidedClassifier, GuidedConfig, GuidedUNet
 from ..prior import Prior
@@ -66,7 +67,7 @@ def load_published(path: str | Path, config: Mapping[str, Any] | None = None) ->
         ValueError: The file is damaged, of another kind, or something is not known or contradictory.
     """
     check_config(config)
-    path, config = Path(path), dict(config or {})
+    path, config = here(path), dict(config or {})
     kind, weights, notes = _read(path, config)
     if kind == "guided classifier":
         raise ValueError(f"{path}: holds a classifier; load it with load_classifier")
@@ -152,7 +153,7 @@ def load_classifier(path: str | Path, config: Mapping[str, Any] | None = None) -
         ValueError: The file is damaged or holds no classifier, or something is not known or contradictory.
     """
     check_config(config)
-    path, config = Path(path), dict(config or {})
+    path, config = here(path), dict(config or {})
     kind, weights, notes = _read(path, config)
     if kind != "guided classifier":
         raise ValueError(

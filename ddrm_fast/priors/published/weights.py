@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from ..download import PUBLISHED
 from .presets import PRESETS
 
 Weights = dict[str, Tensor]
@@ -91,6 +92,8 @@ def read_checkpoint(path: Path, mean: bool | None = None) -> Checkpoint:
     if not path.is_file():
         where = PRESETS[path.name].page if path.name in PRESETS else None
         hint = f"; the published file is found through {where}" if where else ""
+        if path.name in PUBLISHED:
+            hint += f", and `ddrm-fast download {path.name}` fetches it"
         raise FileNotFoundError(f"{path}: no such file{hint}")
     try:
         if path.suffix == ".safetensors":
