@@ -81,7 +81,8 @@ def test_the_wheel_is_whole(wheel):
         names = set(archive.namelist())
     assert modules(ROOT / "ddrm_fast", "ddrm_fast/") <= names
     assert modules(ROOT / "triton_kernels", "ddrm_fast/triton_kernels/") <= names
-    assert {"ddrm_fast/py.typed", "ddrm_fast/priors/default.safetensors"} <= names
+    data = {"py.typed", "priors/default.safetensors", "evaluation/report.html"}
+    assert {f"ddrm_fast/{name}" for name in data} <= names
     libraries = {re.sub(r"\..*", "", name) for name in names if name.endswith(".so")}
     assert libraries == {"ddrm_fast/_C"}
     tops = {name.split("/")[0] for name in names}
