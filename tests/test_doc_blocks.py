@@ -165,6 +165,7 @@ def deblurring(monkeypatch, here):
 #: page -> what its reader has
 NEEDS = {
     "README.md": photo,
+    "docs/index.md": photo,
     "docs/adding-a-prior.md": checkpoints,
     "docs/diffir.md": deblurring,
     "docs/many-pictures.md": cluster,
