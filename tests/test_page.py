@@ -313,13 +313,14 @@ def test_stop_and_a_closed_tab(browser, address, here):
     page.click("#go")
     says(page, "left")
     folders = [each for each in address[1].glob("ddrm-fast-page-*/tmp*") if each.is_dir()]
-    assert folders
+    sent = list(address[1].glob("ddrm-fast-page-*/**/large.png"))
+    assert folders and sent
     page.close()
     context.close()
     deadline = time.monotonic() + 30
-    while any(each.exists() for each in folders) and time.monotonic() < deadline:
+    while any(each.exists() for each in [*folders, *sent]) and time.monotonic() < deadline:
         time.sleep(0.3)
-    assert not any(each.exists() for each in folders)
+    assert not any(each.exists() for each in [*folders, *sent])
     context = browser.new_context()  # and the next visitor does not wait for it
     page = opened(context, address[0])
     put(page, noisy(here, 64))

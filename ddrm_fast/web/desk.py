@@ -44,6 +44,8 @@ class Desk:
             Which part is tried, from 0 on.
         stop:
             Set where the run is to end.
+        uploads:
+            Files that this visitor sent.
     """
 
     folder: Path
@@ -53,7 +55,7 @@ class Desk:
     damage: Tensor | None = None
     place: int = 0
     stop: Event = field(default_factory=Event)
-    closed: bool = False
+    uploads: list[Path] = field(default_factory=list)
 
     @classmethod
     def new(cls, where: Path) -> Desk:
@@ -72,6 +74,8 @@ class Desk:
         Raises:
             ValueError, ImportError: It is none, is damaged or too large.
         """
+        if not path.is_relative_to(self.folder):
+            self.uploads.append(path)
         if path.suffix.lower() not in SUFFIXES:
             raise ValueError(
                 f"{path.name}: got no picture, expected a file of a camera or a scanner"
@@ -86,9 +90,10 @@ class Desk:
 
     def clear(self) -> None:
         """Ends what runs and removes the files."""
-        self.closed = True
         self.stop.set()
         self.picture = self.damage = None
+        for path in self.uploads:
+            path.unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @property

@@ -381,6 +381,7 @@ def build(page: Page) -> gr.Blocks:
             desk = page.desk(request)
             if path is None:
                 return _news("")
+            desk.uploads.append(Path(path))
             try:
                 whole = arrays.mask(path, desk.opened.size)
             except (*FAILURES, ValueError) as error:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -36,7 +35,7 @@ class Stopped(Exception):
     """Somebody stopped the run, or its time was over; the message says which."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Engine:
     """What all visitors share.
 
@@ -52,7 +51,7 @@ class Engine:
         threads:
             Of the processor, or None: all.
         pace:
-            Seconds of a network call for each pixel.
+            Seconds of a network call for each pixel, as the last ones took them.
     """
 
     asked: Asked
@@ -148,7 +147,7 @@ def restored(
     plans = drawing.planned(problem)
     calls = sum(network_calls(each.moves) * len(rows) * each.pictures for each, rows in plans)
     height, width = problem.shape[1:]
-    state = _Running(stop, calls * height * width, engine.seconds)
+    state = _Running(stop, calls * height * width, engine)
     found: list[Restoration | BaseException] = []
 
     def work() -> None:
@@ -169,50 +168,73 @@ def restored(
     (result,) = found
     if isinstance(result, BaseException):
         raise result
-    yield result
+    samples = None if result.samples is None else result.samples.cpu()
+    yield Restoration(samples, result.mean.cpu(), result.std.cpu())
 
 
 class _Running:
     """What a run has done so far; ends it where it has to end."""
 
-    def __init__(self, stop: threading.Event, total: int, most: float) -> None:
-        self.stop, self.total, self.most = stop, total, most
-        self.begun, self.done, self.steps = time.monotonic(), 0, 0
+    def __init__(self, stop: threading.Event, total: int, engine: Engine) -> None:
+        self.stop, self.total, self.engine = stop, total, engine
+        self.begun, self.done = time.monotonic(), 0
+        self.call: tuple[float, int] | None = None  # when it began, and its pixels
         self.seen: Tensor | None = None
 
     @contextmanager
     def watching(self, module: torch.nn.Module | None) -> Iterator[None]:
-        """Counts what the network sees, and ends the run between two of its calls, also those of tiles."""
+        """Counts what the network sees, and ends the run between two of its layers."""
         if module is None:
             yield
             return
-        hook = module.register_forward_pre_hook(partial(self._before_call))
+        hooks = [
+            module.register_forward_pre_hook(self._before_call),
+            module.register_forward_hook(self._after_call),
+            *(each.register_forward_pre_hook(self._before_layer) for each in module.modules()),
+        ]
         try:
             yield
         finally:
-            hook.remove()
+            for hook in hooks:
+                hook.remove()
+
+    def _before_layer(self, module: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
+        self.check()
 
     def _before_call(self, module: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
-        self.check()
-        if inputs and isinstance(inputs[0], Tensor) and inputs[0].dim() == 4:
-            self.done += inputs[0].shape[0] * inputs[0].shape[2] * inputs[0].shape[3]
+        x = inputs[0] if inputs else None
+        pixels = (
+            x.shape[0] * x.shape[2] * x.shape[3] if isinstance(x, Tensor) and x.dim() == 4 else 0
+        )
+        self.call = time.monotonic(), pixels
+
+    def _after_call(self, module: torch.nn.Module, inputs: tuple[Any, ...], out: Any) -> None:
+        if self.call is not None and self.call[1]:
+            begun, pixels = self.call
+            self.done += pixels
+            # other threads and other programs change it
+            self.engine.pace = 0.5 * (self.engine.pace + (time.monotonic() - begun) / pixels)
+        self.call = None
 
     def check(self) -> None:
         """Raises Stopped where the run has to end."""
         if self.stop.is_set():
             raise Stopped("stopped")
-        if time.monotonic() - self.begun > self.most:
-            raise Stopped(f"ended after {in_words(self.most)}, as long as a run may take here")
+        if time.monotonic() - self.begun > self.engine.seconds:
+            raise Stopped(
+                f"ended after {in_words(self.engine.seconds)}, as long as a run may take here"
+            )
 
     def after_step(self, info: StepInfo) -> None:
         """A callback of the loop."""
         self.check()
-        self.steps = info.index + 1
         self.seen = info.x0[0].detach().cpu().add(1).div(2)
 
     def report(self) -> Report:
-        """How far it is."""
-        share = min(0.99, self.done / self.total) if self.total else 0.0
-        took = time.monotonic() - self.begun
-        left = took * (1 - share) / share if share > 0.02 else None
+        """How far it is: the calls that are done, and of the one that goes on what its time says."""
+        now, done, call = time.monotonic(), float(self.done), self.call
+        if call is not None and call[1]:
+            done += call[1] * min(0.95, (now - call[0]) / max(self.engine.pace * call[1], 1e-6))
+        share = min(0.99, done / self.total) if self.total else 0.0
+        left = (now - self.begun) * (1 - share) / share if share > 0.05 else None
         return Report(share, left, self.seen)
