@@ -69,7 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
         from starlette.middleware.trustedhost import TrustedHostMiddleware
 
         from . import icons
-        from .page import CSS, HEAD, Page, build
+        from .layout import CSS, HEAD
+        from .page import Page, build
         from .work import Engine
 
         with use_machine(arguments):
