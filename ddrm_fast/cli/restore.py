@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from ..evaluation.error_bars import error_bars
 from ..io import Picture, check_writable, encode, read_picture, write_json
-from ..large.advice import hint
+from ..io.files import in_words
+from ..large.advice import hint, memory_of
 from ..problems import Measured, Problem, has_measurement, read_measured
 from ..restoration import Restoration
 from ..samplers.doubts import doubts
@@ -204,7 +205,11 @@ def _draw(work: _Work) -> _Work:
     if advice is not None and not drawing.quiet:
         tqdm.write(f"ddrm-fast restore: {work.item.path}: {advice}", file=sys.stderr)
     if not drawing.quiet and (expected := drawing.expected(job.problem, job.image_shape[0])):
-        tqdm.write(f"{work.item.path}: {expected}", file=sys.stderr)
+        taken = None
+        if drawing.large is None:
+            taken = memory_of(job.image_shape, drawing.prior, drawing.samples or 1, drawing.device)
+        memory = "" if taken is None else f"; some {in_words(taken)} of memory"
+        tqdm.write(f"{work.item.path}: {expected}{memory}", file=sys.stderr)
     result = drawing.restore(job.problem, job.image_shape[0])
     seconds = time.perf_counter() - start
     return replace(work, job=job, result=result, seconds=seconds, threads=torch.get_num_threads())

@@ -20,6 +20,14 @@ LARGE = 4_000_000
 STAGED, LOOP, SAMPLE, MUCH = {"float32": 150, "bfloat16": 80}, 40, 12, 2**31
 
 
+def memory_of(image_shape: Shape, prior: Prior, samples: int, device: str = "cpu") -> int | None:
+    """Bytes that a picture takes which is restored whole; None where nobody measured it."""
+    if not isinstance(prior.module, Denoiser) or torch.device(device).type != "cpu":
+        return None
+    network = STAGED.get(prior.precision_on(device), STAGED["float32"])
+    return image_shape[1] * image_shape[2] * (network + LOOP + SAMPLE * (samples - 1))
+
+
 def hint(image_shape: Shape, prior: Prior, samples: int, device: str = "cpu") -> str | None:
     """What to say of a picture that is restored whole, or None.
 
@@ -28,9 +36,8 @@ def hint(image_shape: Shape, prior: Prior, samples: int, device: str = "cpu") ->
     """
     pixels = image_shape[1] * image_shape[2]
     said = f"{pixels / 1e6:.1f} megapixels are restored at once"
-    if isinstance(prior.module, Denoiser) and torch.device(device).type == "cpu":
-        network = STAGED.get(prior.precision_on(device), STAGED["float32"])
-        taken = pixels * (network + LOOP + SAMPLE * (samples - 1))
+    taken = memory_of(image_shape, prior, samples, device)
+    if taken is not None:
         free = available_bytes()
         if free is not None and taken > free:
             raise TooLarge(

@@ -20,6 +20,8 @@ from ..evaluation import metrics
 from ..evaluation.error_bars import error_bars
 from ..io import heat, write_picture
 from ..io.encode import FORMATS
+from ..io.files import in_words as in_bytes
+from ..large.advice import memory_of
 from ..large.duration import in_words
 from ..problems import arrays
 from ..problems.measured import Measured
@@ -28,7 +30,7 @@ from ..samplers.doubts import doubts
 from .desk import Desk, cut, enlarged, part, save_mask, shown
 from .layout import PROGRAM, layout
 from .painting import layers_of, of_colour, painted, stroke_kernel
-from .work import Engine, Stopped, restored
+from .work import TILE, Engine, Stopped, restored
 from .wrongs import Said, Settings, said
 
 log = logging.getLogger(__name__)
@@ -316,7 +318,13 @@ def build(page: Page) -> gr.Blocks:
             assert isinstance(found, Restoration)
             after = _cropped(found.mean, job)
             size = picture.size[1] * factor, picture.size[0] * factor
-            said = f"The whole picture becomes {size[0]} x {size[1]} and takes about **{in_words(seconds)}**."
+            said = f"The whole picture becomes {size[0]} x {size[1]} and takes about **{in_words(seconds)}**"
+            memory = memory_of(
+                (picture.pixels.shape[0], size[1], size[0]), asked.prior, samples or 1, asked.device
+            )
+            if memory is not None and asked.large is None:
+                said += f" and some {in_bytes(memory)} of memory"
+            said += "." if asked.large is None else f", in tiles of {TILE}."
             said += "".join(
                 f" {doubt[0].upper()}{doubt[1:]}." for doubt in doubts(problem, asked.prior)
             )
@@ -350,7 +358,8 @@ def build(page: Page) -> gr.Blocks:
             pixels = page.checked_size(int(what.options.get("factor", 1)), desk)
             asked, options = page.engine.asked_for(pixels, None)
             job = page.engine.measured(desk.opened, what).continued()
-            before = None
+            before: np.ndarray | None = None
+            seen_last: Tensor | None = None
             found: dict[bool, Restoration] = {}
             for drawn in (False, True) if samples else (False,):
                 title = "drawing possible pictures" if drawn else "restoring"
@@ -361,7 +370,8 @@ def build(page: Page) -> gr.Blocks:
                         found[drawn] = each
                         continue
                     update: dict[Any, Any] = {news: _news(f"{title}: {each}", each.share)}
-                    if each.estimate is not None and not drawn:
+                    if each.estimate is not None and each.estimate is not seen_last and not drawn:
+                        seen_last = each.estimate
                         small = shown(_cropped(each.estimate[None], job))
                         if before is None or before.shape != small.shape:
                             before = _at(shown(_before(job)), small)
