@@ -295,6 +295,32 @@ def test_painted_damage(tab, here):
     assert "--task inpaint --mask noisy-mask.png" in line
 
 
+def test_a_mask_and_a_colour_in_place_of_a_brush(tab, here):
+    x = photo(160)
+    x[:, 70:74] = 1.0
+    write_picture(here / "white.png", Picture(x))
+    whole = torch.ones(160, 160)
+    whole[20:30, 20:60] = 0
+    write_picture(here / "mask.png", Picture(whole[None]))
+    write_picture(here / "other.png", Picture(whole[None, :50]))
+    put(tab, here / "white.png")
+    tab.wait_for_selector("#tried img")
+    tab.locator("#wrongs label:has-text('damaged') input").check()
+    tab.click("text=without a brush")
+    tab.set_input_files("#mask input[type=file]", str(here / "other.png"))
+    says(tab, "expected the picture's 160 x 160")
+    tab.click("#take")
+    says(tab, "tried on a part")
+    tab.click("#go")
+    says(tab, "done")
+    tab.wait_for_selector("#result img")
+    with tab.expect_download() as got:
+        tab.click("#download")
+    got.value.save_as(here / "got.png")
+    restored = read_picture(here / "got.png").pixels
+    assert float(restored[:, 70:74].mean()) < 0.8  # no longer white
+
+
 def test_stop_and_a_closed_tab(browser, address, here):
     """A run ends when it is stopped; one whose tab is closed ends too, and its files are gone."""
     context = browser.new_context()

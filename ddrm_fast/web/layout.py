@@ -111,12 +111,14 @@ def layout() -> tuple[gr.Blocks, SimpleNamespace]:
                 )  # fmt: skip
                 with gr.Accordion("without a brush: a mask, or all of one colour", open=False):
                     mask_file = gr.File(
-                        label="a mask of the picture's size, white where it is whole", height=100
+                        elem_id="mask",
+                        label="a mask of the picture's size, white where it is whole",
+                        height=100,
                     )
                     with gr.Row():
                         colour = gr.ColorPicker("#ffffff", label="colour of the damage")
                         tolerance = gr.Slider(0, 80, 12, step=1, label="how far from it, of 255")
-                        take = gr.Button("mark all of this colour")
+                        take = gr.Button("mark all of this colour", elem_id="take")
                         forget = gr.Button("take back mask and colour")
             with gr.Row():
                 elsewhere = gr.Button("try another place")
