@@ -2,6 +2,7 @@
 
 import math
 import os
+from importlib import import_module
 
 import pytest
 import torch
@@ -150,3 +151,33 @@ def test_evaluate_refuses(here, capsys):
     picture("in/a.png")
     line = fails(capsys, "evaluate", "in", "--pictures", "in", *QUICK)
     assert "--pictures: in holds all the inputs" in line
+
+
+def test_how_long_is_said_before(here, capsys, monkeypatch):
+    """Of all cases of all pictures, by the calls of the first; nothing where nobody waits, or asked for."""
+    for name in ("evaluate", "compare"):
+        monkeypatch.setattr(import_module(f"ddrm_fast.cli.{name}"), "QUICK", 1)
+    picture("a.png", scene(3, 32, 32))
+    picture("b.png", scene(3, 32, 32))
+    line = [
+        "evaluate",
+        "a.png",
+        "b.png",
+        "--cases",
+        "noise-25,sr2",
+        "--prior",
+        "gaussian",
+        "--samples",
+        "2",
+    ]
+    assert main([*line, "--steps", "4", "--out", "x.json"]) == 0
+    # two samples of four steps of two cases
+    assert "16 network calls for each of 2 pictures" in capsys.readouterr().err
+    assert main([*line, "--out", "y.json"]) == 0
+    # the plans: samples of 19 and 20 steps, estimates of 1 and 10
+    assert f"{2 * 19 + 2 * 20 + 1 + 10} network calls" in capsys.readouterr().err
+    assert main([*line, "--out", "z.json", "--quiet"]) == 0
+    assert "network calls" not in capsys.readouterr().err
+    line = ["compare", "a.png", "--cases", "sr2", "--samplers", "estimate,ddrm", "--calls", "4"]
+    assert main([*line, "--prior", "gaussian"]) == 0
+    assert "2 runs, 8 network calls" in capsys.readouterr().err

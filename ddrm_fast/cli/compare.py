@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 import ddrm_fast
@@ -21,8 +22,10 @@ from ..evaluation.cases import CASES, centre
 from ..evaluation.perception import read_perception
 from ..io import read_picture, write_json
 from ..io.files import write_atomically
+from ..large.duration import QUICK, in_words, pace_of
 from ..machine.workers import Lost
 from ..priors import Prior
+from ..priors.grey import for_channels
 from ..registry import TASKS
 from . import cluster, networks, pages, specs
 from .asked import use_machine
@@ -86,6 +89,8 @@ def run(arguments: argparse.Namespace) -> int:
                 page is None or "refused" in known or bool(page.found(f"{case} {name}", item.name)),
             )
         ]
+        if work and not arguments.quiet:
+            _say_how_long(work, arguments, calls, samples)
         for done, found in _all(work, arguments, failed):
             if isinstance(found, str):
                 if done.item.name not in failed:
@@ -102,6 +107,23 @@ def run(arguments: argparse.Namespace) -> int:
     for line in perception.left_out:
         print(f"left out: {line}")
     return 1 if failed else 0
+
+
+def _say_how_long(
+    work: Sequence[_Run], arguments: argparse.Namespace, calls: int, samples: int
+) -> None:
+    """Says how long the runs will take on this machine by one process."""
+    x = centre(read_picture(work[0].item.path).pixels, int(arguments.crop))
+    each = sum(calls if run.who == comparison.ESTIMATE else calls * samples for run in work)
+    pixels = x.shape[1] * x.shape[2]
+    if each * pixels < QUICK:
+        return
+    device = networks.device_of(arguments)
+    prior = for_channels(_prior(arguments, device), x.shape[0])
+    pace = pace_of(prior, (x.shape[0], *x.shape[1:]), torch.device(device))
+    _tell(
+        f"about {in_words(each * pixels * pace)} by one process: {len(work)} runs, {each} network calls"
+    )
 
 
 def _prior(arguments: argparse.Namespace, device: str) -> Prior:
@@ -173,6 +195,10 @@ def _worker(arguments: argparse.Namespace) -> Callable[[_Run], dict[str, Any] | 
             return one_line(error, each.item.path)
 
     return one
+
+
+def _tell(what: str) -> None:
+    tqdm.write(what, file=sys.stderr)
 
 
 def _say(what: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from tqdm import tqdm
 
 import ddrm_fast
 
-from ..evaluation.cases import CASES, centre, evaluate
+from ..evaluation.cases import CASES, centre, degraded, evaluate
 from ..evaluation.perception import Perception, read_perception
 from ..evaluation.report import maps_of
 from ..evaluation.tables import row_of, table
@@ -29,9 +31,11 @@ from ..io import (
     write_picture,
 )
 from ..io.files import digest
+from ..large.duration import QUICK, calls_of, in_words, pace_of
+from ..priors.grey import for_channels
 from ..registry import TASKS
 from . import pages, specs
-from .asked import read_asked, use_machine
+from .asked import Asked, read_asked, use_machine
 from .commands.evaluate import describe
 from .errors import FAILURES, one_line
 from .inputs import Input, find_inputs
@@ -53,6 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
         record = _open(out, {"crop": crop, **drawing.settings()})
         perception = read_perception(kept is not None, arguments.download, quiet=arguments.quiet)
         work = [(item, name) for item in inputs for name in names]
+        if not arguments.quiet:
+            _say_how_long(inputs, names, crop, drawing)
         for item, name in tqdm(work, unit="case", disable=True if arguments.quiet else None):
             if item.name in failed:
                 continue
@@ -116,6 +122,43 @@ def run(arguments: argparse.Namespace) -> int:
             f"ddrm-fast evaluate: {len(failed)} of {len(inputs)} pictures failed", file=sys.stderr
         )
     return 1 if failed else 0
+
+
+def _say_how_long(inputs: Sequence[Input], names: Sequence[str], crop: int, drawing: Asked) -> None:
+    """Says how long all cases of all pictures will take, by those of the first picture that can be read."""
+    try:
+        x = next(iter(_readable(inputs)))
+    except StopIteration:
+        return
+    x = centre(x, crop)
+    calls, shape = 0, (x.shape[0], *x.shape[1:])
+    for name in names:
+        if TASKS[CASES[name].task].grey and x.shape[0] != 3:
+            continue
+        problem = degraded(CASES[name], x, drawing.seed).to(drawing.device)
+        for asked in (drawing, replace(drawing, samples=None)):
+            chosen, _ = asked.planned(problem)
+            calls += calls_of(problem, chosen.drawing(x.shape[0], problem))
+            if drawing.sampler is not None:
+                break
+    pixels = shape[1] * shape[2]
+    if calls * pixels * len(inputs) < QUICK:
+        return
+    pace = pace_of(for_channels(drawing.prior, x.shape[0]), shape, torch.device(drawing.device))
+    said = in_words(calls * pixels * len(inputs) * pace)
+    tqdm.write(
+        f"about {said}: {calls} network calls for each of {len(inputs)} pictures, if all are as large as the "
+        "first; what is there already is not made again",
+        file=sys.stderr,
+    )
+
+
+def _readable(inputs: Sequence[Input]) -> Iterator[Tensor]:
+    for item in inputs:
+        try:
+            yield read_picture(item.path).pixels
+        except FAILURES:
+            continue
 
 
 def _inputs(arguments: argparse.Namespace) -> list[Input]:

@@ -73,12 +73,8 @@ def evaluate(
         figures are means over all; where error bars are measured, those of 68 % and the error of the mean.
     """
     size = (x.shape[1], x.shape[2])
-    padded = padded_size(case.task, case.options, size)
-    shape = (x.shape[0], *padded)
-    made = degradation(case.task, shape, case.options, seed=seed, crop=size)
-    operator = made.operator()
-    y = restoration.degrade(pad(x, padded)[None], operator, case.sigma, seed)
-    problem = Problem.of(y, operator, case.sigma)
+    problem = degraded(case, x, seed)
+    y, operator, shape = problem.y, problem.operator, problem.shape
     start = time.perf_counter()
     result, sampler = draw(problem, x.shape[0])
     seconds = time.perf_counter() - start
@@ -110,6 +106,16 @@ def evaluate(
     return figures, estimates, None
 
 
+def degraded(case: Case, x: Tensor, seed: int = 0) -> Problem:
+    """What a case makes of a clean picture (C, H, W) in [0, 1], which is padded where the task wants it."""
+    size = (x.shape[1], x.shape[2])
+    padded = padded_size(case.task, case.options, size)
+    made = degradation(case.task, (x.shape[0], *padded), case.options, seed=seed, crop=size)
+    operator = made.operator()
+    y = restoration.degrade(pad(x, padded)[None], operator, case.sigma, seed)
+    return Problem.of(y, operator, case.sigma)
+
+
 def inputs_of(estimates: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What the degraded picture looks like, by the name of the baseline that shows it."""
     name = next((name for name in ("input", "bicubic", "pinv") if name in estimates), None)
@@ -120,7 +126,7 @@ def _cut(picture: Tensor, size: tuple[int, int]) -> Tensor:
     return picture[0, :, : size[0], : size[1]]
 
 
-def _baselines(y: Tensor, operator: Forward, shape: tuple[int, int, int]) -> dict[str, Tensor]:
+def _baselines(y: Tensor, operator: Forward, shape: tuple[int, ...]) -> dict[str, Tensor]:
     found = {}
     if tuple(y.shape[1:]) == shape:
         found["input"] = y

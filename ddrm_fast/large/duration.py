@@ -58,14 +58,24 @@ def estimate(
         least:
             Pixels times calls below which nothing is timed, and None is returned.
     """
-    plans = drawing.planned(problem)
-    calls = sum(network_calls(each.moves) * len(rows) * each.pictures for each, rows in plans)
+    calls = calls_of(problem, drawing)
     pixels = round(problem.shape[1] * problem.shape[2] * overlap)
     if not calls or calls * pixels < least:
         return None
-    tile = tile_of(drawing.prior, problem.shape)
-    once = seconds_of_a_call(drawing.prior, tile, problem.y.device)
-    return Estimate(calls * once * pixels / (tile[1] * tile[2]), calls, pixels)
+    pace = pace_of(drawing.prior, problem.shape, problem.y.device)
+    return Estimate(calls * pace * pixels, calls, pixels)
+
+
+def calls_of(problem: Problem, drawing: Drawing) -> int:
+    """Calls of the network for all pictures and samples of a problem."""
+    plans = drawing.planned(problem)
+    return sum(network_calls(each.moves) * len(rows) * each.pictures for each, rows in plans)
+
+
+def pace_of(prior: Prior, shape: Shape, device: torch.device) -> float:
+    """Seconds of a network call for each pixel, measured on a tile of pictures (C, H, W)."""
+    tile = tile_of(prior, shape)
+    return seconds_of_a_call(prior, tile, device) / (tile[1] * tile[2])
 
 
 def tile_of(prior: Prior, shape: Shape) -> Shape:

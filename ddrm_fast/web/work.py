@@ -17,12 +17,11 @@ from ..cli.asked import Asked, read_asked
 from ..cli.large import Large
 from ..io import Picture
 from ..large.advice import LOOP, SAMPLE, STAGED
-from ..large.duration import in_words, seconds_of_a_call, tile_of
+from ..large.duration import calls_of, in_words, pace_of
 from ..problems import Problem
 from ..problems.measured import Measured, of_picture
 from ..restoration import Restoration, draw
 from ..samplers import StepInfo
-from ..samplers.travel import network_calls
 from .wrongs import Said
 
 #: side of the tiles that a network sees of a picture that does not fit the memory whole
@@ -65,9 +64,8 @@ class Engine:
     def of(cls, arguments: argparse.Namespace, **more: Any) -> Engine:
         """With the prior read, and its time on a tile measured."""
         asked = replace(read_asked(arguments), quiet=True)
-        shape = tile_of(asked.prior, (3, 256, 256))
-        once = seconds_of_a_call(asked.prior, shape, torch.device(asked.device))
-        return cls(asked, pace=once / (shape[1] * shape[2]), **more)
+        pace = pace_of(asked.prior, (3, 256, 256), torch.device(asked.device))
+        return cls(asked, pace=pace, **more)
 
     def measured(self, picture: Picture, said: Said) -> Measured:
         """The picture as the measurement of what is said of it.
@@ -105,8 +103,7 @@ class Engine:
                 Of the picture or of a part of it: it says how many calls there are.
         """
         chosen, _ = asked.planned(problem)
-        plans = chosen.drawing(problem.shape[0], problem).planned(problem)
-        calls = sum(network_calls(each.moves) * len(rows) * each.pictures for each, rows in plans)
+        calls = calls_of(problem, chosen.drawing(problem.shape[0], problem))
         return 1.1 * calls * pixels * self.pace
 
 
@@ -144,8 +141,7 @@ def restored(
     problem = job.problem.to(asked.device)
     asked, _ = asked.planned(problem)
     drawing = asked.drawing(problem.shape[0], problem)
-    plans = drawing.planned(problem)
-    calls = sum(network_calls(each.moves) * len(rows) * each.pictures for each, rows in plans)
+    calls = calls_of(problem, drawing)
     height, width = problem.shape[1:]
     state = _Running(stop, calls * height * width, engine)
     found: list[Restoration | BaseException] = []
