@@ -11,6 +11,8 @@ from ..machine.arguments import checked
 from ..operators import Forward, Operator
 from ..problems.noise import estimate_noise
 
+_PIECE = 2**22
+
 __all__ = ["estimate_noise", "has_ssim", "psnr", "residual", "ssim"]
 
 
@@ -117,7 +119,10 @@ def residual(y: Tensor, x: Tensor, operator: Forward) -> float:
             f"y: got shape {tuple(y.shape)}, which is no measurement of x {tuple(x.shape)}"
         )
     s = operator.singulars(tuple(x.shape[1:])).to(c.real.dtype if c.is_complex() else c.dtype)
-    distance = (u - s * c).abs().double().square()
+    distance = (u - s * c).abs()
     measured = (s > 0).expand_as(distance)
     count = int(measured.sum())
-    return math.sqrt(float(distance[measured].sum()) / count) if count else 0.0
+    distance.mul_(measured)
+    # in pieces: in float64 all of a large picture would take more memory than its restoration
+    total = sum(float(part.double().square().sum()) for part in distance.flatten().split(_PIECE))
+    return math.sqrt(total / count) if count else 0.0

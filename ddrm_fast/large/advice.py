@@ -17,7 +17,7 @@ WINDOW = 256
 LARGE = 4_000_000
 #: bytes a pixel of a network that goes over a picture stage by stage, of the loop around it, and of each
 #: further sample (docs/any-size.md); from how many in all on there is a hint
-STAGED, LOOP, SAMPLE, MUCH = {"float32": 150, "bfloat16": 80}, 40, 12, 2**31
+STAGED, LOOP, SAMPLE, MUCH = {"float32": 205, "bfloat16": 140}, 40, 12, 2**31
 
 
 def memory_of(image_shape: Shape, prior: Prior, samples: int, device: str = "cpu") -> int | None:

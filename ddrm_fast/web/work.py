@@ -25,7 +25,9 @@ from ..samplers import StepInfo
 from .wrongs import Said
 
 #: side of the tiles that a network sees of a picture that does not fit the memory whole
-TILE = 1024
+TILE = 2048
+#: pixels at the edges of a tile that are thrown away (docs/any-size.md)
+_HALO = 192
 #: seconds between two reports
 _OFTEN = 0.3
 
@@ -104,7 +106,8 @@ class Engine:
         """
         chosen, _ = asked.planned(problem)
         calls = calls_of(problem, chosen.drawing(problem.shape[0], problem))
-        return 1.1 * calls * pixels * self.pace
+        shared = 1.0 if asked.large is None else (TILE / (TILE - 2 * _HALO)) ** 2
+        return 1.1 * calls * pixels * shared * self.pace
 
 
 @dataclass
