@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -159,6 +160,27 @@ def test_sizes_are_checked_before_pixels_are_read(tmp_path):
     desks.check_size(tmp_path / "no.png", 1)  # reading it says what is wrong
 
 
+def test_all_tabs_together_hold_so_many_pictures(tmp_path):
+    pytest.importorskip("gradio")
+    from ddrm_fast.web.visitors import ROOM, Visitors
+
+    visitors = Visitors(tmp_path, 3600)
+    write_picture(tmp_path / "a.png", Picture(photo(60)))
+    for number in range(ROOM):
+        desk = visitors.desk(SimpleNamespace(session_hash=str(number)))
+        visitors.open(desk, tmp_path / "a.png")
+        assert desk.pixels == 3600
+    late = visitors.desk(SimpleNamespace(session_hash="late"))
+    with pytest.raises(ValueError, match="try again in a while"):
+        visitors.open(late, tmp_path / "a.png")
+    visitors.leave(SimpleNamespace(session_hash="0"))
+    assert late.uploads == [tmp_path / "a.png"] and not desk.uploads[1:]
+    write_picture(tmp_path / "b.png", Picture(photo(60)))
+    visitors.open(late, tmp_path / "b.png")
+    visitors.clear()
+    assert not (tmp_path / "b.png").exists()
+
+
 def test_options(tmp_path, capsys):
     for words, complaint in (
         (["--port", "99999999"], "port"), (["--memory", "much"], "--memory"), (["--minutes", "0"], "minutes"),
@@ -240,6 +262,26 @@ def says(page, what, seconds=60):
     )
 
 
+def reopen(page, path):
+    """Another picture in place of the one that is open."""
+    page.locator(
+        "#open button[aria-label='Clear'], #open button[aria-label='Remove this file']"
+    ).first.click()
+    page.wait_for_selector("#open input[type=file]", state="attached")
+    put(page, path)
+
+
+def finished(page, path):
+    """Restores the picture and saves the result; returns the name under which it came."""
+    page.click("#go")
+    says(page, "done")
+    page.wait_for_selector("#result img")
+    with page.expect_download() as got:
+        page.click("#download")
+    got.value.save_as(path)
+    return got.value.suggested_filename
+
+
 def noisy(folder, size=160, name="noisy.png"):
     x = photo(size)
     write_picture(folder / name, Picture((x + 0.08 * torch.randn_like(x)).clamp(0, 1)))
@@ -254,13 +296,7 @@ def test_from_opening_to_a_download(tab, address, here, capsys):
     assert "grain of about" in tab.locator("#seen").inner_text()
     says(tab, "tried on a part")
     assert "takes about" in tab.locator("#cost").inner_text()
-    tab.click("#go")
-    says(tab, "done")
-    tab.wait_for_selector("#result img")
-    with tab.expect_download() as got:
-        tab.click("#download")
-    assert got.value.suggested_filename == "noisy-restored.png"
-    got.value.save_as(here / "got.png")
+    assert finished(tab, here / "got.png") == "noisy-restored.png"
     line = tab.locator("#line textarea").input_value()
     assert line == "ddrm-fast restore noisy.png --task noise --out noisy-restored.png"
     assert main([*line.split()[1:], "--quiet", "--threads", "1"]) == 0
@@ -271,6 +307,55 @@ def test_from_opening_to_a_download(tab, address, here, capsys):
         "document.querySelector('#seen').innerText.includes('noisy-restored.png')"
     )
     assert not tab.elsewhere
+
+
+def test_what_a_camera_writes_comes_back(tab, here):
+    """Turned by its EXIF, JPEG, with the camera's name; then 16 bits with opacity."""
+    exif = Image.Exif()
+    exif[271], exif[274] = "A camera", 6
+    grainy = (photo(128)[:, :96] + 0.1 * torch.randn(3, 96, 128)).clamp(0, 1)
+    values = (255 * grainy).round().byte().permute(1, 2, 0)
+    Image.fromarray(values.numpy()).save(here / "turned.jpg", quality=95, exif=exif)
+    put(tab, here / "turned.jpg")
+    tab.wait_for_selector("#tried img")
+    assert "128 x 96" not in tab.locator("#seen").inner_text()
+    assert "96 x 128, 8 bits, colour" in tab.locator("#seen").inner_text()
+    says(tab, "tried on a part")
+    assert finished(tab, here / "got.jpg") == "turned-restored.jpg"
+    with Image.open(here / "got.jpg") as image:
+        assert image.size == (96, 128) and image.getexif()[271] == "A camera"
+        assert image.getexif().get(274, 1) == 1  # it stands upright by now
+    deep = Picture(photo(64), alpha=torch.linspace(0, 1, 64).expand(64, 64), bits=16)
+    write_picture(here / "deep.png", deep)
+    reopen(tab, here / "deep.png")
+    tab.wait_for_function("document.querySelector('#seen').innerText.includes('16 bits')")
+    says(tab, "tried on a part")
+    assert finished(tab, here / "got.png") == "deep-restored.png"
+    got = read_picture(here / "got.png")
+    assert got.bits == 16 and got.pixels.mul(65535).round().remainder(257).count_nonzero() > 0
+    assert float((got.alpha - deep.alpha).abs().max()) < 1e-4
+
+
+def test_the_slider_is_drawn_by_the_mouse(tab, here):
+    put(tab, noisy(here))
+    tab.wait_for_selector("#tried img")
+    handle = tab.locator("#tried [data-testid=slider]")
+    handle.scroll_into_view_if_needed()
+    tab.wait_for_timeout(500)
+
+    def seen():
+        """The share of the width where the picture before is."""
+        return tab.evaluate(
+            "[...document.querySelectorAll('#tried img')].map(e => e.style.clipPath).filter(Boolean)[0]"
+        )
+
+    first, box = seen(), handle.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    tab.mouse.move(x, y)
+    tab.mouse.down()
+    tab.mouse.move(x - 100, y, steps=5)
+    tab.mouse.up()
+    assert seen() != first
 
 
 def test_painted_damage(tab, here):
@@ -311,12 +396,7 @@ def test_a_mask_and_a_colour_in_place_of_a_brush(tab, here):
     says(tab, "expected the picture's 160 x 160")
     tab.click("#take")
     says(tab, "tried on a part")
-    tab.click("#go")
-    says(tab, "done")
-    tab.wait_for_selector("#result img")
-    with tab.expect_download() as got:
-        tab.click("#download")
-    got.value.save_as(here / "got.png")
+    finished(tab, here / "got.png")
     restored = read_picture(here / "got.png").pixels
     assert float(restored[:, 70:74].mean()) < 0.8  # no longer white
 
@@ -361,11 +441,10 @@ def test_files_that_are_no_pictures(tab, here):
     assert tab.locator("#message [role=alert]").count() == 1
     assert str(here) not in tab.locator("#message").inner_text()
     Image.new("RGB", (4000, 2000)).save(here / "large.png")
-    tab.locator(
-        "#open button[aria-label='Clear'], #open button[aria-label='Remove this file']"
-    ).first.click()
-    tab.wait_for_selector("#open input[type=file]", state="attached")
-    put(tab, here / "large.png")
+    tab.wait_for_timeout(2000)  # nothing is tried of it, which would say something else
+    says(tab, "not readable as a picture")
+    assert not tab.locator("#go").is_visible()
+    reopen(tab, here / "large.png")
     says(tab, "8.0 megapixels, this page takes 3 at most")
 
 

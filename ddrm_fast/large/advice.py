@@ -16,16 +16,27 @@ WINDOW = 256
 #: pixels from which on a picture that runs whole gets a hint
 LARGE = 4_000_000
 #: bytes a pixel of a network that goes over a picture stage by stage, of the loop around it, and of each
-#: further sample (docs/any-size.md); from how many in all on there is a hint
-STAGED, LOOP, SAMPLE, MUCH = {"float32": 205, "bfloat16": 140}, 40, 12, 2**31
+#: further sample (docs/any-size.md)
+_STAGED, _LOOP, _SAMPLE = {"float32": 205, "bfloat16": 140}, 40, 12
+#: bytes in all from which on there is a hint
+_MUCH = 2**31
+
+
+def network_bytes(prior: Prior, device: str = "cpu") -> int:
+    """Bytes a pixel that the network takes while it looks at a picture."""
+    return _STAGED.get(prior.precision_on(device), _STAGED["float32"])
+
+
+def loop_bytes(samples: int) -> int:
+    """Bytes a pixel that the loop around the network takes."""
+    return _LOOP + _SAMPLE * (samples - 1)
 
 
 def memory_of(image_shape: Shape, prior: Prior, samples: int, device: str = "cpu") -> int | None:
     """Bytes that a picture takes which is restored whole; None where nobody measured it."""
     if not isinstance(prior.module, Denoiser) or torch.device(device).type != "cpu":
         return None
-    network = STAGED.get(prior.precision_on(device), STAGED["float32"])
-    return image_shape[1] * image_shape[2] * (network + LOOP + SAMPLE * (samples - 1))
+    return image_shape[1] * image_shape[2] * (network_bytes(prior, device) + loop_bytes(samples))
 
 
 def hint(image_shape: Shape, prior: Prior, samples: int, device: str = "cpu") -> str | None:
@@ -45,7 +56,7 @@ def hint(image_shape: Shape, prior: Prior, samples: int, device: str = "cpu") ->
                 "--window 1024 goes window by window, --large joint --window 2048 shows the network tiles, "
                 "and --memory works from disk to disk (.tif, .zarr)"
             )
-        if taken < MUCH:
+        if taken < _MUCH:
             return None
         return (
             f"{said}, the quickest way, which takes some {in_words(taken)}; where they are not there, "

@@ -14,8 +14,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate, max_pool2d
 
+from ..evaluation.report import image_of
 from ..io import Picture, read_picture
 from ..io.decode import SUFFIXES, opened
+from ..io.encode import FORMATS
 from ..io.tiff import MAGIC
 from .look import Finding, look
 
@@ -88,6 +90,12 @@ class Desk:
         self.picture, self.name, self.damage, self.place = picture, name, None, 0
         self.findings = look(picture)
 
+    def file(self, what: str) -> Path:
+        """Where a result goes: named after the picture, in its format where that is written."""
+        name = Path(self.name)
+        suffix = name.suffix.lower()
+        return self.folder / f"{name.stem}-{what}{suffix if suffix in FORMATS else '.png'}"
+
     def clear(self) -> None:
         """Ends what runs and removes the files."""
         self.stop.set()
@@ -95,6 +103,11 @@ class Desk:
         for path in self.uploads:
             path.unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def pixels(self) -> int:
+        """That it holds in memory."""
+        return 0 if self.picture is None else self.picture.size[0] * self.picture.size[1]
 
     @property
     def opened(self) -> Picture:
@@ -142,8 +155,7 @@ def shown(pixels: Tensor, most: int = SHOWN) -> np.ndarray:
     if scale < 1:
         size = (max(1, round(height * scale)), max(1, round(width * scale)))
         pixels = interpolate(pixels[None].float(), size=size, mode="area")[0]
-    values = (pixels.clamp(0, 1) * 255).round().to(torch.uint8).expand(3, -1, -1)
-    return values.permute(1, 2, 0).contiguous().numpy()
+    return np.asarray(image_of(pixels))
 
 
 def enlarged(pixels: Tensor, size: tuple[int, int]) -> Tensor:

@@ -21,6 +21,8 @@ CSS = """
 @media (prefers-color-scheme: dark) { .bad { color: #ffb4ab } }
 footer { display: none !important }
 """
+#: of a picture that is shown; what is downloaded there would be a small copy
+_BUTTONS = ["fullscreen"]
 #: a picture that is pasted goes where one that is dropped goes
 HEAD = """
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -135,6 +137,7 @@ def layout() -> tuple[gr.Blocks, SimpleNamespace]:
                 type="numpy",
                 elem_id="tried",
                 interactive=False,
+                buttons=_BUTTONS,
                 max_height=420,
             )
             cost = gr.Markdown("", elem_id="cost")
@@ -144,7 +147,11 @@ def layout() -> tuple[gr.Blocks, SimpleNamespace]:
         with gr.Column(visible=False) as more:
             gr.Markdown("## Restored")
             result = gr.ImageSlider(
-                label="before | after", type="numpy", elem_id="result", interactive=False
+                label="before | after",
+                type="numpy",
+                elem_id="result",
+                interactive=False,
+                buttons=_BUTTONS,
             )
             with gr.Row():
                 download = gr.DownloadButton("Download", variant="primary", elem_id="download")
@@ -154,12 +161,14 @@ def layout() -> tuple[gr.Blocks, SimpleNamespace]:
                 label="possible pictures: what differs between them is not certain",
                 visible=False,
                 columns=4,
+                buttons=_BUTTONS,
             )
             unsure = gr.ImageSlider(
                 label="best estimate | where it is uncertain",
                 type="numpy",
                 visible=False,
                 interactive=False,
+                buttons=_BUTTONS,
             )
             line = gr.Textbox(
                 label="the same by command",

@@ -70,7 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
 
         from . import icons
         from .layout import CSS, HEAD
-        from .page import Page, build
+        from .page import Page
+        from .visitors import Visitors
         from .work import Engine
 
         with use_machine(arguments):
@@ -80,8 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
             engine = Engine.of(
                 line, memory=memory, seconds=60 * minutes, threads=threads, words=words
             )
-            page = Page(engine, Path(folder), most)
-            blocks = build(page)
+            visitors = Visitors(Path(folder), most)
+            blocks = Page(engine, visitors).build()
             middleware = [Middleware(Headers)]
             if host in _LOOPBACK:
                 middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=list(_LOOPBACK)))
@@ -109,8 +110,7 @@ def run(arguments: argparse.Namespace) -> int:
             try:
                 blocks.block_thread()
             finally:
-                for desk in list(page.desks.values()):
-                    desk.clear()
+                visitors.clear()
                 blocks.close(verbose=False)
     return 0
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..cli.asked import Asked, read_asked
 from ..cli.large import Large
 from ..io import Picture
-from ..large.advice import LOOP, SAMPLE, STAGED
+from ..large.advice import loop_bytes, network_bytes
 from ..large.duration import calls_of, in_words, pace_of
 from ..problems import Problem
 from ..problems.measured import Measured, of_picture
@@ -85,8 +85,7 @@ class Engine:
         """
         asked = replace(self.asked, samples=samples)
         words = [*self.words, *(() if samples is None else ("--samples", str(samples)))]
-        network = STAGED.get(asked.prior.precision_on(asked.device), STAGED["float32"])
-        loop = LOOP + SAMPLE * ((samples or 1) - 1)
+        network, loop = network_bytes(asked.prior, asked.device), loop_bytes(samples or 1)
         if pixels * (network + loop) <= self.memory:
             return asked, words
         if pixels * loop + TILE * TILE * network > self.memory:
