@@ -123,10 +123,11 @@ void step_band(const StepArguments& a, int64_t b, int64_t c, int64_t first, int6
       tile.s = s + w * s_stride;
       tile.z = nullptr;
       if (noise) {
+        const Ahead ahead{{tile.x_t, tile.out, tile.u == nullptr ? tile.x_t : tile.u}};
         tile.z = a.noise != nullptr
                      ? a.noise + offset + w
                      : fill_noise(buffers.noise, noise_keys,
-                                  static_cast<uint32_t>(a.keys[b].origin_w + w), tile.n);
+                                  static_cast<uint32_t>(a.keys[b].origin_w + w), tile.n, ahead);
       }
       const TileSpectrum spectrum = a.u.data == nullptr ? TileSpectrum{Spectrum::kNull, 0.0f}
                                                         : classify(tile.s, s_stride, tile.n);
