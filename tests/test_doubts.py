@@ -11,7 +11,8 @@ from small_cases import PIXELWISE
 import ddrm_fast
 from ddrm_fast import Problem, operators
 from ddrm_fast.cli import main
-from ddrm_fast.samplers.doubts import WIDE, doubts, widest_hole
+from ddrm_fast.samplers.doubts import WIDE, doubts
+from ddrm_fast.samplers.holes import Holes
 
 PRIOR = ddrm_fast.load_prior("default")
 
@@ -32,7 +33,10 @@ def test_the_widest_hole(side):
     mask = torch.ones(2, 3, 66, 64)
     mask[1, :, 2 : 2 + side, :side] = 0
     mask[0, :2] = 0  # a channel is left
-    assert widest_hole(mask) == side
+    holes = Holes(mask)
+    assert (
+        holes.widest() == side and holes.any(side + 1) is False and (side == 0 or holes.any(side))
+    )
 
 
 def test_colour_and_wide_holes_are_doubted():

@@ -179,7 +179,10 @@ def test_the_guess_fits_the_measurement_and_is_smooth(kind):
     guess = smooth_guess(problem, 1, 2 / 255)
     assert float((operator.H(guess) - problem.y).abs().max()) < 0.02
     # a plane is what such a field continues best; scattered sums of blocks are the hardest
-    assert float((guess - x).square().mean().sqrt()) < (0.1 if kind == "block sensing" else 0.03)
+    error = guess - x
+    if kind == "blur":  # periodic, and so is the field: a plane is not, at the edges
+        error = error[..., 8:-8, 8:-8]
+    assert float(error.square().mean().sqrt()) < (0.1 if kind == "block sensing" else 0.03)
 
 
 def test_steps_by_name():

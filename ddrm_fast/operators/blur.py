@@ -187,6 +187,41 @@ class Blur(TransformOperator):
         inverse = torch.where(K == 0, 0.0, 1.0 / torch.where(K == 0, 1.0, K))
         return self._filter(y, inverse.to(K.dtype))
 
+    def frequencies(self, shape: Shape) -> tuple[Tensor, Tensor]:
+        """Cycles a pixel of the rows and of the columns of the spectrum, float64."""
+        height, width = shape[1:]
+        if self.boundary == "reflect":
+            rows, columns = (
+                torch.arange(n, dtype=torch.float64) / (2 * n) for n in (height, width)
+            )
+            return rows, columns
+        return torch.fft.fftfreq(height).double(), torch.fft.rfftfreq(width).double()
+
+    def solve(self, x: Tensor, ratio: Tensor) -> Tensor:
+        """(H^T H + R)^-1 x in two transforms, R diagonal in the basis of the blur.
+
+        Args:
+            x:
+                (B, C, H, W).
+            ratio:
+                Diagonal of R on the grid of :meth:`frequencies`, > 0 where the kernel's spectrum is 0.
+        """
+        self._check(x)
+        power = self._spectrum(tuple(x.shape[1:]), x).abs().square()
+        return self._filter(x, 1.0 / (power + ratio.to(power)))
+
+    def project(self, x0: Tensor, y: Tensor, sigma: float | Tensor, sigma_y: Tensor) -> Tensor:
+        """As :meth:`Operator.project`, in half spectra."""
+        self._check(x0)
+        K = self._spectrum(self.image_shape(y), y)
+        power, prior = K.abs().square(), float(sigma) ** 2
+        variance = torch.as_tensor(sigma_y, dtype=power.dtype, device=power.device).square()
+        total = power * prior + variance.reshape(-1, 1, 1, 1)
+        gain = K.conj() * torch.where(total > 0, prior / torch.where(total > 0, total, 1.0), 0.0)
+        gain = torch.where((total > 0) | (K == 0), gain, 1.0 / torch.where(K == 0, 1.0, K))
+        change = gain * (self._forward(y) - K * self._forward(x0))
+        return x0 + self._inverse(change, tuple(x0.shape[1:]), None)
+
     def Vt(self, x: Tensor) -> Tensor:
         """Full unitary spectrum times the phase of K (complex), or the cosine spectrum."""
         self._check(x)

@@ -20,7 +20,7 @@ from ..registry.values import noise_level
 from .arrays import Size
 from .counts import PoissonGaussian, mean_level, parse_counts
 from .degradation import Degradation, check_options, degradation
-from .edges import continue_blurred
+from .edges import continue_blurred, easy_length
 from .measurements import operator_of, shown
 from .noise import NoiseEstimate, judge_noise, noise_floor
 from .problem import Problem
@@ -72,7 +72,7 @@ class Measured:
     like: Picture
     preview: Tensor
     record: dict[str, Any]
-    margin: int = 0
+    margin: Size = (0, 0)
     doubt: str | None = None
     law: PoissonGaussian | None = None
 
@@ -92,10 +92,10 @@ class Measured:
 
     def continued(self) -> Measured:
         """With y continued to the operator's size; see :func:`ddrm_fast.problems.continue_blurred`."""
-        if not self.margin or not isinstance(self.operator, Operator):
+        if not any(self.margin) or not isinstance(self.operator, Operator):
             return self
         y = continue_blurred(self.y[0], self.operator, self.margin, self.sigma_y)[None]
-        return replace(self, y=y.contiguous(), margin=0)
+        return replace(self, y=y.contiguous(), margin=(0, 0))
 
     @property
     def problem(self) -> Problem:
@@ -283,7 +283,7 @@ def of_picture(
     else:
         assert not isinstance(sigma, PoissonGaussian)
         noise, origin = _noise_of(picture, y, known, sigma)
-    margin = 0
+    margin = 0, 0
     if task.kernel and options.get("boundary") is None:
         margin, made = _without_edges(made, task.kernel, factor)
     operator = made.operator()
@@ -314,7 +314,7 @@ def _law(
         raise ValueError(f"sigma sensor: {error}; give sigma") from error
 
 
-def _without_edges(made: Degradation, kernel: str, factor: int) -> tuple[int, Degradation]:
+def _without_edges(made: Degradation, kernel: str, factor: int) -> tuple[Size, Degradation]:
     """How far a blurred picture is continued, and the periodic blur of that size."""
     taps = made.arrays[kernel].shape
     if max(taps) > min(made.image_shape[1:]):
@@ -322,8 +322,14 @@ def _without_edges(made: Degradation, kernel: str, factor: int) -> tuple[int, De
             f"{kernel}: of {taps[0]} x {taps[1]} is larger than the picture of "
             f"{made.image_shape[1]} x {made.image_shape[2]}"
         )
-    margin = -(-max(taps) // factor)
-    shape = (made.image_shape[0], *(n + margin * factor for n in made.image_shape[1:]))
+    least = -(-max(taps) // factor)
+    measured = [n // factor for n in made.image_shape[1:]]
+    rows, columns = (easy_length(n + least) - n for n in measured)
+    margin = rows, columns
+    shape = (
+        made.image_shape[0],
+        *(n + factor * m for n, m in zip(made.image_shape[1:], margin, strict=True)),
+    )
     parameters = {**made.parameters, "boundary": "periodic", "margin": margin}
     return margin, Degradation(made.task, parameters, made.arrays, shape)
 

@@ -7,12 +7,12 @@ import warnings
 from types import FrameType
 
 import torch
-from torch.nn.functional import max_pool2d
 
 from ..operators import Operator
 from ..operators.pointwise import Gain
 from ..priors import DenoiserPrior, Prior
 from ..problems import Problem
+from .holes import Holes
 from .plans import kind_of
 
 #: side of a hole in pixels from which on a network that knows no objects fills it with a blur
@@ -48,31 +48,13 @@ def doubts(problem: Problem, prior: Prior) -> list[str]:
         ]
     if kind != "holes" or not isinstance(problem.operator, Gain):
         return []
-    side = widest_hole(problem.operator.gain)
+    side = Holes(problem.operator.gain).widest()
     if side < WIDE:
         return []
     return [
         f"a square of {side} x {side} pixels has nothing measured in it, and prior {prior.name!r} fills what "
         f"is wider than {WIDE} with a blur; {_OTHERS}"
     ]
-
-
-def widest_hole(gain: torch.Tensor) -> int:
-    """Side of the largest square of pixels without a measured channel, of any picture.
-
-    Args:
-        gain:
-            (B, C, H, W); 0: not measured.
-    """
-    known = (gain != 0).amax(dim=1, keepdim=True).float()
-    low, high = 0, min(known.shape[2:])
-    while low < high:
-        middle = (low + high + 1) // 2
-        if bool((max_pool2d(known, middle, stride=1) == 0).any()):
-            low = middle
-        else:
-            high = middle - 1
-    return low
 
 
 def warn_of(problem: Problem, prior: Prior) -> None:

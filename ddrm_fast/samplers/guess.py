@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..operators import Operator
+from ..operators import Blur, Operator
 from ..operators.transforms import Cosine
 from ..problems import Problem
 
@@ -19,9 +19,10 @@ _VARIANCE = 0.3
 
 @torch.no_grad()
 def smooth_guess(problem: Problem, count: int, least_noise: float = 0.0) -> Tensor:
-    """The most probable picture of a stationary Gaussian field with a reflecting boundary, given y.
+    """The most probable picture of a stationary Gaussian field, given y.
 
-    Half-quadratic splitting (:class:`~ddrm_fast.samplers.HQS`) with the field's own denoiser, which is a
+    A blur has the field's own basis: two transforms. For others the field has a reflecting boundary, and
+    half-quadratic splitting (:class:`~ddrm_fast.samplers.HQS`) with the field's own denoiser, which is a
     gain power / (power + sigma^2) of every coefficient of the cosine transform: two transforms and one
     ``operator.project`` a round.
 
@@ -39,9 +40,13 @@ def smooth_guess(problem: Problem, count: int, least_noise: float = 0.0) -> Tens
     operator, y = problem.operator, problem.y
     if not isinstance(operator, Operator):
         raise ValueError(f"operator: expected an Operator, got {operator}")
-    x = y.new_zeros(count, *problem.shape)
-    power = _power(problem.shape[1], problem.shape[2]).to(x)
     noise = problem.sigma_y.clamp(min=least_noise)
+    if isinstance(operator, Blur):
+        power = _power(*operator.frequencies(problem.shape))
+        ratio = noise.square().view(-1, 1, 1, 1) / power.to(y)
+        return operator.solve(operator.Ht(y), ratio).expand(count, *problem.shape).contiguous()
+    x = y.new_zeros(count, *problem.shape)
+    power = _power(*(torch.arange(n).double() / (2 * n) for n in problem.shape[1:])).to(x)
     for k in range(_ROUNDS):
         sigma = _FIRST * (_LAST / _FIRST) ** (k / (_ROUNDS - 1))
         x = Cosine.inverse(Cosine.forward(x) * (power / (power + sigma**2)))
@@ -66,11 +71,8 @@ def as_picture(problem: Problem, count: int) -> Tensor:
     return (low + (high - low) * share).clamp(low, high).expand(shape).contiguous()
 
 
-def _power(height: int, width: int) -> Tensor:
-    """Variance of every coefficient of the orthonormal DCT-II, float64 (H, W)."""
-    rows, columns = (
-        torch.arange(n, dtype=torch.float64) / (2 * n) for n in (height, width)
-    )  # cycles a pixel
+def _power(rows: Tensor, columns: Tensor) -> Tensor:
+    """Variance of every coefficient (H, W) of an orthonormal transform, from cycles a pixel, float64."""
     squared = rows[:, None] ** 2 + columns[None] ** 2
-    power = (squared + 1 / (height * width)) ** (-_EXPONENT / 2)
+    power = (squared + 1 / squared.numel()) ** (-_EXPONENT / 2)
     return power * (_VARIANCE / power.mean())

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch.nn.functional import max_pool2d
 
 from ..operators import Operator
 from ..operators.pointwise import Gain
@@ -18,6 +17,7 @@ from ..problems import Problem
 from .ddrm import DDRM
 from .ddrm_jpeg import DDRMJPEG
 from .dps import DPS
+from .holes import Holes
 from .hqs import HQS, ROUNDING
 from .steps import Steps
 from .weights import Sampler
@@ -131,18 +131,11 @@ def kind_of(problem: Problem) -> str:
     if operator.mixes == "nothing":
         if float(s.min()) > 0:
             return "noise" if float(s.min()) == float(s.max()) else "uneven gain"
-        return "holes" if isinstance(operator, Gain) and _has_hole(operator) else "missing pixels"
+        hole = isinstance(operator, Gain) and Holes(operator.gain).any(HOLE)
+        return "holes" if hole else "missing pixels"
     if operator.mixes == "blocks":
         return "block sensing"
     return "blur" if _is_blur(operator, problem) else "low resolution"
-
-
-def _has_hole(operator: Gain) -> bool:
-    """Whether a square of ``HOLE`` pixels has nothing measured in it, of any channel."""
-    known = (operator.gain != 0).amax(dim=1, keepdim=True).float()
-    if min(known.shape[2:]) < HOLE:
-        return False
-    return bool((max_pool2d(known, HOLE, stride=1) == 0).any())
 
 
 def _is_blur(operator: Operator, problem: Problem) -> bool:
