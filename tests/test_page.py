@@ -68,8 +68,10 @@ def test_several_at_once(wrong, task):
 
 def test_what_does_not_go_together():
     whole = torch.ones(8, 8)
-    with pytest.raises(ValueError, match="not sharp and damaged do not go together"):
+    with pytest.raises(ValueError, match="not sharp and damaged do not go together: say the one"):
         said(["blur", "damage"], Settings(), whole)
+    with pytest.raises(ValueError, match="^too small and dark corners do not go together"):
+        said(["grey", "small", "corners"], Settings(), whole)
     with pytest.raises(ValueError, match="JPEG blocks and grainy"):
         said(["jpeg", "noise"], Settings(), whole)
     with pytest.raises(ValueError, match="paint over"):
@@ -301,7 +303,7 @@ def test_from_opening_to_a_download(tab, address, here, capsys):
     assert line == "ddrm-fast restore noisy.png --task noise --out noisy-restored.png"
     assert main([*line.split()[1:], "--quiet", "--threads", "1"]) == 0
     assert (here / "got.png").read_bytes() == (here / "noisy-restored.png").read_bytes()
-    assert "of 255 on average" in tab.locator("#words").inner_text()
+    assert "nothing in it contradicts your picture" in tab.locator("#words").inner_text()
     tab.click("#on")  # the result is what comes next
     tab.wait_for_function(
         "document.querySelector('#seen').innerText.includes('noisy-restored.png')"
@@ -446,6 +448,42 @@ def test_files_that_are_no_pictures(tab, here):
     assert not tab.locator("#go").is_visible()
     reopen(tab, here / "large.png")
     says(tab, "8.0 megapixels, this page takes 3 at most")
+
+
+def test_what_a_stranger_does_not_know(tab, here):
+    """Nothing ticked, an error after a good picture, a tiny picture, notes of a file, a run that is left."""
+    put(tab, noisy(here, 96))
+    tab.wait_for_selector("#tried img")
+    tab.locator("#wrongs label:has-text('grainy') input").uncheck()
+    says(tab, "nothing is ticked")
+    tab.locator("#wrongs label:has-text('damaged') input").check()
+    says(tab, "paint over")
+    assert tab.locator("#tried img").count() == 0  # what was tried before is not shown for it
+    box = tab.locator("#message").bounding_box()
+    tab.locator("#go").scroll_into_view_if_needed()
+    assert tab.locator("#message").bounding_box()["y"] >= 0 and box is not None
+    Image.new("RGB", (3, 3)).save(here / "tiny.png")
+    reopen(tab, here / "tiny.png")
+    says(tab, "tiny.png: has 3 x 3 pixels, expected at least 8 x 8")
+    frames = [Image.new("RGB", (64, 64), (k, 9, 9)) for k in (1, 200)]
+    frames[0].save(here / "moves.gif", save_all=True, append_images=frames[1:])
+    reopen(tab, here / "moves.gif")
+    tab.wait_for_function(
+        "document.querySelector('#seen').innerText.includes('it is animated, the first picture is taken')"
+    )
+    x = read_picture(PHOTO).pixels
+    write_picture(here / "large.png", Picture(x.repeat(1, 3, 3)))
+    reopen(tab, here / "large.png")
+    tab.locator("#wrongs label:has-text('not sharp') input").check()
+    says(tab, "tried on a part")
+    tab.wait_for_timeout(2000)
+    tab.click("#go")
+    says(tab, "beginning")
+    tab.wait_for_timeout(500)
+    reopen(tab, noisy(here, 64, "next.png"))  # the run of the large one ends by itself
+    tab.wait_for_function("document.querySelector('#seen').innerText.includes('next.png')")
+    says(tab, "tried on a part", 30)
+    assert tab.locator("#go").is_enabled() and not tab.locator("#stop").is_enabled()
 
 
 def test_two_tabs_do_not_see_each_other(browser, address, here):

@@ -30,6 +30,7 @@ from ddrm_fast.io.png16 import png_16bit
 from ddrm_fast.priors import DenoiserPrior
 from ddrm_fast.priors.grey import for_channels
 from ddrm_fast.problems import continue_blurred
+from ddrm_fast.problems.edges import _filled, easy_length, extend
 
 
 def noise(*shape, seed=0):
@@ -276,3 +277,26 @@ def test_a_continued_picture_is_the_blur_of_something_smooth():
 
     truth = whole[:, 20:68, 30:94]
     assert metrics.psnr(sharpened(longer), truth) > metrics.psnr(sharpened(y), truth) + 5
+
+
+@pytest.mark.parametrize("axis", [-2, -1])
+def test_a_long_picture_is_continued_from_what_is_near(axis):
+    """Of a picture above 512 only the ends are solved for: as good as all of it."""
+    operator = operators.Blur(operators.gaussian_kernel(1.2))
+    size = (700, 60) if axis == -2 else (60, 700)
+    whole = smooth(size[0] + 40, size[1] + 40)
+    y = operator.H(whole[None])[0, :, 20:-20, 20:-20] + 0.01 * torch.randn(3, *size)
+    longer = continue_blurred(y, operator, (12, 15), 0.01)
+    assert longer.shape == (3, size[0] + 12, size[1] + 15)
+    assert torch.equal(longer[:, : size[0], : size[1]], y)
+    known = torch.zeros(longer.shape[1:])
+    known[: size[0], : size[1]] = 1.0
+    all_of_it = _filled(extend(y, (12, 15)), known, operator, (0.01 / 0.05) ** 2)
+    flat = extend(y, (12, 15))
+    there = known == 0
+    far, start = ((x - all_of_it)[:, there].square().mean().sqrt() for x in (longer, flat))
+    assert far < 0.5 * start and far < 0.05
+
+
+def test_lengths_that_transforms_like():
+    assert [easy_length(n) for n in (1, 7, 11, 1741, 2611, 4096)] == [1, 7, 12, 1750, 2625, 4096]

@@ -51,6 +51,8 @@ class Picture:
             See :class:`ddrm_fast.io.metadata.Metadata`.
         jpeg:
             How a JPEG file was quantised, or None.
+        notes:
+            What was not read as it stands in the file, sentences that go on after its name.
     """
 
     pixels: Tensor
@@ -62,6 +64,7 @@ class Picture:
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
     jpeg: JpegGrid | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:

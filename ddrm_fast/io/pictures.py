@@ -42,7 +42,7 @@ def read_picture(path: str | Path) -> Picture:
     meta = decoded.meta.for_channels(pixels.shape[0])
     return Picture(
         pixels, alpha, decoded.bits, meta.icc, digest(content), meta.exif, meta.xmp, meta.dpi,
-        decoded.jpeg,
+        decoded.jpeg, tuple(decoded.notes),
     )  # fmt: skip
 
 

@@ -23,6 +23,8 @@ from .look import Finding, look
 
 #: longest side of what a browser is shown
 SHOWN = 1280
+#: sides that a picture has at least
+SMALLEST = 8
 #: side of the part that is tried, in pixels of the result
 TRIED = 192
 
@@ -83,7 +85,13 @@ class Desk:
                 f"{path.name}: got no picture, expected a file of a camera or a scanner"
             )
         check_size(path, most)
-        self.take(read_picture(path), path.name)
+        picture = read_picture(path)
+        if min(picture.size) < SMALLEST:
+            height, width = picture.size
+            raise ValueError(
+                f"{path.name}: has {width} x {height} pixels, expected at least {SMALLEST} x {SMALLEST}"
+            )
+        self.take(picture, path.name)
 
     def take(self, picture: Picture, name: str) -> None:
         """Puts a picture here that is read."""

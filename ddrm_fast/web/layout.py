@@ -8,14 +8,18 @@ import gradio as gr
 
 from .wrongs import WRONGS
 
+OPEN = "1. Open a picture: drop it here, paste it, or click"
+OPENED = "1. Your picture (× for another one)"
 PROGRAM, CAMERA = "a program made it smaller", "a camera of few pixels took it"
 CSS = """
-.gradio-container { max-width: 1100px !important; margin: 0 auto !important }
-#message { min-height: 1.5em }
+.gradio-container { max-width: 1100px !important; margin: 0 auto !important; overflow: visible !important }
+#message { min-height: 1.5em; position: sticky; top: 0; z-index: 20; padding: 4px 8px;
+    background: var(--body-background-fill) }
 #wrongs label { padding: 4px 8px }
 #wrongs label span { display: flex; align-items: center; gap: 8px }
 #wrongs label span::before { content: ""; width: 44px; height: 44px; border-radius: 6px; flex: none;
     background-size: cover }
+button.dialog-button { border: 1px solid #808080 !important }
 .news { font-size: 1.05em } .news progress { width: 100%; height: 14px }
 .bad { color: #b3261e; font-weight: 600 }
 @media (prefers-color-scheme: dark) { .bad { color: #ffb4ab } }
@@ -51,7 +55,7 @@ def layout() -> tuple[gr.Blocks, SimpleNamespace]:
         with gr.Row():
             with gr.Column(min_width=300):
                 file = gr.File(
-                    label="1. Open a picture: drop it here, paste it, or click", elem_id="open", height=120,
+                    label=OPEN, elem_id="open", height=120,
                     file_types=["image", ".tif", ".tiff", ".heic", ".heif", ".jp2", ".psd"],
                 )  # fmt: skip
             with gr.Column(min_width=300):
@@ -108,14 +112,14 @@ def layout() -> tuple[gr.Blocks, SimpleNamespace]:
                 editor = gr.ImageEditor(
                     label="paint over the damage", sources=(), type="numpy", transforms=(), elem_id="paint",
                     height=560,
-                    brush=gr.Brush(default_size=18, colors=["#ff2bd6"], color_mode="fixed"),
+                    brush=gr.Brush(default_size=8, colors=["#ff2bd6"], color_mode="fixed"),
                     layers=gr.LayerOptions(allow_additional_layers=False),
                 )  # fmt: skip
                 with gr.Accordion("without a brush: a mask, or all of one colour", open=False):
                     mask_file = gr.File(
                         elem_id="mask",
-                        label="a mask of the picture's size, white where it is whole",
-                        height=100,
+                        label="a mask of the picture's size, black where it is damaged",
+                        height=150,
                     )
                     with gr.Row():
                         colour = gr.ColorPicker("#ffffff", label="colour of the damage")
@@ -129,8 +133,8 @@ def layout() -> tuple[gr.Blocks, SimpleNamespace]:
                     8,
                     0,
                     step=1,
-                    label="possible pictures beside the best estimate",
-                    info="they also show how sure it is",
+                    label="possible pictures to draw beside the best estimate",
+                    info="each fits what is there; where they differ, nobody can know what was there",
                 )
             tried = gr.ImageSlider(
                 label="tried on a part: before | after",

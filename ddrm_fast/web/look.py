@@ -49,10 +49,13 @@ def look(picture: Picture) -> list[Finding]:
     if picture.jpeg is not None and picture.jpeg.tables:
         quality = jpeg_quality(picture.jpeg.tables[0])
         poor = quality < _BLOCKS
-        seen = "blocks and ringing are likely" if poor else "too good for blocks that one sees"
+        seen = "blocks and ringing are likely" if poor else "blocks are hardly seen at that"
         found.append(
             Finding(
-                "jpeg", f"JPEG of quality {quality}: {seen} (sure: the file says so)", poor, quality
+                "jpeg",
+                f"saved as JPEG of quality {quality}: {seen} (sure, the file says so)",
+                poor,
+                quality,
             )
         )
     found += _noise(picture)
@@ -60,12 +63,14 @@ def look(picture: Picture) -> list[Finding]:
     if width is not None and width >= _SOFT:
         sure = "fairly sure" if width >= _SURELY else "a guess"
         text = (
-            f"little is finer than {2 * width:.0f} pixels: not sharp by a blur of {width:.1f}, or enlarged "
-            f"before ({sure})"
+            f"little is finer than {2 * width:.0f} pixels: not sharp by a blur of {width:.1f}, shaken, or "
+            f"enlarged before ({sure}); say which"
         )
         found.append(Finding("blur", text, False, width))
     if is_grey(picture.pixels):
-        found.append(Finding("grey", "black and white (sure)", False))
+        found.append(
+            Finding("grey", "black and white (sure); say so where colours are to be guessed", False)
+        )
     return found
 
 
@@ -76,7 +81,11 @@ def _noise(picture: Picture) -> list[Finding]:
         return []  # too small a picture to tell
     level = 255 * judged.level
     if level < _TEXTURE:
-        return [Finding("noise", f"hardly any grain: {level:.1f} of 255", False, level)]
+        return [
+            Finding(
+                "noise", f"hardly any grain: {level:.1f} of 255, nothing to take out", False, level
+            )
+        ]
     sure = judged.doubt or "fairly sure, though fine texture counts as grain"
     return [
         Finding("noise", f"grain of about {level:.1f} of 255 ({sure})", judged.doubt is None, level)

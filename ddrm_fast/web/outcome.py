@@ -29,7 +29,7 @@ class Outcome:
         estimate:
             uint8 (h, w, 3), the best estimate for a browser.
         before:
-            The measurement at that size.
+            The picture as it was opened, at that size.
         words:
             Whether the result says the same as what was measured.
         lines:
@@ -66,7 +66,7 @@ def outcome(
     write_picture(picture, job.like.with_pixels(after))
     small = shown(after)
     found = Outcome(
-        picture, small, at(shown(before(job)), small), _residual(job, mean),
+        picture, small, at(shown(desk.opened.pixels), small), _residual(job, mean),
         [what.line(desk.name, picture.name, options)],
     )  # fmt: skip
     for array, values in what.arrays.items():
@@ -104,13 +104,6 @@ def add_samples(
     found.words += f" The brightest places of the map are uncertain by {255 * bright:.0f} of 255."
 
 
-def before(job: Measured) -> Tensor:
-    """The measurement to look at."""
-    if job.preview.shape[0] == 1:
-        return job.preview.expand(job.image_shape[0], -1, -1)
-    return job.preview
-
-
 def cropped(x: Tensor, job: Measured) -> Tensor:
     """The picture itself, (C, H, W)."""
     return x[0, :, : job.crop[0], : job.crop[1]]
@@ -125,7 +118,12 @@ def at(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 def _residual(job: Measured, mean: Tensor) -> str:
     """Whether the result says the same as what was measured."""
     residual = 255 * metrics.residual(job.y, mean, job.operator)
-    said = f"Degraded again, it differs from the picture that you opened by {residual:.2f} of 255 on average"
+    text = (
+        f"Checked: made worse in the same way again, it is {residual:.1f} of 255 from your picture"
+    )
     if job.sigma_from == "none":
-        return f"{said}."
-    return f"{said}; the grain that was taken to be in it is {255 * job.sigma_y:.2f}."
+        return f"{text}."
+    grain = 255 * job.sigma_y
+    if residual <= 1.2 * grain + 0.5:
+        return f"{text}, no more than its grain of {grain:.1f}: nothing in it contradicts your picture."
+    return f"{text}, more than its grain of {grain:.1f}: perhaps not all that is wrong was said."

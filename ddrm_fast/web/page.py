@@ -21,13 +21,15 @@ from ..problems.measured import Measured
 from ..restoration import Restoration
 from ..samplers.doubts import doubts
 from .desk import Desk, cut, enlarged, part, shown
-from .layout import PROGRAM, layout
-from .outcome import add_samples, at, before, cropped, outcome
+from .layout import OPEN, OPENED, PROGRAM, layout
+from .outcome import add_samples, at, cropped, outcome
 from .painting import layers_of, of_colour, painted, stroke_kernel
 from .visitors import Visitors
 from .work import TILE, Engine, Stopped, restored
-from .wrongs import Said, Settings, said
+from .wrongs import Said, Settings, Unsaid, said
 
+#: bytes of memory from which on they are said
+_MUCH = 2**30
 #: what components become, by component
 Update = dict[Any, Any]
 _PRIVATE: dict[str, Any] = {"api_visibility": "private"}
@@ -91,8 +93,8 @@ class Page:
         """What a new picture changes."""
         c = self.c
         return [
-            c.rest, c.more, c.seen, c.news, c.wrong, c.auto, c.noise, c.blur, c.from_file, c.editor, c.sketch,
-            c.mask_file,
+            c.file, c.rest, c.more, c.seen, c.news, c.wrong, c.auto, c.noise, c.blur, c.from_file, c.editor,
+            c.sketch, c.mask_file, c.tried, c.cost,
         ]  # fmt: skip
 
     def _trying(self) -> list[Any]:
@@ -118,7 +120,10 @@ class Page:
         """A file was sent, or taken back."""
         c, desk = self.c, self.visitors.desk(request)
         desk.stop.set()  # what runs is of another picture
-        nothing = {c.rest: gr.update(visible=False), c.more: gr.update(visible=False), c.seen: ""}
+        nothing = {
+            c.rest: gr.update(visible=False), c.more: gr.update(visible=False), c.seen: "",
+            c.file: gr.update(label=OPEN),
+        }  # fmt: skip
         if path is None:
             return nothing | {c.news: _news("")}
         try:
@@ -152,7 +157,7 @@ class Page:
             c.blur: round(min(8, max(0.3, value.get("blur", 1.5))), 1),
             c.from_file: gr.update(value=is_jpeg, interactive=is_jpeg),
             c.editor: {"background": picture, "layers": [], "composite": None}, c.sketch: None,
-            c.mask_file: None,
+            c.mask_file: None, c.tried: None, c.cost: "", c.file: gr.update(label=OPENED),
         }  # fmt: skip
 
     # --- what is wrong with it is said ---
@@ -239,7 +244,8 @@ class Page:
         try:
             return self._tried(desk, editor, sketch, int(samples), values)
         except (*FAILURES, Stopped) as error:
-            return {self.c.news: _bad(error), self.c.cost: ""}
+            said = _news(str(error)) if isinstance(error, Unsaid) else _bad(error)
+            return {self.c.news: said, self.c.cost: "", self.c.tried: None}
 
     def _tried(
         self, desk: Desk, editor: Any, sketch: Any, samples: int, values: tuple[Any, ...]
@@ -248,16 +254,15 @@ class Page:
         factor = int(what.options.get("factor", 1))
         self._pixels(factor, desk)
         rows, columns = part(desk, factor, damaged)
-        of_part = _with_noise(
-            _part_of(what, desk.opened.size, rows, columns), desk, "mask" in what.arrays
-        )
-        job = self.engine.measured(cut(desk.opened, rows, columns), of_part)
+        of_part = _with_noise(_part_of(what, desk.opened.size, rows, columns), desk)
+        part_of_it = cut(desk.opened, rows, columns)
+        job = self.engine.measured(part_of_it, of_part)
         found = list(restored(self.engine, job, self.engine.asked, threading.Event()))[-1]
         assert isinstance(found, Restoration)
         after = cropped(found.mean, job)
-        small = enlarged(before(job), (after.shape[1], after.shape[2]))
+        small = enlarged(part_of_it.pixels, (after.shape[1], after.shape[2]))
         return {
-            self.c.tried: (shown(small), shown(after)), self.c.news: _news(_said_of(job)),
+            self.c.tried: (shown(small), shown(after)), self.c.news: _news(_said_of(job, values[0])),
             self.c.cost: self._cost(desk, job, factor, samples),
         }  # fmt: skip
 
@@ -275,7 +280,7 @@ class Page:
         )
         shape = desk.opened.pixels.shape[0], height, width
         memory = memory_of(shape, asked.prior, samples or 1, asked.device)
-        if memory is not None and asked.large is None:
+        if memory is not None and memory > _MUCH and asked.large is None:
             text += f" and some {in_bytes(memory)} of memory"
         text += "." if asked.large is None else f", in tiles of {TILE}."
         return text + "".join(
@@ -315,6 +320,8 @@ class Page:
         asked, options = self.engine.asked_for(pixels, None)
         sampling, sampled = self.engine.asked_for(pixels, samples) if samples else (None, [])
         job = self.engine.measured(desk.opened, what).continued()
+        if desk.stop.is_set():
+            raise Stopped("stopped")
         was, seen = None, None  # the measurement at the size that is shown, the last estimate
         found = None
         for each in restored(self.engine, job, asked, desk.stop):
@@ -326,7 +333,7 @@ class Page:
                 seen = each.estimate
                 small = shown(cropped(seen[None], job))
                 if was is None or was.shape != small.shape:
-                    was = at(shown(before(job)), small)
+                    was = at(shown(desk.opened.pixels), small)
                 update |= {c.more: gr.update(visible=True), c.result: (was, small)}
             yield update
         assert found is not None
@@ -396,6 +403,7 @@ def _seen(desk: Desk) -> str:
     kind = "colour" if picture.pixels.shape[0] == 3 else "grey"
     lines = [f"**{desk.name}**: {width} x {height}, {picture.bits} bits, {kind}"]
     lines += [f"- {finding.text}" for finding in desk.findings]
+    lines += [f"- it {note}" for note in picture.notes]
     return "\n".join(lines)
 
 
@@ -416,18 +424,23 @@ def _part_of(said: Said, size: tuple[int, int], rows: slice, columns: slice) -> 
     return Said(said.task, options, planes, said.sigma)
 
 
-def _with_noise(of_part: Said, desk: Desk, damaged: bool) -> Said:
+def _with_noise(of_part: Said, desk: Desk) -> Said:
     """The noise of the whole picture, where it is estimated: a part shows less of it."""
     if of_part.sigma is not None or of_part.task in ("jpeg", "saturate", "quantize"):
         return of_part
     level = next((each.value for each in desk.findings if each.wrong == "noise"), None)
-    if level is None or damaged:
+    if level is None:
         return of_part
     return Said(of_part.task, of_part.options, of_part.arrays, f"{level / 255:.6f}")
 
 
-def _said_of(job: Measured) -> str:
-    """How much noise is taken to be there."""
+def _said_of(job: Measured, wrong: list[str]) -> str:
+    """What was tried, and how much noise is taken to be there."""
+    if not wrong:
+        return (
+            f"tried on a part: nothing is ticked, so only grain of {255 * job.sigma_y:.1f} of 255 is taken "
+            "out; say what is wrong"
+        )
     if job.sigma_from == "none":
         return "tried on a part"
     doubt = "" if job.doubt is None or job.sigma_from == "given" else f" ({job.doubt})"

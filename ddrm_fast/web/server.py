@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import tempfile
@@ -65,6 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
             raise ImportError(
                 "the page needs Gradio: pip install 'ddrm-fast[web]'", name="gradio"
             ) from None
+        # gradio asks itself whether it is there, which is no news
+        logging.getLogger("httpx").setLevel(logging.WARNING)
         from starlette.middleware import Middleware
         from starlette.middleware.trustedhost import TrustedHostMiddleware
 

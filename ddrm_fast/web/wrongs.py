@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,10 @@ TOGETHER = (
     {"bands"},
 )
 _EXACT = {"jpeg", "light", "bands"}
+
+
+class Unsaid(ValueError):
+    """Something has still to be said; the message says what."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +142,8 @@ def said(
             (kh, kw), the kernel of a shake that was drawn.
 
     Raises:
-        ValueError: These do not go together, or the damage is not painted; the message says what to do.
+        Unsaid: The damage is not painted.
+        ValueError: These do not go together; the message says what to do.
     """
     others = set(wrong) - {"noise"}
     sigma = None if settings.noise is None else f"{settings.noise:g}/255"
@@ -150,14 +156,23 @@ def said(
         )
     if not any(others <= group for group in TOGETHER):
         raise ValueError(
-            f"{' and '.join(WRONGS[name] for name in WRONGS if name in others)} do not go together: "
-            "restore what happened last, then go on with the result"
+            f"{' and '.join(WRONGS[name] for name in _apart(others))} do not go together: "
+            "say the one that happened to the picture last, restore it, then go on with the result"
         )
     if "damage" in others and bool((mask > 0).all()):
-        raise ValueError("paint over what is damaged, or load a mask")
+        raise Unsaid("paint over what is damaged, or load a mask")
     if "damage" in others and not bool((mask > 0).any()):
         raise ValueError("all of the picture is marked as damaged: erase where it is whole")
     return _task(others, settings, sigma, mask, stroke)
+
+
+def _apart(others: set[str]) -> tuple[str, ...]:
+    """Two that do not go together, or all."""
+    names = [name for name in WRONGS if name in others]
+    pairs = combinations(names, 2)
+    return next(
+        (pair for pair in pairs if not any({*pair} <= group for group in TOGETHER)), tuple(names)
+    )
 
 
 def _task(
