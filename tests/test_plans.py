@@ -9,18 +9,22 @@ from ddrm_fast.large import restore_windows, windowed
 from ddrm_fast.operators import (
     BlockCS,
     Blur,
+    BlurDecimate,
     Colorization,
+    CosineDecimation,
     Denoising,
     Gain,
     Inpainting,
     SuperResolution,
     WalshHadamardCS,
     gaussian_kernel,
+    motion_kernel,
 )
+from ddrm_fast.operators.transforms import Cosine, Fourier
 from ddrm_fast.problems import Problem
 from ddrm_fast.restoration import draw
 from ddrm_fast.samplers import HQS, Drawing, Steps, parse_steps, run
-from ddrm_fast.samplers.guess import smooth_guess
+from ddrm_fast.samplers.guess import _at_once, _power, smooth_guess
 from ddrm_fast.samplers.plans import plan, plans
 from ddrm_fast.samplers.weights import proximal
 
@@ -183,6 +187,37 @@ def test_the_guess_fits_the_measurement_and_is_smooth(kind):
     if kind == "blur":  # periodic, and so is the field: a plane is not, at the edges
         error = error[..., 8:-8, 8:-8]
     assert float(error.square().mean().sqrt()) < (0.1 if kind == "block sensing" else 0.03)
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [
+        Blur(gaussian_kernel(1.0)), Blur(motion_kernel(5, 30)), Blur(gaussian_kernel(1.0), "reflect"),
+        BlurDecimate(motion_kernel(5, 30), 2), CosineDecimation(torch.full((4, 4), 1 / 16), 2),
+        CosineDecimation(torch.full((3, 3), 1 / 9), 3),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_the_closed_form_of_the_guess(operator):
+    """P H^T (H P H^T + v)^-1 y with dense matrices."""
+    shape, size = (2, 12, 18), 2 * 12 * 18
+    pictures = torch.eye(size, dtype=torch.float64).view(size, *shape)
+    H = operator.H(pictures).flatten(1).mT
+    height, width = shape[1:]
+    if operator.field_basis is Fourier:
+        power = _power(torch.fft.fftfreq(height).double(), torch.fft.fftfreq(width).double())
+        field = Fourier.full_inverse(power * Fourier.full(pictures))
+    else:
+        power = _power(*(torch.arange(n).double() / (2 * n) for n in (height, width)))
+        field = Cosine.inverse(power * Cosine.forward(pictures))
+    P = field.flatten(1).mT
+    y = torch.randn(2, *operator.H(pictures[:1]).shape[1:], dtype=torch.float64)
+    noise = torch.tensor([0.05, 0.2], dtype=torch.float64)
+    found = _at_once(operator, y, noise, shape).flatten(1)
+    for k, v in enumerate(noise.square()):
+        inner = H @ P @ H.mT + v * torch.eye(len(H), dtype=torch.float64)
+        expected = P @ H.mT @ torch.linalg.solve(inner, y[k].flatten())
+        assert torch.allclose(found[k], expected, atol=1e-9 * float(expected.abs().max()))
 
 
 def test_steps_by_name():

@@ -94,6 +94,7 @@ class Blur(TransformOperator):
         if boundary not in ("periodic", "reflect"):
             raise ValueError(f"boundary: expected 'periodic' or 'reflect', got {boundary!r}")
         self.boundary = boundary
+        self.field_basis = Fourier if boundary == "periodic" else Cosine
         if boundary == "reflect":
             try:
                 self._check_symmetry()
@@ -187,28 +188,8 @@ class Blur(TransformOperator):
         inverse = torch.where(K == 0, 0.0, 1.0 / torch.where(K == 0, 1.0, K))
         return self._filter(y, inverse.to(K.dtype))
 
-    def frequencies(self, shape: Shape) -> tuple[Tensor, Tensor]:
-        """Cycles a pixel of the rows and of the columns of the spectrum, float64."""
-        height, width = shape[1:]
-        if self.boundary == "reflect":
-            rows, columns = (
-                torch.arange(n, dtype=torch.float64) / (2 * n) for n in (height, width)
-            )
-            return rows, columns
-        return torch.fft.fftfreq(height).double(), torch.fft.rfftfreq(width).double()
-
-    def solve(self, x: Tensor, ratio: Tensor) -> Tensor:
-        """(H^T H + R)^-1 x in two transforms, R diagonal in the basis of the blur.
-
-        Args:
-            x:
-                (B, C, H, W).
-            ratio:
-                Diagonal of R on the grid of :meth:`frequencies`, > 0 where the kernel's spectrum is 0.
-        """
-        self._check(x)
-        power = self._spectrum(tuple(x.shape[1:]), x).abs().square()
-        return self._filter(x, 1.0 / (power + ratio.to(power)))
+    def spread(self, power: Tensor, shape: Shape) -> Tensor:
+        return power.expand(1, 1, *power.shape)
 
     def project(self, x0: Tensor, y: Tensor, sigma: float | Tensor, sigma_y: Tensor) -> Tensor:
         """As :meth:`Operator.project`, in half spectra."""

@@ -30,6 +30,7 @@ class BlurDecimate(TransformOperator):
     """
 
     parameter_names = ("factor", "rcond")
+    field_basis = Fourier
 
     def __init__(self, kernel: Tensor, factor: int, rcond: float = 1e-3) -> None:
         super().__init__()
@@ -89,6 +90,9 @@ class BlurDecimate(TransformOperator):
         scale = torch.where(s > 0, 1.0 / torch.where(s > 0, s, 1.0), 0.0) / self.factor
         spread = scale.repeat(1, 1, self.factor, self.factor)
         return full_spectrum(self._kernel(shape, like), shape[2]) * spread
+
+    def spread(self, power: Tensor, shape: Shape) -> Tensor:
+        return self._fold(self._direction(shape, power).abs().square() * power)
 
     def measure(self, x: Tensor) -> Tensor:
         w = self._direction(tuple(x.shape[1:]), x)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from .. import ops
 from ..ops import Noise
+from ..ops.groups import group_sum
 from .base import Measurement, Shape, cut_small, divides, expect_dims, whole_factor
 from .block import SuperResolution
 from .blur import check_kernel, cosine_spectrum
@@ -67,6 +68,7 @@ class CosineDecimation(TransformOperator):
     """
 
     parameter_names = ("factor", "rcond", "size")
+    field_basis = Cosine
 
     def __init__(
         self,
@@ -142,6 +144,12 @@ class CosineDecimation(TransformOperator):
 
     def singulars(self, shape: Shape) -> Tensor:
         return self.groups(shape).singulars(shape)
+
+    def spread(self, power: Tensor, shape: Shape) -> Tensor:
+        means = self.groups(shape)
+        small = (1, self.kernel.shape[1], *(n // self.factor for n in shape[1:]))
+        w = means.lift(power.new_ones(small), (self.kernel.shape[1], *shape[1:]))
+        return group_sum(w.square() * self._basis.regroup(power), self.factor, False)
 
     def measure(self, x: Tensor) -> Tensor:
         return self.groups(tuple(x.shape[1:])).measure(self._basis.forward(x))
