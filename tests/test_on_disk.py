@@ -352,8 +352,9 @@ def test_the_cost_of_a_window_is_seen():
 import torch
 from ddrm_fast import Prior
 from ddrm_fast.large import memory
+from ddrm_fast.machine.memory import forget_peak
 held = Prior(lambda x, t: x + torch.ones(2**24).sum() * 0)
-print(memory.cost_of_window(held, (3, 16, 16)), int(memory.forget_peak()))
+print(memory.cost_of_window(held, (3, 16, 16)), int(forget_peak()))
 """
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

@@ -10,7 +10,7 @@ import ddrm_fast
 from ddrm_fast import operators as O
 from ddrm_fast import problems
 from ddrm_fast.io import Picture, read_measurement, read_picture, write_measurement
-from ddrm_fast.large.memory import forget_peak, peak, resident
+from ddrm_fast.machine.memory import forget_peak, peak, resident
 from ddrm_fast.registry import TASKS
 
 SHAPE = (3, 16, 16)
@@ -90,8 +90,8 @@ def test_a_picture_is_taken_for_a_measurement(tmp_path):
     )
     assert result.mean.shape == (1, 3, 24, 20)
     blurred = problems.read_measured(path, "blur", {"kernel": "uniform:3"}, sigma=0.1)
-    assert blurred.problem.y.shape == (1, 3, 15, 13) and blurred.problem.shape == (3, 15, 13)
-    assert blurred.margin == 3 and blurred.continued().y.shape == (1, 3, 15, 13)
+    assert blurred.problem.y.shape == (1, 3, 15, 14) and blurred.problem.shape == (3, 15, 14)
+    assert blurred.margin == (3, 4) and blurred.continued().y.shape == (1, 3, 15, 14)
     assert torch.equal(blurred.continued().y[:, :, :12, :10], blurred.y)
     grey = problems.read_measured(path, "color", sigma=0.1)
     assert grey.y.shape == (1, 1, 12, 10) and grey.image_shape == (3, 12, 10)

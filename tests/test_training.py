@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from ddrm_fast.cli import main
 from ddrm_fast.machine.cpu_share import CpuShare
 from ddrm_fast.priors.networks.denoiser import DenoiserConfig
 from ddrm_fast.priors.weights import load_denoiser
-from ddrm_fast.training import OneProcess, Shown, checkpoints, loop
+from ddrm_fast.training import OneProcess, Shown, checkpoints, loop, report
 from ddrm_fast.training import denoiser as training
 from ddrm_fast.training.batches import batches
 from ddrm_fast.training.checkpoints import CHECKPOINT
@@ -163,6 +164,17 @@ def test_damaged_checkpoint_is_explained(tmp_path):
 
 def full_disk(*_):
     raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_long_run_says_how_long_it_will_take(tmp_path, monkeypatch, capsys):
+    run(tmp_path / "short", shown=Shown())
+    assert "of memory" not in capsys.readouterr().err
+    monkeypatch.setattr(report, "_QUICK", 0)
+    run(tmp_path / "long", shown=Shown())
+    found = re.search(
+        r"about \S+ for (\d+) steps of \S+ s, \S+ [KMG]iB of memory", capsys.readouterr().err
+    )
+    assert found is not None and int(found[1]) == TINY.steps - 4
 
 
 def test_full_disk_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):

@@ -25,8 +25,8 @@ from ..large import InMemory, Memory, mask_shift, waves, windowed, windows_for
 from ..large.clock import Clock
 from ..large.draw import drawer_of_worker
 from ..large.mask_shift import on_workers
-from ..large.memory import forget_peak, peak
 from ..large.on_disk import Degradation, restore_on_disk
+from ..machine.memory import forget_peak, peak
 from ..operators import Operator
 from ..priors import Prior, load_prior
 from ..problems import Problem

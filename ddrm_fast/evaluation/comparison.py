@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from ..io import write_atomically
-from ..large.memory import forget_peak, peak, resident
 from ..machine.heap import give_back
+from ..machine.memory import forget_peak, peak, resident
 from ..priors import Prior
 from ..priors.grey import for_channels
 from ..problems import Problem

@@ -1,17 +1,15 @@
-"""How much memory a process has and takes (Linux; a GPU's through PyTorch)."""
+"""Numbers of bytes in words, and what a window of a network takes."""
 
 from __future__ import annotations
 
 import re
-import resource
-from pathlib import Path
 
 import torch
 
 from ..machine.heap import give_back
+from ..machine.memory import forget_peak, peak, resident
 from ..priors import Prior
 
-_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
@@ -29,33 +27,6 @@ def bytes_of(text: str) -> int:
     if value < 1:
         raise ValueError(f"got {text!r}, expected bytes such as 2GiB or 512M")
     return value
-
-
-def resident() -> int:
-    """Bytes of this process that are in memory now; 0 where the system does not tell."""
-    return _field("VmRSS")
-
-
-def peak() -> int:
-    """The largest :func:`resident` since :func:`forget_peak`, or of the whole process."""
-    return _field("VmHWM") or 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def forget_peak() -> bool:
-    """Let :func:`peak` begin anew; False where the system does not allow it."""
-    try:
-        _CLEAR.write_text("5")
-        return True
-    except OSError:
-        return False
-
-
-def _field(name: str) -> int:
-    try:
-        found = re.search(rf"^{name}:\s+(\d+) kB", _STATUS.read_text(), flags=re.MULTILINE)
-    except OSError:
-        return 0
-    return 1024 * int(found[1]) if found else 0
 
 
 @torch.no_grad()

@@ -25,6 +25,7 @@ from torch import Tensor
 from ..io.blocks import Block, BlockError, BlockPicture, write_blocks
 from ..io.files import in_words
 from ..machine.arguments import checked
+from ..machine.memory import forget_peak, peak, resident
 from ..machine.workers import Pool
 from ..operators import Forward
 from ..operators.cuts import Box, Cuts
@@ -41,7 +42,7 @@ from ..samplers.records import describe_edit
 from .clock import Clock
 from .draw import drawer_of_worker
 from .mask_shift import mask_shift, on_workers
-from .memory import cost_of_window, forget_peak, peak, resident
+from .memory import cost_of_window
 from .progress import megapixels
 from .restore import GPU_BATCH, GRADIENT, windows_for
 from .waves import waves as waves_of

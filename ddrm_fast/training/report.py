@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import logging
 import math
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from tqdm import tqdm
 
 from ..io.files import atomic_file
+from ..io.files import in_words as in_bytes
+from ..machine.memory import peak
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -23,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 LOG = "log.jsonl"
 SAMPLES = "samples"
+#: steps that the time of a run is told from, and seconds of a run that nobody is told of
+_TIMED, _QUICK = 3, 60
 
 
 @dataclass(frozen=True)
@@ -85,11 +91,17 @@ class Report:
             unit="step", mininterval=1, maxinterval=60, smoothing=0.05,
         )  # fmt: skip
         self.began, self.first = time.monotonic(), learner.step
+        self.start, self.end, self.warm = learner.step, end, self.began
 
     def step(self) -> None:
         """After a step."""
         self.bar.update()
         learner = self.learner
+        done = learner.step - self.start
+        if done == 1:  # the first step takes longer
+            self.warm = time.monotonic()
+        if done == 1 + _TIMED and not self.bar.disable:
+            self._foretell((time.monotonic() - self.warm) / _TIMED)
         if learner.step % self.shown.log_every:
             return
         means = learner.means()  # of all processes: each has to ask
@@ -117,6 +129,20 @@ class Report:
             for name, value in line.items():
                 if name != "step" and math.isfinite(value):
                     self.curves.add_scalar(name, value, learner.step)
+
+    def _foretell(self, seconds: float) -> None:
+        """Says how long it will take, and the memory that it took so far."""
+        left = self.end - self.learner.step
+        if left * seconds < _QUICK:
+            return
+        device = self.learner.device
+        if device.type == "cuda":
+            taken = torch.cuda.max_memory_reserved(device)
+        else:
+            taken = peak()
+        time_left = tqdm.format_interval(seconds * left)
+        said = f"about {time_left} for {left} steps of {seconds:.2g} s, {in_bytes(taken)} of memory"
+        self.bar.write(said, file=sys.stderr)
 
     def draw(self) -> None:
         """A sheet of pictures from the running mean of the weights."""
