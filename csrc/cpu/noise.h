@@ -44,8 +44,8 @@ DDRM_INLINE u64x8 counter_lanes() {
 
 // Three streams that are read or written right after the noise: their lines are asked for between
 // the rounds. Measured: a fifth less time for block steps, whose rows the processor's own
-// read-ahead misses; for steps that run along one row a tenth to a sixth less with AVX2, and nothing
-// with AVX-512.
+// read-ahead misses; for steps that run along one row a tenth to a sixth less with AVX2, and
+// nothing with AVX-512.
 struct Ahead {
   const float* stream[3];
 
