@@ -18,7 +18,6 @@ from torch import Tensor
 
 from ..ops import Noise
 from .cuts import Cuts
-from .transforms import Cosine, Fourier
 
 #: (C, H, W) of an image; no triple to the type checker, since a slice of ``x.shape`` is none
 Shape = tuple[int, ...]
@@ -212,23 +211,6 @@ class Operator(Forward):
     """
 
     range = None
-    #: the transform in which both a stationary field and, by groups, the operator are diagonal; None: there
-    #: is none
-    field_basis: type[Fourier] | type[Cosine] | None = None
-
-    def spread(self, power: Tensor, shape: Shape) -> Tensor:
-        """Variance of every measured direction of a stationary field, w^T P w; directions do not correlate.
-
-        Args:
-            power:
-                Variance of every coefficient of ``field_basis``, float64 (H, W), of the full spectrum.
-            shape:
-                (C, H, W) of the image.
-
-        Returns:
-            Broadcastable to ``Ut(y)``.
-        """
-        raise NotImplementedError(f"{self}: its directions correlate")
 
     def __init__(self) -> None:
         self._cache: dict[tuple[Hashable, ...], Tensor] = {}

@@ -13,7 +13,7 @@ from ..ops import Noise
 from ..ops.groups import full_spectrum
 from .base import KEEPS_WHOLE, Measurement, Shape, as_real, cut_small, expect_dims
 from .cuts import Cuts
-from .spectral import TransformOperator, into
+from .spectral import FieldOperator, into
 from .transforms import Cosine, Fourier
 
 
@@ -63,7 +63,7 @@ def cosine_spectrum(kernel: Tensor, height: int, width: int) -> Tensor:
     return cosines(kh, height).mT @ kernel @ cosines(kw, width)
 
 
-class Blur(TransformOperator):
+class Blur(FieldOperator):
     """y = kernel * x with periodic or reflecting boundary.
 
     y[i] = sum_k kernel[k] x[i - (k - centre)], centre = (kh // 2, kw // 2) (a convolution, as

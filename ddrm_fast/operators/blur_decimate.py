@@ -10,11 +10,11 @@ from ..ops import Noise
 from ..ops.groups import full_spectrum
 from .base import Measurement, Shape, cut_small, divides, expect_dims, whole_factor
 from .blur import check_kernel, fits, kernel_spectrum
-from .spectral import TransformOperator
+from .spectral import FieldOperator
 from .transforms import Fourier
 
 
-class BlurDecimate(TransformOperator):
+class BlurDecimate(FieldOperator):
     """y = (kernel * x)[::r, ::r], periodic boundary.
 
     With unitary FFTs the r^2 frequencies f + a N / r fold onto one measured frequency: its group has

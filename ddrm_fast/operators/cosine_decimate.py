@@ -12,7 +12,7 @@ from .base import Measurement, Shape, cut_small, divides, expect_dims, whole_fac
 from .block import SuperResolution
 from .blur import check_kernel, cosine_spectrum
 from .cuts import Cuts
-from .spectral import TransformOperator, into
+from .spectral import FieldOperator, into
 from .transforms import Cosine, GroupedCosine
 
 
@@ -41,7 +41,7 @@ def alias_factors(length: int, factor: int) -> Tensor:
     return factors
 
 
-class CosineDecimation(TransformOperator):
+class CosineDecimation(FieldOperator):
     """y[j] = sum_i kernel x around r (j + 1/2), along both axes; half-sample reflecting boundary.
 
     With orthonormal DCTs of N and M = N / r samples the coefficients k, 2M - k, 2M + k, 4M - k, ... fold

@@ -10,6 +10,7 @@ from torch import Tensor
 from .. import ops
 from ..ops import Noise, guard
 from .base import Carry, Measurement, Operator, Rows, Shape
+from .transforms import Cosine, Fourier
 
 
 class TransformOperator(Operator):
@@ -97,6 +98,30 @@ class TransformOperator(Operator):
         state = carry.coefficients
         self._advance(state, pixels, u, table, step, noise, state)
         return self._inverse(carry.coefficients, u.image_shape, x_next)
+
+
+class FieldOperator(TransformOperator):
+    """One that keeps apart what a transform keeps apart: each coefficient is measured in one group alone.
+
+    So the measured directions of a stationary field, whose coefficients do not correlate, do not either.
+    """
+
+    #: that transform
+    field_basis: type[Fourier] | type[Cosine]
+
+    @abstractmethod
+    def spread(self, power: Tensor, shape: Shape) -> Tensor:
+        """Variance of every measured direction of a stationary field, w^T P w.
+
+        Args:
+            power:
+                Variance of every coefficient of ``field_basis``, float64 (H, W), of the full spectrum.
+            shape:
+                (C, H, W) of the image.
+
+        Returns:
+            Broadcastable to ``Ut(y)``.
+        """
 
 
 def into(x: Tensor, out: Tensor | None) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..operators import CosineDecimation, Operator, SuperResolution
 from ..operators.base import Shape
+from ..operators.spectral import FieldOperator
 from ..operators.transforms import Cosine, Fourier
 from ..problems import Problem
 
@@ -49,7 +50,7 @@ def smooth_guess(problem: Problem, count: int, least_noise: float = 0.0) -> Tens
         r = operator.factor
         operator = CosineDecimation(torch.full((r, r), r**-2.0), r)
     x, first, rounds = y.new_zeros(count, *problem.shape), _FIRST, _ROUNDS
-    if operator.field_basis is not None:
+    if isinstance(operator, FieldOperator):
         x = _at_once(operator, y, noise, problem.shape).expand(x.shape).contiguous()
         if operator.field_basis is Cosine or y.shape[2:] == x.shape[2:]:
             return x
@@ -63,7 +64,7 @@ def smooth_guess(problem: Problem, count: int, least_noise: float = 0.0) -> Tens
     return x
 
 
-def _at_once(operator: Operator, y: Tensor, noise: Tensor, shape: Shape) -> Tensor:
+def _at_once(operator: FieldOperator, y: Tensor, noise: Tensor, shape: Shape) -> Tensor:
     """The closed form: what is measured of every group says all of its coefficients."""
     height, width = shape[1:]
     periodic = operator.field_basis is Fourier

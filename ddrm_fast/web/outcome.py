@@ -66,7 +66,7 @@ def outcome(
     write_picture(picture, job.like.with_pixels(after))
     small = shown(after)
     found = Outcome(
-        picture, small, at(shown(desk.opened.pixels), small), _residual(job, mean),
+        picture, small, at(shown(job.like.pixels), small), _residual(job, mean),
         [what.line(desk.name, picture.name, options)],
     )  # fmt: skip
     for array, values in what.arrays.items():

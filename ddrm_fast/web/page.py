@@ -125,6 +125,7 @@ class Page:
             c.file: gr.update(label=OPEN),
         }  # fmt: skip
         if path is None:
+            desk.picture = None
             return nothing | {c.news: _news("")}
         try:
             self.visitors.open(desk, Path(path))
@@ -252,7 +253,7 @@ class Page:
     ) -> Update:
         what, damaged = self._said(desk, editor, sketch, values)
         factor = int(what.options.get("factor", 1))
-        self._pixels(factor, desk)
+        pixels = self._pixels(factor, desk)
         rows, columns = part(desk, factor, damaged)
         of_part = _with_noise(_part_of(what, desk.opened.size, rows, columns), desk)
         part_of_it = cut(desk.opened, rows, columns)
@@ -263,12 +264,11 @@ class Page:
         small = enlarged(part_of_it.pixels, (after.shape[1], after.shape[2]))
         return {
             self.c.tried: (shown(small), shown(after)), self.c.news: _news(_said_of(job, values[0])),
-            self.c.cost: self._cost(desk, job, factor, samples),
+            self.c.cost: self._cost(desk, job, factor, pixels, samples),
         }  # fmt: skip
 
-    def _cost(self, desk: Desk, job: Measured, factor: int, samples: int) -> str:
+    def _cost(self, desk: Desk, job: Measured, factor: int, pixels: int, samples: int) -> str:
         """What the whole will take, judged by a part of it."""
-        pixels = self._pixels(factor, desk)
         asked, _ = self.engine.asked_for(pixels, None)
         seconds = self.engine.expected(job.problem, asked, pixels)
         if samples:
@@ -322,7 +322,7 @@ class Page:
         job = self.engine.measured(desk.opened, what).continued()
         if desk.stop.is_set():
             raise Stopped("stopped")
-        was, seen = None, None  # the measurement at the size that is shown, the last estimate
+        was, seen = None, None  # the picture at the size that is shown, the last estimate
         found = None
         for each in restored(self.engine, job, asked, desk.stop):
             if isinstance(each, Restoration):
@@ -333,7 +333,7 @@ class Page:
                 seen = each.estimate
                 small = shown(cropped(seen[None], job))
                 if was is None or was.shape != small.shape:
-                    was = at(shown(desk.opened.pixels), small)
+                    was = at(shown(job.like.pixels), small)
                 update |= {c.more: gr.update(visible=True), c.result: (was, small)}
             yield update
         assert found is not None
